@@ -1,0 +1,56 @@
+"""The command line `ssvif`: one file a command, each a thin face of a function elsewhere.
+
+Commands that need ROS come from `ssvif_ros` by the entry point group `ssvif.commands`, so that
+this package imports none of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib.metadata import entry_points
+
+import typer
+
+from ssvif_core.cli import bag, doctor, export, fuse, train
+from ssvif_core.errors import SsvifError
+
+app = typer.Typer(
+    help="Visible-thermal image fusion for robots.", no_args_is_help=True,
+    pretty_exceptions_enable=False, add_completion=False,
+)  # fmt: skip
+app.command()(fuse.fuse)
+app.add_typer(bag.app, name="bag")
+app.command()(train.train)
+app.command()(export.export)
+app.command()(doctor.doctor)
+
+
+def _add_ros_commands() -> None:
+    for point in entry_points(group="ssvif.commands"):
+        try:
+            app.command(point.name)(point.load())
+        except ImportError as error:
+            # Without ROS the other commands still work; this one says what is missing.
+            _add_missing(point.name, str(error))
+
+
+def _add_missing(name: str, reason: str) -> None:
+    def missing() -> None:
+        raise SsvifError(
+            f"`ssvif {name}` needs ROS 2, which cannot be imported here ({reason}); source your "
+            "ROS install, or run `make setup` in the checkout"
+        )
+
+    app.command(name, help=f"Needs ROS 2: {reason}.")(missing)
+
+
+def main() -> None:
+    """Run the command line; exit code 2 with a message for what the user can mend."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    _add_ros_commands()
+    try:
+        app()
+    except SsvifError as error:
+        print(f"ssvif: {error}", file=sys.stderr)
+        sys.exit(2)

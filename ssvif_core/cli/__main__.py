@@ -1,0 +1,5 @@
+"""`python -m ssvif_core.cli` is `ssvif`."""
+
+from ssvif_core.cli import main
+
+main()

@@ -1,0 +1,97 @@
+"""`ssvif fuse`: folders of pairs in, folders of pictures out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from ssvif_core.data.images import ImagePair, pair_folders, read_thermal, read_visible
+from ssvif_core.errors import InputError
+from ssvif_core.overlay import draw_overlay, palette
+from ssvif_core.pipeline import FusionPipeline
+from ssvif_core.thermal import ThermalGain
+from ssvif_core.types import Pair, Shapes
+
+
+def fuse(
+    visible: Annotated[Path, typer.Option(help="Folder of visible images.")],
+    thermal: Annotated[Path, typer.Option(help="Folder of thermal images of the same names.")],
+    out: Annotated[Path, typer.Option(help="Folder for the fused images.")],
+    labels: Annotated[Path | None, typer.Option(help="Folder for class ids.")] = None,
+    overlay: Annotated[Path | None, typer.Option(help="Folder for overlays.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    precision: Annotated[str, typer.Option(help="f32, or bf16 on OpenVINO.")] = "f32",
+    model: Annotated[Path | None, typer.Option(help="ONNX file; default: ours.")] = None,
+    alpha: Annotated[float, typer.Option(min=0, max=1, help="Strength of the overlay.")] = 0.4,
+) -> None:
+    """Fuse two folders of images, paired by name, into PNGs of the visible image's size.
+
+    Exit code 2 if an image had no partner or could not be read; the rest is done all the same.
+    """
+    console = Console(stderr=True)
+    listing = pair_folders(visible, thermal)
+    problems = [f"{path}: has no partner of that name" for path in listing.unpaired]
+    folders = [folder for folder in (out, labels, overlay) if folder is not None]
+    for folder in folders:
+        _make_folder(folder)
+    # No smoothing: images of a folder are no video, and each must not depend on its neighbours.
+    pipeline = FusionPipeline(model, engine, precision, ThermalGain(smoothing=0.0))
+    pipeline.prepare(Shapes(32, 32, 16, 16, 1))
+    done = 0
+    for pair in track(listing.pairs, "fusing", console=console):
+        try:
+            _fuse_one(pipeline, pair, out, labels, overlay, alpha)
+            done += 1
+        except InputError as error:
+            problems.append(str(error))
+    console.print(f"{done} pairs fused into {out}")
+    for problem in problems:
+        console.print(f"ssvif: {problem}", style="red", soft_wrap=True, highlight=False)
+    if problems:
+        sys.exit(2)
+
+
+def _fuse_one(
+    pipeline: FusionPipeline,
+    pair: ImagePair,
+    out: Path,
+    labels: Path | None,
+    overlay: Path | None,
+    alpha: float,
+) -> None:
+    try:
+        images = Pair(read_visible(pair.visible), read_thermal(pair.thermal))
+    except InputError as error:
+        raise InputError(f"{pair.name}: {error}") from error
+    fusion = pipeline(images)
+    _write(out / f"{pair.name}.png", fusion.fused)
+    if labels is not None:
+        _write(labels / f"{pair.name}.png", fusion.labels)
+    if overlay is not None:
+        colours = palette(len(pipeline.prepare(Shapes.of(images)).note.names))
+        _write(
+            overlay / f"{pair.name}.png",
+            draw_overlay(fusion.fused, fusion.labels, colours, alpha),
+        )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror})") from error
+
+
+def _write(path: Path, image: np.ndarray) -> None:
+    _, png = cv2.imencode(".png", image)
+    try:
+        path.write_bytes(png.tobytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error

@@ -1,0 +1,28 @@
+"""`ssvif train`: a configured training run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssvif_core.errors import SsvifError
+
+
+def train(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Overrides such as seed=3 model.size=m.")
+    ] = None,
+    config: Annotated[Path, typer.Option(help="YAML file.")] = Path("config/train/default.yaml"),
+) -> None:
+    """Train on unlabelled pairs; the same command goes on where it was interrupted."""
+    try:
+        from ssvif_core.training.config import load_config
+        from ssvif_core.training.trainer import Trainer
+    except ImportError as error:
+        raise SsvifError(
+            f"`ssvif train` needs the training extra ({error}); run `make setup-train`"
+        ) from error
+    path = Trainer(load_config(config, overrides or [])).run()
+    typer.echo(f"{path}: trained; make the ONNX file of it with `ssvif export`")

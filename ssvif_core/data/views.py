@@ -1,0 +1,89 @@
+"""Photometric views of a batch of crops: what weather, light and cameras do to a scene.
+
+Every sample draws its own view from its own seed, so that a batch does not depend on how it is
+shared over processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """Probability of each effect on a sample."""
+
+    tone: float = 0.6
+    dark: float = 0.15
+    colour: float = 0.2
+    glare: float = 0.15
+    haze: float = 0.15
+    noise: float = 0.15
+    thermal_gain: float = 0.6
+    polarity: float = 0.03
+    stripes: float = 0.1
+
+
+def draw_views(
+    visible: Tensor, thermal: Tensor, seeds: Tensor, config: ViewConfig
+) -> tuple[Tensor, Tensor]:
+    """One random view a sample.
+
+    visible (B, 3, H, W), thermal (B, 1, H, W) in [0, 1]; seeds (B,) integers. Same shapes out.
+    """
+    views = [
+        _view(v, t, torch.Generator().manual_seed(int(seed)), config)
+        for v, t, seed in zip(visible, thermal, seeds, strict=True)
+    ]
+    return torch.stack([v for v, _ in views]), torch.stack([t for _, t in views])
+
+
+def _view(
+    visible: Tensor, thermal: Tensor, generator: torch.Generator, config: ViewConfig
+) -> tuple[Tensor, Tensor]:
+    device, size = visible.device, visible.shape[1:]
+
+    def chance(probability: float) -> bool:
+        return bool(torch.rand(1, generator=generator) < probability)
+
+    def uniform(low: float, high: float) -> float:
+        return low + (high - low) * float(torch.rand(1, generator=generator))
+
+    def noise(channels: int, height: int, width: int) -> Tensor:
+        return torch.randn(channels, height, width, generator=generator).to(device)
+
+    def cloud() -> Tensor:
+        coarse = torch.rand(1, 1, 4, 4, generator=generator).to(device)
+        return F.interpolate(coarse, size=size, mode="bicubic", align_corners=True)[0].clamp(0, 1)
+
+    def spot(radius: float) -> Tensor:
+        y = torch.linspace(0, 1, size[0], device=device)[:, None] - uniform(0, 1)
+        x = torch.linspace(0, 1, size[1], device=device)[None] - uniform(0, 1)
+        return torch.exp(-(y.square() + x.square()) / (2 * radius**2))[None]
+
+    if chance(config.tone):
+        visible = visible.clamp(min=1e-4) ** uniform(0.6, 1.6) * uniform(0.7, 1.3)
+    if chance(config.dark):
+        visible = visible * uniform(0.05, 0.35)
+    if chance(config.colour):
+        gains = torch.rand(3, 1, 1, generator=generator).to(device)
+        visible = visible * (0.8 + 0.4 * gains)
+    if chance(config.haze):
+        thickness = uniform(0.3, 1.0) * cloud()
+        visible = visible * (1 - thickness) + uniform(0.5, 0.95) * thickness
+    if chance(config.glare):
+        visible = visible + uniform(0.5, 1.6) * spot(uniform(0.05, 0.25))
+    if chance(config.noise):
+        visible = visible + uniform(0.005, 0.04) * noise(3, *size)
+    if chance(config.thermal_gain):
+        thermal = thermal.clamp(min=1e-4) ** uniform(0.6, 1.6) * uniform(0.7, 1.4)
+        thermal = thermal + uniform(-0.15, 0.25)
+    if chance(config.polarity):
+        thermal = 1 - thermal
+    if chance(config.stripes):
+        thermal = thermal + uniform(0.005, 0.03) * noise(1, 1, size[1])
+    return visible.clamp(0, 1), thermal.clamp(0, 1)

@@ -1,0 +1,55 @@
+"""ONNX Runtime: the portable fallback (aarch64, old CPUs)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from ssvif_core.engines.base import Engine, EngineInfo, thermal_bytes
+from ssvif_core.errors import ModelError
+from ssvif_core.graph.model_file import check_exists, parse_note
+from ssvif_core.types import Fusion, Shapes
+
+
+class OnnxRuntimeEngine(Engine):
+    """See `Engine`."""
+
+    def __init__(self, model: Path, shapes: Shapes, precision: str, threads: int = 0) -> None:
+        check_exists(model)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # Spinning threads would starve the camera drivers that share the robot's cores.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            session = ort.InferenceSession(
+                str(model), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's errors share no public base class
+            raise ModelError(
+                f"{model}: ONNX Runtime cannot read this model file; is it truncated, or not "
+                f"ONNX? ({error})"
+            ) from error
+        self.note = parse_note(model, session.get_modelmeta().custom_metadata_map)
+        self.shapes = shapes
+        self._session, self._binding = session, session.io_binding()
+        self._outputs = Fusion(
+            np.empty((shapes.height, shapes.width, 3), np.uint8),
+            np.empty((shapes.height, shapes.width), np.uint8),
+            np.empty((shapes.height, shapes.width), np.uint8),
+        )
+        for name in ("fused", "labels", "confidence"):
+            buffer = getattr(self._outputs, name)
+            self._binding.bind_output(
+                name, "cpu", 0, np.uint8, (1, *buffer.shape), buffer.ctypes.data
+            )
+        self.info = EngineInfo("onnxruntime", ort.__version__, precision, "CPU")
+
+    def infer(self, visible: np.ndarray, thermal: np.ndarray, thermal_range: np.ndarray) -> Fusion:
+        self._binding.bind_cpu_input("visible", visible[None])
+        self._binding.bind_cpu_input("thermal", thermal_bytes(thermal))
+        self._binding.bind_cpu_input("thermal_range", thermal_range)
+        self._session.run_with_iobinding(self._binding)
+        return self._outputs

@@ -1,0 +1,86 @@
+"""The graph every engine runs: raw camera buffers in, ready messages out.
+
+Colour conversion, normalisation, resizing, argmax: all inside, so that every engine runs the same
+arithmetic and no Python touches pixels. This is the only place that knows pixel arithmetic.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssvif_core.models.fusion_net import FusionNetwork, fused_colour
+from ssvif_core.models.heads import FeatureHead
+
+STRIDE = 16  # the network's coarsest stride: images are padded to a multiple of it
+
+
+class RawFusion(nn.Module):
+    """F and S_f between the bytes of two camera messages and those of the outgoing ones.
+
+    Inputs:
+        visible: uint8 (1, H, W, 3), BGR.
+        thermal: uint8 (1, h, w, 1), or (1, h, w, 2) for 16 bit: low byte, high byte. A
+            little-endian mono16 buffer *is* that, and TensorRT has no uint16.
+        thermal_range: float32 (2,), the counts shown as black and as white.
+
+    Outputs:
+        fused: uint8 (1, H, W, 3), BGR.
+        labels: uint8 (1, H, W), class ids.
+        confidence: uint8 (1, H, W), the probability of that class times 255.
+    """
+
+    def __init__(self, fusion: FusionNetwork, head: FeatureHead) -> None:
+        super().__init__()
+        self.fusion = fusion
+        self.head = head
+
+    def forward(
+        self, visible: Tensor, thermal: Tensor, thermal_range: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        # A cast is the only operation TensorRT allows on a uint8 input, and on an output.
+        pixels = visible.float()
+        height, width = visible.shape[1], visible.shape[2]
+        image = pixels.permute(0, 3, 1, 2) * (1 / 255)
+        heat = _normalise(thermal.float(), thermal_range)
+        heat = F.interpolate(heat, size=(height, width), mode="bilinear", align_corners=False)
+        features = self.fusion(_pad(image), _pad(heat))
+        change = features.change[:, :, :height, :width]
+        fused = fused_colour(image, change).permute(0, 2, 3, 1) * 255
+        probability = torch.softmax(_up(self.head(features)), 1)
+        confidence, labels = probability.max(1)
+        return (
+            _round(fused),
+            _full_size(labels.float(), height, width),
+            _full_size(confidence * 255, height, width),
+        )
+
+
+def _normalise(thermal: Tensor, thermal_range: Tensor) -> Tensor:
+    """Bytes (1, h, w, 1 or 2) as float -> (1, 1, h, w) in [0, 1]."""
+    place_value = 256.0 ** torch.arange(thermal.shape[3], device=thermal.device)
+    counts = (thermal * place_value).sum(3)[:, None]
+    low, high = thermal_range[0], thermal_range[1]
+    return ((counts - low) / (high - low).clamp(min=1)).clamp(0, 1)
+
+
+def _pad(x: Tensor) -> Tensor:
+    height, width = x.shape[2], x.shape[3]
+    padded_height = (height + STRIDE - 1) // STRIDE * STRIDE
+    padded_width = (width + STRIDE - 1) // STRIDE * STRIDE
+    return F.pad(x, (0, padded_width - width, 0, padded_height - height), mode="replicate")
+
+
+def _up(logits: Tensor) -> Tensor:
+    return F.interpolate(logits, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+def _full_size(x: Tensor, height: int, width: int) -> Tensor:
+    """(1, H/2, W/2) of the padded image -> uint8 (1, height, width)."""
+    x = F.interpolate(x[:, None], scale_factor=2.0, mode="nearest")
+    return _round(x[:, 0, :height, :width])
+
+
+def _round(x: Tensor) -> Tensor:
+    return (x + 0.5).to(torch.uint8)

@@ -1,0 +1,69 @@
+"""Cross-segmentation consistency: the feature branch and the pixel branch must agree.
+
+Logits are (N, K): one row a pixel, the same pixels in the same order in both branches.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def balanced_assignment(logits: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
+    """Soft classes of equal size over the rows, (N, K), rows summing to 1; no gradient.
+
+    Sinkhorn-Knopp on exp(logits / epsilon) towards the marginals 1/K and 1/N (SwAV, Caron et
+    al., NeurIPS 2020, eq. 3-5). Logits are cosine-like, in about [-1, 1]. In float32, since
+    exp(1 / 0.05) overflows a half.
+    """
+    with torch.no_grad():
+        q = torch.exp((logits.float() - logits.max()) / epsilon) + 1e-12
+        q = q / q.sum()
+        for _ in range(iterations):
+            q = q / (q.sum(0, keepdim=True) * q.shape[1])
+            q = q / (q.sum(1, keepdim=True) * q.shape[0])
+        return q * q.shape[0]
+
+
+def cross_segmentation_consistency(
+    feature: Tensor,
+    pixel: Tensor,
+    feature_queue: Tensor | None = None,
+    pixel_queue: Tensor | None = None,
+    temperature: float = 0.1,
+) -> Tensor:
+    """L_csc = 1/2 [CE(p_f, q_p) + CE(p_p, q_f)], a scalar.
+
+    p = softmax(logits / temperature); q is the balanced assignment of the other branch, taken
+    over this batch and the queue of earlier logits, (M, K) each, if given. Swapped prediction as
+    in SwAV, between segmentations as in cross pseudo supervision (Chen et al., CVPR 2021).
+    """
+    return 0.5 * (
+        _cross_entropy(feature, _target(pixel, pixel_queue), temperature)
+        + _cross_entropy(pixel, _target(feature, feature_queue), temperature)
+    )
+
+
+def mutual_information_loss(
+    feature: Tensor, pixel: Tensor, temperature: float = 0.1, balance: float = 1.5
+) -> Tensor:
+    """L_MI = -sum_ij P_ij [ln P_ij - balance (ln P_i + ln P_j)], a scalar (IIC, Ji et al. 2019).
+
+    P (K, K) is the symmetrised mean of p_f p_p^T over the pixels; `balance` >= 1 favours classes
+    of equal size.
+    """
+    p = torch.softmax(feature / temperature, 1).t() @ torch.softmax(pixel / temperature, 1)
+    p = (p + p.t()) / (2 * feature.shape[0])
+    p = p.clamp(min=1e-8)
+    rows, columns = p.sum(1, keepdim=True), p.sum(0, keepdim=True)
+    return -(p * (p.log() - balance * (rows.log() + columns.log()))).sum()
+
+
+def _target(logits: Tensor, queue: Tensor | None) -> Tensor:
+    everything = logits if queue is None else torch.cat([logits.detach(), queue])
+    return balanced_assignment(everything)[: logits.shape[0]]
+
+
+def _cross_entropy(logits: Tensor, target: Tensor, temperature: float) -> Tensor:
+    return -(target * F.log_softmax(logits / temperature, 1)).sum(1).mean()

@@ -1,0 +1,165 @@
+"""The fusion loss L_fus: what the fused image should keep of both cameras.
+
+All images are lumas (B, 1, H, W) in [0, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def blur(x: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur, kernel cut at 3 sigma, edges replicated: same shape."""
+    radius = int(3 * sigma + 0.5)
+    taps = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
+    kernel = torch.exp(-taps.square() / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    x = F.pad(x, (radius, radius, radius, radius), mode="replicate")
+    return F.conv2d(F.conv2d(x, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
+
+
+def sobel(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Sobel derivatives along x and y, scaled to grey levels a pixel: same shape each."""
+    x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    smooth, slope = x.new_tensor([1.0, 2.0, 1.0]) / 4, x.new_tensor([-1.0, 0.0, 1.0]) / 2
+    dx = F.conv2d(F.conv2d(x, smooth.view(1, 1, -1, 1)), slope.view(1, 1, 1, -1))
+    dy = F.conv2d(F.conv2d(x, smooth.view(1, 1, 1, -1)), slope.view(1, 1, -1, 1))
+    return dx, dy
+
+
+def dilate(x: Tensor, side: int) -> Tensor:
+    """Maximum over a square of odd `side`, as two one-dimensional passes: same shape."""
+    x = F.max_pool2d(x, (side, 1), 1, (side // 2, 0))
+    return F.max_pool2d(x, (1, side), 1, (0, side // 2))
+
+
+def ssim_maps(image: Tensor, references: list[Tensor], sigma: float = 1.5) -> list[Tensor]:
+    """Structural similarity a pixel to each reference, in [-1, 1].
+
+    Wang et al., TIP 2004, eq. 13, with a dynamic range of 1. The references take no gradient.
+    """
+    c1, c2 = 0.01**2, 0.03**2
+    mean = blur(image, sigma)
+    variance = blur(image * image, sigma) - mean.square()
+    maps = []
+    for reference in references:
+        with torch.no_grad():
+            mean_r = blur(reference, sigma)
+            variance_r = blur(reference * reference, sigma) - mean_r.square()
+        covariance = blur(image * reference, sigma) - mean * mean_r
+        maps.append(
+            (2 * mean * mean_r + c1)
+            * (2 * covariance + c2)
+            / ((mean.square() + mean_r.square() + c1) * (variance + variance_r + c2))
+        )
+    return maps
+
+
+@dataclass(frozen=True)
+class TargetConfig:
+    """What the fused image should look like; see `fusion_target`."""
+
+    minimum_share: float = 0.15
+    minimum_pivot: float = 0.12
+    sharpen: float = 0.14
+    hot_threshold: float = 0.10
+    hot_width: float = 0.12
+    hot_lift: float = 0.55
+    kept_contrast: float = 0.9
+
+
+def fusion_target(
+    visible: Tensor, thermal: Tensor, config: TargetConfig = TargetConfig()
+) -> Tensor:
+    """The luma the fused image should have, (B, 1, H, W) in [0, 1].
+
+    It starts from the maximum of both (SeAFusion, Tang et al. 2022) and mends where that fails:
+
+    1. A share of the minimum is added about a pivot, so that structure of the darker source is
+       not lost: with it the sum of differences correlates with both.
+    2. Hot objects (warmer than their surroundings of some 12 pixels) are lifted towards white,
+       and around them a brighter visible background is lowered, as far as is needed to keep
+       `kept_contrast` of the thermal contrast. In headlights, haze and smoke the maximum alone
+       keeps the white veil, and the person behind it is gone.
+    3. A little unsharp masking makes up for what smooth networks lose.
+    """
+    c = config
+    low, high = torch.minimum(visible, thermal), torch.maximum(visible, thermal)
+    target = high + c.minimum_share * (low - c.minimum_pivot)
+
+    heat = blur(thermal, 1.5)
+    hot = ((heat - blur(thermal, 12) - c.hot_threshold) / c.hot_width).clamp(0, 1)
+    near_hot = blur(dilate(hot, 17), 4)
+    peak = dilate(heat * hot, 35)
+    around = blur(thermal, 4)
+    lifted_peak = peak + c.hot_lift * (1 - peak)
+    ceiling = torch.maximum(lifted_peak - c.kept_contrast * (peak - around).clamp(min=0), around)
+    surroundings = (near_hot - hot).clamp(min=0)
+    target = target - (blur(target, 4) - ceiling).clamp(min=0) * surroundings
+    target = target + c.hot_lift * hot * (1 - target)
+
+    return (target + c.sharpen * (target - blur(target, 2))).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class FusionLossWeights:
+    """Weights of the three terms, near SwinFusion's 20 : 20 : 10 (Ma et al. 2022)."""
+
+    intensity: float = 10.0
+    gradient: float = 20.0
+    ssim: float = 2.0
+    target_ssim: float = 2.0
+
+
+class FusionLoss(nn.Module):
+    """L_fus against `fusion_target`.
+
+    ::
+
+        L_int  = mean |Y_F - Y*|
+        L_grad = mean |sobel Y_F - sobel Y*|, along x and y
+        L_ssim = 1 - mean SSIM to both sources, each weighted by its share of gradient energy
+        L_tssim = 1 - mean SSIM(Y_F, Y*)
+
+    The gradient keeps its sign and direction, so that edges of the wrong polarity cost.
+
+    Shape: fused, visible, thermal (B, 1, H, W) in [0, 1] -> dict of scalars, `total` among them.
+    """
+
+    def __init__(
+        self,
+        weights: FusionLossWeights = FusionLossWeights(),
+        target: TargetConfig = TargetConfig(),
+    ) -> None:
+        super().__init__()
+        self.weights = weights
+        self.target = target
+
+    def forward(self, fused: Tensor, visible: Tensor, thermal: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            target = fusion_target(visible, thermal, self.target)
+            target_dx, target_dy = sobel(target)
+            energy_visible, energy_thermal = _energy(visible), _energy(thermal)
+            share = energy_visible / (energy_visible + energy_thermal)
+        fused_dx, fused_dy = sobel(fused)
+        to_visible, to_thermal, to_target = ssim_maps(fused, [visible, thermal, target])
+        losses = {
+            "intensity": (fused - target).abs().mean(),
+            "gradient": ((fused_dx - target_dx).abs() + (fused_dy - target_dy).abs()).mean(),
+            "ssim": 1 - (share * to_visible + (1 - share) * to_thermal).mean(),
+            "target_ssim": 1 - to_target.mean(),
+        }
+        losses["total"] = sum(  # type: ignore[assignment]
+            getattr(self.weights, name) * loss for name, loss in losses.items()
+        )
+        return losses
+
+
+def _energy(image: Tensor) -> Tensor:
+    """Local gradient energy, (B, 1, H, W), never zero."""
+    dx, dy = sobel(image)
+    return blur(dx.square() + dy.square(), 1.5) + 1e-4

@@ -1,0 +1,45 @@
+"""How good a fused image, a label map or a fused stream is: pure functions of numpy arrays.
+
+`fusion` scores one image against its sources, `target` asks whether persons stay visible,
+`segmentation` compares label maps, `temporal` looks for flicker, `ranking` compares methods.
+Reading files, running engines and writing reports is left to :mod:`ssvif_core.evaluation`.
+"""
+
+from ssvif_core.metrics.fusion import FUSION_METRICS, fusion_metrics
+from ssvif_core.metrics.ranking import (
+    Interval,
+    Ranking,
+    average_rank,
+    bootstrap_average_rank,
+    bootstrap_interval,
+)
+from ssvif_core.metrics.segmentation import (
+    SegmentationScores,
+    confusion_matrix,
+    segmentation_scores,
+)
+from ssvif_core.metrics.target import TargetContrast, TargetSummary, summarise, target_contrast
+from ssvif_core.metrics.temporal import Flicker, LumaFrame, flicker, stream_flicker
+from ssvif_core.metrics.validate import luma_of_bgr
+
+__all__ = [
+    "FUSION_METRICS",
+    "Flicker",
+    "Interval",
+    "LumaFrame",
+    "Ranking",
+    "SegmentationScores",
+    "TargetContrast",
+    "TargetSummary",
+    "average_rank",
+    "bootstrap_average_rank",
+    "bootstrap_interval",
+    "confusion_matrix",
+    "flicker",
+    "fusion_metrics",
+    "luma_of_bgr",
+    "segmentation_scores",
+    "stream_flicker",
+    "summarise",
+    "target_contrast",
+]

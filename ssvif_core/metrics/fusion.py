@@ -1,0 +1,359 @@
+"""Scores of one fused image against its two sources.
+
+:func:`fusion_metrics` gives the nine scores by which fusion methods are ranked; each is also a
+function of its own. Higher is better in all nine. EN, SD, SF and AG look at the fused image alone
+and can be bought with contrast and noise; MI, SCD, VIF, Qabf and SSIM punish that, which is why
+they are read together (see :mod:`ssvif_core.metrics.ranking`). Whether the person is still visible
+is asked elsewhere (:mod:`ssvif_core.metrics.target`).
+
+All functions take luma, (H, W) uint8 or float in 0..255, of one size, return a float, and raise
+ValueError for anything else. A flat source has nothing to keep and adds 0 to MI, SCD, VIF, Qabf.
+
+The literature's codes disagree in details (borders, thresholds, orientation), so figures of
+different papers can't be compared; the choices made here are stated with each function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ssvif_core.metrics import validate
+from ssvif_core.metrics.validate import Luma, luma_of_bgr
+
+FUSION_METRICS = ("EN", "SD", "SF", "AG", "MI", "SCD", "VIF", "Qabf", "SSIM")
+"""The nine, in the order of the field's tables; higher is better in each."""
+
+LEVELS = 256
+VIF_SMALLEST_SIDE = 41  # below this the coarsest of the four scales has no valid pixel
+_FLAT = 1e-6
+
+
+def fusion_metrics(
+    visible_bgr: NDArray, thermal: NDArray, fused_bgr: NDArray, extended: bool = False
+) -> dict[str, float]:
+    """The nine scores of a fused colour image.
+
+    Args:
+        visible_bgr: (H, W, 3) uint8 or float in 0..255, BGR.
+        thermal: (H, W) uint8 or float in 0..255.
+        fused_bgr: (H, W, 3) as `visible_bgr`.
+        extended: add "Qcb" (higher is better) and "Nabf" (lower is better).
+
+    Returns:
+        The keys of :data:`FUSION_METRICS`. MI, SCD and VIF are sums over both sources,
+        SSIM is their mean.
+
+    Raises:
+        ValueError: shapes or dtypes other than above, sizes that differ, a side below 41 pixels.
+    """
+    visible = luma_of_bgr(visible_bgr, "visible_bgr")
+    fused = luma_of_bgr(fused_bgr, "fused_bgr")
+    validate.lumas(VIF_SMALLEST_SIDE, visible_bgr=visible, thermal=thermal, fused_bgr=fused)
+    scores = {
+        "EN": entropy(fused),
+        "SD": standard_deviation(fused),
+        "SF": spatial_frequency(fused),
+        "AG": average_gradient(fused),
+        "MI": mutual_information(visible, fused) + mutual_information(thermal, fused),
+        "SCD": scd(visible, thermal, fused),
+        "VIF": vif(visible, fused) + vif(thermal, fused),
+        "Qabf": qabf(visible, thermal, fused),
+        "SSIM": (ssim(visible, fused) + ssim(thermal, fused)) / 2,
+    }
+    if extended:
+        scores["Qcb"] = qcb(visible, thermal, fused)
+        scores["Nabf"] = nabf(visible, thermal, fused)
+    return scores
+
+
+# --- the fused image alone --------------------------------------------------------------------
+
+
+def entropy(image: NDArray) -> float:
+    """EN = -sum p log2 p over the 256-bin histogram (floats rounded); bits, 0 (one level) to 8.
+
+    Roberts, van Aardt, Ahmed, J. Appl. Remote Sens. 2008.
+    """
+    counts = np.bincount(_levels(validate.luma(image, "image")).ravel(), minlength=LEVELS)
+    return _entropy(counts)
+
+
+def standard_deviation(image: NDArray) -> float:
+    """SD = sqrt(mean((F - mean F)^2)), population; grey levels, 0 to 127.5."""
+    return float(np.std(validate.luma(image, "image"), dtype=np.float64))
+
+
+def spatial_frequency(image: NDArray) -> float:
+    """SF = sqrt(mean(dx^2) + mean(dy^2)), forward differences; grey levels, 0 and up.
+
+    Eskicioglu and Fisher, IEEE Trans. Commun. 1995, eq. 10-12; each mean over the differences
+    that exist.
+    """
+    dx, dy = _differences(validate.luma(image, "image"))
+    return float(np.sqrt(np.mean(dx * dx) + np.mean(dy * dy)))
+
+
+def average_gradient(image: NDArray) -> float:
+    """AG = mean(sqrt((dx^2 + dy^2) / 2)) on the (H-1, W-1) pixels that have both differences.
+
+    Cui et al., Optics Communications 2015.
+    """
+    dx, dy = _differences(validate.luma(image, "image"))
+    dx, dy = dx[:-1], dy[:, :-1]
+    return float(np.mean(np.sqrt((dx * dx + dy * dy) * np.float32(0.5))))
+
+
+# --- the fused image and its sources ----------------------------------------------------------
+
+
+def mutual_information(source: NDArray, fused: NDArray) -> float:
+    """MI = H(source) + H(fused) - H(source, fused), 256 x 256 joint histogram; bits, 0 to 8.
+
+    Qu, Zhang, Yan, Electronics Letters 2002. The table's MI is the sum over both sources.
+    """
+    source, fused = validate.lumas(source=source, fused=fused)
+    pair = _levels(source).astype(np.intp) * LEVELS + _levels(fused)
+    joint = np.bincount(pair.ravel(), minlength=LEVELS * LEVELS).reshape(LEVELS, LEVELS)
+    return _entropy(joint.sum(1)) + _entropy(joint.sum(0)) - _entropy(joint)
+
+
+def scd(visible: NDArray, thermal: NDArray, fused: NDArray) -> float:
+    """SCD = corr(F - T, V) + corr(F - V, T), sum of the correlations of differences; -2 to 2.
+
+    Aslantas and Bendes, AEU 2015, eq. 3-5.
+    """
+    v, t, f = validate.lumas(visible=visible, thermal=thermal, fused=fused)
+    return _correlation(f - t, v) + _correlation(f - v, t)
+
+
+def vif(source: NDArray, fused: NDArray) -> float:
+    """Visual information fidelity of `fused` towards `source`, pixel domain, four scales.
+
+    With g = cov / var(source) and s = var(fused) - g cov in Gaussian windows,
+    VIF = sum log(1 + g^2 var(source) / (s + 2)) / sum log(1 + var(source) / 2), both sums over
+    pixels and scales. Sheikh and Bovik, IEEE TIP 2006, eq. 10, as in the authors' `vifp_mscale`:
+    windows of N = 17, 9, 5, 3 pixels, sigma N/5, valid pixels only, sigma_n^2 = 2.
+
+    Returns:
+        0 (nothing kept), 1 (identical), above 1 (contrast enhanced). The table's VIF is the sum
+        over both sources.
+
+    Raises:
+        ValueError: a side below 41 pixels, besides the module's.
+    """
+    reference, image = validate.lumas(VIF_SMALLEST_SIDE, source=source, fused=fused)
+    noise = 2.0
+    kept = present = 0.0
+    for scale, size in enumerate((17, 9, 5, 3)):
+        blur = _valid_gaussian(size)
+        if scale:
+            reference, image = (np.ascontiguousarray(blur(x)[::2, ::2]) for x in (reference, image))
+        _, _, var_r, var_i, cov = _moments(reference, image, blur)
+        # An inverted patch keeps nothing; Cauchy-Schwarz holds float32 noise of flat windows down.
+        cov = np.clip(cov, 0, np.sqrt(var_r * var_i))
+        gain = cov / (var_r + np.float32(1e-10))
+        rest = np.maximum(var_i - gain * cov, 0)
+        kept += _sum_log(1 + gain * cov / (rest + noise))  # gain * cov = gain^2 var_r
+        present += _sum_log(1 + var_r / noise)
+    return kept / present if present > _FLAT else 0.0
+
+
+def ssim(source: NDArray, fused: NDArray) -> float:
+    """Structural similarity, -1 to 1 (identical).
+
+    Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 2004, eq. 13, mean over every pixel: 11 x 11
+    Gaussian, sigma 1.5, K1 = .01, K2 = .03, L = 255, population moments, borders mirrored. The
+    table's SSIM is the mean over both sources.
+    """
+    a, b = validate.lumas(source=source, fused=fused)
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    mu_a, mu_b, var_a, var_b, cov = _moments(a, b, _ssim_window)
+    luminance = (2 * mu_a * mu_b + c1) / (mu_a * mu_a + mu_b * mu_b + c1)
+    structure = (2 * cov + c2) / (var_a + var_b + c2)
+    return float(np.mean(luminance * structure, dtype=np.float64))
+
+
+def qabf(visible: NDArray, thermal: NDArray, fused: NDArray) -> float:
+    """Edge information kept, 0 to .975 (all): mean of both sources' edge preservation by strength.
+
+    Xydeas and Petrovic, Electronics Letters 2000, eq. 1-7: Sobel strength g and orientation
+    atan(sy / sx), G = min(g) / max(g), A = 1 - |difference of orientation| / (pi / 2),
+    Q = .9994 / (1 + exp(-15 (G - .5))) * .9879 / (1 + exp(-22 (A - .8))), weights g, no threshold.
+    As in the paper the orientation does not wrap: edges just left and right of the vertical
+    differ by pi. Borders replicated.
+    """
+    v, t, f = validate.lumas(visible=visible, thermal=thermal, fused=fused)
+    edges_f = _edges(f)
+    kept = present = 0.0
+    for source in (v, t):
+        edges_s = _edges(source)
+        strength = _ratio(edges_s[0], edges_f[0])
+        orientation = 1 - np.abs(edges_s[1] - edges_f[1]) * (2 / np.pi)
+        quality = _sigmoid(strength, 0.9994, 15, 0.5) * _sigmoid(orientation, 0.9879, 22, 0.8)
+        kept += _dot(quality, edges_s[0])
+        present += float(np.sum(edges_s[0], dtype=np.float64))
+    return kept / present if present > _FLAT else 0.0
+
+
+def qcb(visible: NDArray, thermal: NDArray, fused: NDArray) -> float:
+    """Perceptual contrast kept, 0 to 1.
+
+    Chen and Blum, Image and Vision Computing 2009: each image, stretched to 0..255, passes the
+    difference-of-Gaussians contrast sensitivity exp(-(r/15.387)^2) - .7622 exp(-(r/1.3456)^2)
+    (r in cycles of an image seen under 30 degrees), local contrast C = |G2*I / G4*I - 1| is masked
+    to C' = C^3 / (C^2 + 1e-4), and Q = sum of lambda_i min(C'_i, C'_F) / max(C'_i, C'_F) with
+    saliency lambda_i = C'_i^2 / (C'_V^2 + C'_T^2), mean over pixels. Constants as in Liu's
+    `metricChenBlum` (Liu et al., IEEE TPAMI 2012). Where no image has contrast, all is kept: 1.
+    """
+    images = validate.lumas(visible=visible, thermal=thermal, fused=fused)
+    v, t, f = (_masked_contrast(image) for image in images)
+    v2, t2 = v * v, t * t
+    total = v2 + t2
+    share = np.where(total > 0, v2 / np.maximum(total, np.finfo(np.float32).tiny), 0.5)
+    kept = share * _ratio(v, f, both_zero=1) + (1 - share) * _ratio(t, f, both_zero=1)
+    return float(np.mean(kept, dtype=np.float64))
+
+
+def nabf(visible: NDArray, thermal: NDArray, fused: NDArray) -> float:
+    """Fusion artefacts: edges of the fused image that neither source has; 0 (none) to 1, low is
+    good.
+
+    Shreyamsha Kumar, Signal, Image and Video Processing 2013 ("modified fusion artifacts"), from
+    Petrovic and Xydeas: N = sum na [(1 - Q_VF) w_V + (1 - Q_TF) w_T] / sum (w_V + w_T),
+    na = 1 where g_F > g_V and g_F > g_T, Q = sqrt(Qg Qa), Qg = .9999 / (1 + exp(-19 (G - .5))),
+    Qa = .9995 / (1 + exp(-22 (A - .5))), A = ||da| - pi/2| 2/pi, w = g^1.5 where the Sobel
+    strength (/8) is >= 2, else .001.
+    """
+    v, t, f = validate.lumas(visible=visible, thermal=thermal, fused=fused)
+    edges_f = _edges(f, flat_angle=0.0)
+    strength_f = edges_f[0] / 8
+    new_edge = np.ones(f.shape, bool)
+    loss = np.zeros(f.shape, np.float32)
+    total = 0.0
+    for source in (v, t):
+        strength_s, angle_s = _edges(source, flat_angle=0.0)
+        strength_s = strength_s / 8
+        turned = np.abs(np.abs(angle_s - edges_f[1]) - np.pi / 2) * (2 / np.pi)
+        quality = np.sqrt(
+            _sigmoid(_ratio(strength_s, strength_f), 0.9999, 19, 0.5)
+            * _sigmoid(turned, 0.9995, 22, 0.5)
+        )
+        weight = np.where(strength_s >= 2, strength_s * np.sqrt(strength_s), np.float32(0.001))
+        loss += (1 - quality) * weight
+        total += float(np.sum(weight, dtype=np.float64))
+        new_edge &= strength_f > strength_s
+    return float(np.sum(loss[new_edge], dtype=np.float64)) / total
+
+
+# --- shared arithmetic ------------------------------------------------------------------------
+
+
+def _levels(image: Luma) -> NDArray[np.uint8]:
+    return np.rint(image).astype(np.uint8)
+
+
+def _entropy(counts: NDArray[np.integer]) -> float:
+    p = counts[counts > 0] / counts.sum()
+    return float(-np.sum(p * np.log2(p))) + 0.0  # no negative zero
+
+
+def _differences(image: Luma) -> tuple[Luma, Luma]:
+    return np.diff(image, axis=1), np.diff(image, axis=0)
+
+
+def _dot(a: Luma, b: Luma) -> float:
+    return float(np.dot(a.ravel(), b.ravel()))
+
+
+def _correlation(a: Luma, b: Luma) -> float:
+    a, b = (x - np.float32(np.mean(x, dtype=np.float64)) for x in (a, b))
+    norm = np.sqrt(_dot(a, a) * _dot(b, b))
+    return _dot(a, b) / norm if norm > _FLAT * a.size else 0.0
+
+
+def _sum_log(x: Luma) -> float:
+    return float(np.sum(cv2.log(x), dtype=np.float64))
+
+
+def _moments(a: Luma, b: Luma, blur: Callable[[Luma], Luma]) -> tuple[Luma, Luma, Luma, Luma, Luma]:
+    """Windowed means, variances and covariance.
+
+    Both images are centred first: E[x^2] - E[x]^2 then loses nothing that matters in float32.
+    """
+    mean_a, mean_b = (np.float32(np.mean(x, dtype=np.float64)) for x in (a, b))
+    a, b = a - mean_a, b - mean_b
+    mu_a, mu_b = blur(a), blur(b)
+    var_a = np.maximum(blur(a * a) - mu_a * mu_a, 0)
+    var_b = np.maximum(blur(b * b) - mu_b * mu_b, 0)
+    return mu_a + mean_a, mu_b + mean_b, var_a, var_b, blur(a * b) - mu_a * mu_b
+
+
+def _ssim_window(image: Luma) -> Luma:
+    return cv2.GaussianBlur(image, (11, 11), 1.5, borderType=cv2.BORDER_REFLECT)
+
+
+def _valid_gaussian(size: int) -> Callable[[Luma], Luma]:
+    kernel, margin = cv2.getGaussianKernel(size, size / 5, cv2.CV_32F), size // 2
+
+    def blur(image: Luma) -> Luma:
+        return cv2.sepFilter2D(image, -1, kernel, kernel)[margin:-margin, margin:-margin]
+
+    return blur
+
+
+def _edges(image: Luma, flat_angle: float = np.pi / 2) -> tuple[Luma, Luma]:
+    """Sobel strength and orientation atan(sy / sx) in -pi/2..pi/2.
+
+    Where sx = 0 Xydeas' codes take +pi/2; with another `flat_angle` only pixels without any
+    gradient take it, and sx = 0 gives the sign of sy.
+    """
+    sx = cv2.Sobel(image, cv2.CV_32F, 1, 0, borderType=cv2.BORDER_REPLICATE)
+    sy = cv2.Sobel(image, cv2.CV_32F, 0, 1, borderType=cv2.BORDER_REPLICATE)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        angle = np.arctan(sy / sx)
+    undefined = sx == 0 if flat_angle == np.pi / 2 else (sx == 0) & (sy == 0)
+    angle[undefined] = flat_angle
+    return np.sqrt(sx * sx + sy * sy), angle
+
+
+def _ratio(a: Luma, b: Luma, both_zero: float = 0) -> Luma:
+    """min / max per pixel, `both_zero` where both are 0."""
+    high = np.maximum(a, b)
+    zero = high == 0
+    high[zero] = 1
+    ratio = np.minimum(a, b) / high
+    ratio[zero] = both_zero
+    return ratio
+
+
+def _sigmoid(x: Luma, top: float, slope: float, centre: float) -> Luma:
+    return np.float32(top) / (1 + cv2.exp((x - np.float32(centre)) * np.float32(-slope)))
+
+
+def _masked_contrast(image: Luma) -> Luma:
+    """C' of :func:`qcb` for one image."""
+    low, high = image.min(), image.max()
+    stretched = np.rint((image - low) * (255 / (high - low))) if high > low else image * 0
+    height, width = image.shape
+    # A full turn of the spectrum spans side/30 cycles to each side of zero.
+    fy = np.fft.fftfreq(height) * 2 * height / 30
+    fx = np.fft.rfftfreq(width) * 2 * width / 30
+    r2 = fy[:, None] ** 2 + fx[None, :] ** 2
+    sensitivity = np.exp(-r2 / 15.3870**2) - 0.7622 * np.exp(-r2 / 1.3456**2)
+    seen = np.fft.irfft2(np.fft.rfft2(stretched) * sensitivity, image.shape).astype(np.float32)
+    fine, coarse = (_zero_padded_gaussian(seen, sigma) for sigma in (2, 4))
+    coarse = np.where(np.abs(coarse) < _FLAT, np.float32(_FLAT), coarse)
+    contrast = np.abs(fine / coarse - 1) if high > low else np.zeros_like(seen)
+    contrast = np.minimum(contrast, np.float32(1e6))
+    c2 = contrast * contrast
+    return contrast * (c2 / (c2 + np.float32(1e-4)))
+
+
+def _zero_padded_gaussian(image: Luma, sigma: float) -> Luma:
+    x = np.arange(-15, 16)
+    kernel = (np.exp(-(x**2) / (2 * sigma**2)) / (np.sqrt(2 * np.pi) * sigma)).astype(np.float32)
+    return cv2.sepFilter2D(image, -1, kernel, kernel, borderType=cv2.BORDER_CONSTANT)

@@ -1,0 +1,191 @@
+"""Who is ahead: ranks over several metrics, and how sure the set of images is about it.
+
+A metric's scale says little (an SD of 42 against 43, a Qabf of .66 against .65), its order does:
+methods are ranked in each metric (1 = best, ties share the mean of their ranks), and the average
+rank over the nine is the score. Intervals are percentile bootstraps over images (Efron and
+Tibshirani 1993, ch. 13), seeded, so that a report says the same each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ssvif_core.metrics.fusion import FUSION_METRICS
+
+LOWER_IS_BETTER = frozenset({"Nabf"})
+
+Scores = Mapping[str, float]
+"""One method's score per metric name, as fusion_metrics returns it."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Ranks of M methods in K metrics; 1 is best.
+
+    Attributes:
+        methods, metrics: names, in the order of the arrays.
+        ranks: (M, K).
+        average: (M,) mean over the metrics; lower is better.
+    """
+
+    methods: tuple[str, ...]
+    metrics: tuple[str, ...]
+    ranks: NDArray[np.float64]
+    average: NDArray[np.float64]
+
+    @property
+    def order(self) -> list[tuple[str, float]]:
+        """(method, average rank), best first."""
+        best_first = np.argsort(self.average, kind="stable")
+        return [(self.methods[i], float(self.average[i])) for i in best_first]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and the bounds between which it lies with confidence `level`."""
+
+    value: float
+    low: float
+    high: float
+    level: float
+
+
+def ranks(values: ArrayLike, higher_is_better: bool = True) -> NDArray[np.float64]:
+    """Ranks along the first axis, 1 = best, ties averaged.
+
+    Args:
+        values: (M, ...) finite.
+
+    Raises:
+        ValueError: a value is not finite.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(x).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
+        raise ValueError(f"values[{where}] is {x[where]}, expected finite; leave the method out")
+    x = x if higher_is_better else -x
+    better = (x[None] > x[:, None]).sum(1)
+    equal = (x[None] == x[:, None]).sum(1)
+    return better + (equal + 1) / 2
+
+
+def average_rank(
+    table: Mapping[str, Scores],
+    metrics: Sequence[str] = FUSION_METRICS,
+    lower_is_better: Collection[str] = LOWER_IS_BETTER,
+) -> Ranking:
+    """Rank the methods of a table.
+
+    Args:
+        table: scores per method.
+        metrics: the metrics that count, each with equal weight.
+        lower_is_better: the names among them in which less is better.
+
+    Raises:
+        ValueError: no method or metric, or a score that is missing or not finite.
+    """
+    _check_names(table, metrics)
+    for method, scores in table.items():
+        for metric in metrics:
+            if not np.isfinite(scores.get(metric, np.nan)):
+                raise ValueError(
+                    f"{method} has {scores.get(metric)} for {metric}, expected a finite score; "
+                    "evaluate it or leave the method out"
+                )
+    values = np.array([[scores[metric] for metric in metrics] for scores in table.values()])
+    by_metric = ranks(values * _signs(metrics, lower_is_better))
+    return Ranking(tuple(table), tuple(metrics), by_metric, by_metric.mean(1))
+
+
+def bootstrap_interval(
+    values: ArrayLike,
+    statistic: Callable[..., NDArray] = np.mean,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap of a statistic over images (or regions).
+
+    Args:
+        values: (N,) finite, one a sample.
+        statistic: takes an array and `axis`, such as np.mean or np.median.
+        level: confidence, between 0 and 1.
+
+    Raises:
+        ValueError: not one-dimensional, empty, not finite, or a level outside 0..1.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if x.ndim != 1 or not x.size or not np.isfinite(x).all():
+        raise ValueError(f"values have shape {x.shape}, expected (N,) finite with N >= 1")
+    _check_level(level)
+    drawn = x[np.random.default_rng(seed).integers(x.size, size=(resamples, x.size))]
+    return _interval(float(statistic(x, axis=0)), statistic(drawn, axis=1), level)
+
+
+def bootstrap_average_rank(
+    per_image: Mapping[str, Sequence[Scores]],
+    metrics: Sequence[str] = FUSION_METRICS,
+    lower_is_better: Collection[str] = LOWER_IS_BETTER,
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Average rank of every method with its interval: would other images have said the same?
+
+    Args:
+        per_image: for every method its scores per image; the images and their order are the
+            same for all, and are drawn together.
+
+    Raises:
+        ValueError: no method, metric or image, numbers of images that differ, or a score that is
+            missing or not finite.
+    """
+    _check_names(per_image, metrics)
+    _check_level(level)
+    counts = {method: len(images) for method, images in per_image.items()}
+    if len(set(counts.values())) > 1 or 0 in counts.values():
+        raise ValueError(f"images per method are {counts}, expected one number, at least 1")
+    values = np.array(
+        [[[image.get(m, np.nan) for m in metrics] for image in images]
+         for images in per_image.values()]
+    )  # fmt: skip
+    if not np.isfinite(values).all():
+        i, j, k = np.argwhere(~np.isfinite(values))[0]
+        raise ValueError(
+            f"{list(per_image)[i]} has no finite {metrics[k]} for image {j}; "
+            "evaluate it or leave the method out"
+        )
+    values = values * _signs(metrics, lower_is_better)
+    n = values.shape[1]
+    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples) / n
+    resampled = ranks(np.einsum("mnk,bn->mbk", values, drawn, optimize=True)).mean(2)
+    whole = ranks(values.mean(1)).mean(1)
+    return {
+        method: _interval(float(whole[i]), resampled[i], level)
+        for i, method in enumerate(per_image)
+    }
+
+
+def _interval(value: float, resampled: NDArray, level: float) -> Interval:
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(value, float(low), float(high), level)
+
+
+def _signs(metrics: Sequence[str], lower_is_better: Collection[str]) -> NDArray[np.float64]:
+    return np.array([-1.0 if metric in lower_is_better else 1.0 for metric in metrics])
+
+
+def _check_names(table: Collection[str], metrics: Sequence[str]) -> None:
+    if not table or not metrics:
+        raise ValueError(
+            f"{len(table)} methods and {len(metrics)} metrics came, expected at least one of each"
+        )
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}, expected between 0 and 1, such as 0.95")

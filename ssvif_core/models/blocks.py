@@ -1,0 +1,62 @@
+"""Convolution blocks that train with several branches and run as one convolution."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class RepConv(nn.Module):
+    """3x3 convolution + 1x1 convolution + identity, then ReLU.
+
+    The branches are linear, so they are summed as kernels and not as feature maps: training
+    costs one convolution too, and folding for export changes no value. Re-parameterisation after
+    RepVGG (Ding et al., CVPR 2021), without batch normalisation, whose statistics of one camera
+    are wrong for the next.
+
+    Shape: (B, in_channels, H, W) -> (B, out_channels, ceil(H/stride), ceil(W/stride)).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv3 = nn.Conv2d(in_channels, out_channels, 3, stride, 1)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+        nn.init.kaiming_normal_(self.conv3.weight, nonlinearity="relu")
+        nn.init.zeros_(self.conv3.bias)
+        nn.init.zeros_(self.conv1.weight)
+        self.has_identity = in_channels == out_channels and stride == 1
+        if self.has_identity:
+            # The identity carries the signal at first; a full kernel on top would double it.
+            with torch.no_grad():
+                self.conv3.weight.mul_(0.3)
+
+    def kernel(self) -> Tensor:
+        """The one 3x3 kernel equal to all branches: (out_channels, in_channels, 3, 3)."""
+        kernel = self.conv3.weight + F.pad(self.conv1.weight, (1, 1, 1, 1))
+        if self.has_identity:
+            eye = torch.eye(kernel.shape[0], dtype=kernel.dtype, device=kernel.device)
+            kernel = kernel + F.pad(eye[:, :, None, None], (1, 1, 1, 1))
+        return kernel
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(F.conv2d(x, self.kernel(), self.conv3.bias, self.stride, 1))
+
+    def folded(self) -> nn.Sequential:
+        """The same function as a plain convolution and ReLU, for export."""
+        conv = nn.Conv2d(self.conv3.in_channels, self.conv3.out_channels, 3, self.stride, 1)
+        with torch.no_grad():
+            conv.weight.copy_(self.kernel())
+            conv.bias.copy_(self.conv3.bias)  # type: ignore[union-attr]
+        return nn.Sequential(conv, nn.ReLU())
+
+
+def fold(module: nn.Module) -> nn.Module:
+    """Replace every `RepConv` inside `module`, in place, by its folded form; returns `module`."""
+    for name, child in module.named_children():
+        if isinstance(child, RepConv):
+            setattr(module, name, child.folded().to(child.conv3.weight.device))
+        else:
+            fold(child)
+    return module

@@ -1,0 +1,58 @@
+"""Pair -> Fusion: thermal gain, then the engine. What node, command line and tests share."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+
+from ssvif_core.engines import Engine, create_engine
+from ssvif_core.graph.model_file import DEFAULT_MODEL
+from ssvif_core.thermal import ThermalGain
+from ssvif_core.types import Fusion, Pair, Shapes
+
+
+class FusionPipeline:
+    """Fuses pairs of any size; belongs to one thread.
+
+    Args:
+        model: ONNX file of `ssvif export`; None takes the shipped one.
+        engine: `auto` or the name of an engine.
+        precision: `f32`, or another that the engine has.
+        gain: thermal gain; None makes the default one.
+        threads: CPU threads; 0 lets the engine choose.
+    """
+
+    # Preparing an engine takes about a second; folders mix a few sizes, streams have one.
+    kept_engines = 4
+
+    def __init__(
+        self,
+        model: Path | None = None,
+        engine: str = "auto",
+        precision: str = "f32",
+        gain: ThermalGain | None = None,
+        threads: int = 0,
+    ) -> None:
+        self.model = model or DEFAULT_MODEL
+        self.engine_name, self.precision, self.threads = engine, precision, threads
+        self.gain = gain or ThermalGain()
+        self._engines: OrderedDict[Shapes, Engine] = OrderedDict()
+
+    def prepare(self, shapes: Shapes) -> Engine:
+        """The engine for these shapes, made and warmed up if it is not there yet."""
+        if shapes not in self._engines:
+            self._engines[shapes] = create_engine(
+                self.engine_name, self.model, shapes, self.precision, self.threads
+            )
+            if len(self._engines) > self.kept_engines:
+                self._engines.popitem(last=False)
+        self._engines.move_to_end(shapes)
+        return self._engines[shapes]
+
+    def __call__(self, pair: Pair) -> Fusion:
+        engine = self.prepare(Shapes.of(pair))
+        visible = np.ascontiguousarray(pair.visible)
+        thermal = np.ascontiguousarray(pair.thermal)
+        return engine.infer(visible, thermal, self.gain.update(thermal))

@@ -1,0 +1,128 @@
+"""What the node tells of itself once a second on /diagnostics (REP 107)."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.node import Node
+
+from ssvif_ros.pairing import LatestSlot, Pairing, Stream
+
+SILENT_AFTER = 1.0  # seconds
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+@dataclass
+class Counters:
+    """What the worker has done. `latencies` are seconds from pair to published, the newest."""
+
+    fused: int = 0
+    unwatched: int = 0
+    failed: int = 0
+    engine: str = "not prepared yet"
+    problem: str = ""
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=300))
+
+
+class Diagnostics:
+    """Publishes the state of `node` at 1 Hz; its worst problem is the status message."""
+
+    def __init__(
+        self, node: Node, pairing: Pairing, slot: LatestSlot, counters: Counters, slop: float
+    ) -> None:
+        self._node, self._pairing, self._slot = node, pairing, slot
+        self._counters, self._slop = counters, slop
+        self._last_fused = 0
+        self._last_failed = 0
+        self._last_missing = 0
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # A steady clock of its own: with use_sim_time a paused bag would silence the node.
+        from rclpy.clock import Clock, ClockType
+
+        self._timer = node.create_timer(
+            1.0, self.publish, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+
+    def publish(self) -> None:
+        """Publish one DiagnosticArray with the state now."""
+        level, message = self._state()
+        status = DiagnosticStatus(
+            level=level,
+            name=f"{self._node.get_fully_qualified_name().lstrip('/')}: fusion",
+            message=message,
+            hardware_id="",
+            values=[KeyValue(key=key, value=str(value)) for key, value in self._values().items()],
+        )
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(array)
+        self._last_fused = self._counters.fused
+        self._last_failed = self._counters.failed
+        self._last_missing = sum(stream.missing for stream in self._pairing.streams)
+
+    def _state(self) -> tuple[bytes, str]:
+        if self._counters.failed > self._last_failed:
+            return ERROR, self._counters.problem
+        for stream in self._pairing.streams:
+            other = next(s for s in self._pairing.streams if s is not stream)
+            if not other.received or (other.silence or 0) > SILENT_AFTER:
+                continue
+            if stream.silence is None:
+                return WARN, f"no {stream.name} image yet on {stream.topic}; " + _mend(stream)
+            if stream.silence > SILENT_AFTER:
+                return WARN, f"no {stream.name} image for {stream.silence:.1f} s on {stream.topic}"
+        apart = self._stamps_apart()
+        if apart:
+            return WARN, apart
+        missing = sum(stream.missing for stream in self._pairing.streams) - self._last_missing
+        if missing:
+            return WARN, (
+                f"{missing} images never arrived in the last second; set "
+                "FASTDDS_DEFAULT_PROFILES_FILE to config/fastdds.xml for the camera drivers too, "
+                "and see 'Images that never arrive' in the README"
+            )
+        if not any(stream.received for stream in self._pairing.streams):
+            return OK, "waiting for images"
+        if self._counters.fused == self._last_fused and not self._counters.latencies:
+            return OK, "no one listens to the outputs"
+        return OK, "fusing"
+
+    def _stamps_apart(self) -> str:
+        visible, thermal = self._pairing.streams
+        if self._pairing.pairs or min(visible.received, thermal.received) < 10:
+            return ""
+        apart = abs((visible.last_stamp or 0) - (thermal.last_stamp or 0)) * 1e-9
+        return (
+            f"no pairs: stamps of the cameras are {apart:.3f} s apart, slop is {self._slop} s; "
+            "let both drivers stamp by one clock, or raise slop"
+        )
+
+    def _values(self) -> dict[str, object]:
+        counters, streams = self._counters, self._pairing.streams
+        values: dict[str, object] = {"engine": counters.engine}
+        for stream in streams:
+            values[f"{stream.name} received"] = stream.received
+            values[f"{stream.name} never arrived"] = stream.missing
+        values |= {
+            "pairs": self._pairing.pairs,
+            "fused": counters.fused,
+            "dropped, engine busy": self._slot.replaced,
+            "dropped, bad image": counters.failed,
+            "skipped, no one listens": counters.unwatched,
+            "pairing resets": self._pairing.resets,
+            "fused per second": counters.fused - self._last_fused,
+            "last problem": counters.problem,
+        }
+        if counters.latencies:
+            p50, p95 = np.percentile(list(counters.latencies), (50, 95)) * 1000
+            values |= {"latency p50 ms": f"{p50:.1f}", "latency p95 ms": f"{p95:.1f}"}
+        return values
+
+
+def _mend(stream: Stream) -> str:
+    if stream.incompatible:
+        return "its publisher offers only best effort: set qos to auto"
+    return f"is the camera running, and the parameter {stream.name}_topic or a remapping right?"

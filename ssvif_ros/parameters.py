@@ -1,0 +1,156 @@
+"""The node's parameters: one dataclass, from which descriptors and checks are made."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+
+from ssvif_core.errors import InputError
+
+
+def _parameter(
+    default: Any,
+    description: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    live: bool = False,
+) -> Any:
+    """A field with its description, range or choices; `live` ones may change while it runs."""
+    return dataclasses.field(
+        default=default,
+        metadata={
+            "description": description,
+            "range": None if low is None else (low, high),
+            "choices": choices,
+            "live": live,
+        },
+    )
+
+
+@dataclass
+class FusionParameters:
+    """All parameters of `fusion_node`, in the order of `config/fusion.yaml`."""
+
+    visible_topic: str = _parameter("visible/image_raw", "Visible camera's image topic.")
+    thermal_topic: str = _parameter("thermal/image_raw", "Thermal camera's image topic.")
+    slop: float = _parameter(
+        0.02, "Largest stamp difference within a pair, seconds.", low=0.0001, high=10.0
+    )
+    queue_size: int = _parameter(
+        10, "Images kept of each camera while they wait for their partner.", low=1, high=100
+    )
+    qos: str = _parameter(
+        "auto",
+        "Reliability of the subscriptions; auto takes what the publishers offer.",
+        choices=("auto", "reliable", "best_effort"),
+    )
+    engine: str = _parameter(
+        "auto",
+        "Inference engine; auto takes the best that works here.",
+        choices=("auto", "openvino", "onnxruntime", "tensorrt"),
+    )
+    precision: str = _parameter(
+        "f32", "Arithmetic of the engine; bf16 on OpenVINO only.", choices=("f32", "bf16")
+    )
+    threads: int = _parameter(0, "CPU threads of the engine; 0 lets it choose.", low=0, high=256)
+    model: str = _parameter("", "ONNX file of `ssvif export`; empty takes the shipped model.")
+    visible_width: int = _parameter(
+        0, "Image size the engine is prepared for before the first pair; 0 waits for that.",
+        low=0, high=8192,
+    )  # fmt: skip
+    visible_height: int = _parameter(0, "See visible_width.", low=0, high=8192)
+    thermal_width: int = _parameter(0, "See visible_width.", low=0, high=8192)
+    thermal_height: int = _parameter(0, "See visible_width.", low=0, high=8192)
+    thermal_bits: int = _parameter(16, "See visible_width: 8 or 16.", low=8, high=16)
+    thermal_low: float = _parameter(
+        0.0, "Thermal counts shown as black; with thermal_high above it the range is fixed.",
+        low=0.0, high=65535.0,
+    )  # fmt: skip
+    thermal_high: float = _parameter(
+        0.0, "Thermal counts shown as white; 0 lets the range follow the scene.",
+        low=0.0, high=65535.0,
+    )  # fmt: skip
+    thermal_smoothing: float = _parameter(
+        0.9, "Share of the old thermal range that stays with each frame.", low=0.0, high=0.99
+    )
+    publish_fused: bool = _parameter(True, "Offer ~/fused/image and its JPEG twin.")
+    publish_overlay: bool = _parameter(True, "Offer ~/segmentation/overlay and its JPEG twin.")
+    publish_labels: bool = _parameter(True, "Offer ~/segmentation/labels.")
+    publish_confidence: bool = _parameter(True, "Offer ~/segmentation/confidence.")
+    overlay_alpha: float = _parameter(
+        0.4, "Share of the class colour in the overlay.", low=0.0, high=1.0, live=True
+    )
+    overlay_palette: str = _parameter(
+        "", "Class colours as RRGGBB, comma-separated, in order of class; empty takes our own."
+    )
+    jpeg_quality: int = _parameter(
+        85, "Quality of the compressed images.", low=1, high=100, live=True
+    )
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, choices = getattr(self, field.name), field.metadata["choices"]
+            if choices and value not in choices:
+                raise InputError(
+                    f"parameter {field.name}='{value}'; expected one of {', '.join(choices)}"
+                )
+        if self.thermal_high and self.thermal_high <= self.thermal_low:
+            raise InputError(
+                f"parameters thermal_low={self.thermal_low}, thermal_high={self.thermal_high}; "
+                "expected low below high, or both 0"
+            )
+        if self.thermal_bits not in (8, 16):
+            raise InputError(f"parameter thermal_bits={self.thermal_bits}; expected 8 or 16")
+        if self.model and not Path(self.model).is_file():
+            raise InputError(f"parameter model='{self.model}'; there is no such file")
+
+    @property
+    def thermal_limits(self) -> tuple[float, float] | None:
+        return (self.thermal_low, self.thermal_high) if self.thermal_high else None
+
+
+def descriptor(field: dataclasses.Field[Any]) -> ParameterDescriptor:
+    """The ROS descriptor of a field of `FusionParameters`."""
+    made = ParameterDescriptor(
+        description=field.metadata["description"], read_only=not field.metadata["live"]
+    )
+    if field.metadata["choices"]:
+        made.additional_constraints = "One of " + ", ".join(field.metadata["choices"])
+    if field.metadata["range"]:
+        low, high = field.metadata["range"]
+        if isinstance(field.default, int):
+            made.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
+        else:
+            made.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+    return made
+
+
+def declare(node: Node) -> FusionParameters:
+    """Declare all parameters on `node` and return their values.
+
+    Raises:
+        InputError: a value is of the wrong type, out of range or not among the choices.
+    """
+    values = {}
+    for field in dataclasses.fields(FusionParameters):
+        try:
+            values[field.name] = node.declare_parameter(
+                field.name, field.default, descriptor(field)
+            ).value
+        except Exception as error:  # rclpy raises several kinds, with one meaning
+            allowed = field.metadata["range"]
+            expected = f"{type(field.default).__name__}" + (
+                f" from {allowed[0]} to {allowed[1]}" if allowed else ""
+            )
+            raise InputError(
+                f"parameter {field.name}: expected {expected}; {error}"
+                + (" (write 1.0, not 1)" if isinstance(field.default, float) else "")
+            ) from error
+    return FusionParameters(**values)

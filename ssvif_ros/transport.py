@@ -1,0 +1,39 @@
+"""The Fast DDS profile without which most best-effort images never arrive."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+
+
+def config_file(name: str) -> Path:
+    """A file of `config/`: from the ROS install space, the virtual environment or the checkout.
+
+    Raises:
+        FileNotFoundError: it is in none of them.
+    """
+    places = [Path(__file__).parents[1] / "config", Path(sys.prefix) / "share/ssvif_ros/config"]
+    try:
+        from ament_index_python.packages import get_package_share_directory
+
+        places.insert(0, Path(get_package_share_directory("ssvif_ros")) / "config")
+    except Exception:  # noqa: S110  no ROS install is sourced: the other places remain
+        pass
+    for place in places:
+        if (place / name).is_file():
+            return place / name
+    raise FileNotFoundError(f"{name}: not in {', '.join(map(str, places))}; install ssvif_ros again")
+
+
+def use_transport_profile() -> None:
+    """Point Fast DDS to `config/fastdds.xml`, unless the user has set a profile.
+
+    Must be called before `rclpy.init`. Fast DDS's default shared-memory segment (0.5 MB) and
+    socket buffers are smaller than one image: best-effort subscribers then lose most frames.
+    """
+    if not any(os.environ.get(name) for name in VARIABLES):
+        for name in VARIABLES:
+            os.environ[name] = str(config_file("fastdds.xml"))
