@@ -14,7 +14,9 @@ class ThermalGain:
     """The thermal range of a stream of frames.
 
     8-bit frames come from a camera that has made its own gain, so all 256 grey levels are shown.
-    Of 16-bit counts, the range between two percentiles is shown, smoothed over time.
+    Of 16-bit counts, the range between two percentiles is shown, smoothed over time; but black
+    lies at most `depth` times as far below the median as white above it. Otherwise a cold sky
+    would make the road bright grey, and the fusion, which takes what is bright, would wash it out.
 
     Args:
         limits: fixed range in counts (black, white); None chooses as above.
@@ -23,6 +25,7 @@ class ThermalGain:
     """
 
     samples = 20_000
+    depth = 0.6
 
     def __init__(
         self,
@@ -53,7 +56,9 @@ class ThermalGain:
         if thermal.dtype == np.uint8:
             return np.array((0, 255), np.float32)
         step = max(1, int((thermal.size / self.samples) ** 0.5))
-        low, high = np.percentile(thermal[::step, ::step], self.percentiles)
+        lower, upper = self.percentiles
+        low, middle, high = np.percentile(thermal[::step, ::step], (lower, 50, upper))
+        low = max(low, middle - self.depth * (high - middle))
         narrow = max(0.0, NARROWEST[thermal.dtype] - (high - low)) / 2
         fresh = np.array((low - narrow, high + narrow), np.float32)
         if self._range is None:

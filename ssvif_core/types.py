@@ -54,7 +54,9 @@ class Shapes:
 
     @classmethod
     def of(cls, pair: Pair) -> Shapes:
-        return cls(*pair.visible.shape[:2], *pair.thermal.shape, pair.thermal.dtype.itemsize)
+        height, width = pair.visible.shape[:2]
+        thermal_height, thermal_width = pair.thermal.shape
+        return cls(height, width, thermal_height, thermal_width, pair.thermal.dtype.itemsize)
 
     @property
     def visible(self) -> tuple[int, int, int, int]:

@@ -69,8 +69,15 @@ def fresh_folder(out: Path) -> Path:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        ours = {"drive", "input", "outputs", "fused.mp4", "overlay.mp4", "contact_sheet.png",
-                "result.json"}
+        ours = {
+            "drive",
+            "input",
+            "outputs",
+            "fused.mp4",
+            "overlay.mp4",
+            "contact_sheet.png",
+            "result.json",
+        }
         foreign = [path.name for path in out.iterdir() if path.name not in ours]
         if foreign:
             raise InputError(
@@ -111,7 +118,10 @@ def show(result: ReplayResult, console: Console) -> None:
     table = Table(title="Through the node")
     table.add_column("what")
     table.add_column("figure", justify="right")
-    rows = [("pairs in the bag", result.pairs_in_bag), ("pairs fused", result.pairs_fused)]
+    rows: list[tuple[str, object]] = [
+        ("pairs in the bag", result.pairs_in_bag),
+        ("pairs fused", result.pairs_fused),
+    ]
     rows += [(f"dropped: {why}", count) for why, count in result.dropped.items()]
     rows += [(f"latency {name}, ms", value) for name, value in result.latency_ms.items()]
     rows += [("frames per second", result.frames_per_second), ("engine", result.engine)]
@@ -140,10 +150,16 @@ def make_pictures(source: DemoInput, recording: Path, out: Path, console: Consol
                     if stamp in sheet:
                         sheet[stamp][topic] = picture
     _add_sources(source, sheet)
-    cv2.imwrite(str(out / "contact_sheet.png"), contact_sheet(
-        [[row[t] for t in (source.visible, source.thermal, FUSED, OVERLAY)]
-         for row in sheet.values() if len(row) == 4]
-    ))
+    cv2.imwrite(
+        str(out / "contact_sheet.png"),
+        contact_sheet(
+            [
+                [row[t] for t in (source.visible, source.thermal, FUSED, OVERLAY)]
+                for row in sheet.values()
+                if len(row) == 4
+            ]
+        ),
+    )
 
 
 def _add_sources(source: DemoInput, sheet: dict[int, dict[str, np.ndarray]]) -> None:
@@ -176,8 +192,16 @@ def contact_sheet(
     height = round(width * rows[0][0].shape[0] / rows[0][0].shape[1])
     header = np.full((40, width * len(titles), 3), 255, np.uint8)
     for column, title in enumerate(titles):
-        cv2.putText(header, title, (column * width + 10, 28), cv2.FONT_HERSHEY_SIMPLEX, 0.8,
-                    (0, 0, 0), 1, cv2.LINE_AA)
+        cv2.putText(
+            header,
+            title,
+            (column * width + 10, 28),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.8,
+            (0, 0, 0),
+            1,
+            cv2.LINE_AA,
+        )
     strips = [
         np.hstack([cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in row])
         for row in rows
@@ -190,8 +214,11 @@ def machine() -> str:
     model = platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines()
-                 if line.startswith("model name")]
+        names = [
+            line.partition(":")[2].strip()
+            for line in cpuinfo.read_text().splitlines()
+            if line.startswith("model name")
+        ]
         if names:
             model = f"{names[0]}, {len(names)} cores"
     return f"{model}, {platform.system()} {platform.release()}, Python {platform.python_version()}"

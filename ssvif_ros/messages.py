@@ -75,9 +75,11 @@ def thermal_array(message: Image) -> np.ndarray:
 def _rows(message: Image, camera: str, encodings: dict[str, int]) -> np.ndarray:
     """The bytes of a message without row padding, (height, width * bytes a pixel) uint8."""
     if message.encoding not in encodings:
-        swapped = " Are the visible and the thermal topic swapped?" if (
-            message.encoding in VISIBLE_ENCODINGS or message.encoding in THERMAL_ENCODINGS
-        ) else ""
+        swapped = (
+            " Are the visible and the thermal topic swapped?"
+            if (message.encoding in VISIBLE_ENCODINGS or message.encoding in THERMAL_ENCODINGS)
+            else ""
+        )
         raise InputError(
             f"{camera} image with encoding '{message.encoding}'; expected one of "
             f"{', '.join(encodings)}.{swapped} Set the camera driver's pixel format"

@@ -26,36 +26,22 @@ class Outputs:
         self.parameters = parameters
         self._colours: np.ndarray | None = None
         self._names: tuple[str, ...] = ()
-        # Reliable, as image_transport publishes: reliable and best-effort subscribers both match.
-        qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-
-        def image(wanted: bool, topic: str) -> Publisher | None:
-            return node.create_publisher(Image, topic, qos) if wanted else None
-
-        def jpeg(wanted: bool, topic: str) -> Publisher | None:
-            return node.create_publisher(CompressedImage, topic + "/compressed", qos) if wanted \
-                else None
-
+        self._label_info = node.create_publisher(
+            String,
+            "~/segmentation/label_info",
+            QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+        )
         p = parameters
-        self._fused = image(p.publish_fused, "~/fused/image")
-        self._fused_jpeg = jpeg(p.publish_fused, "~/fused/image")
-        self._overlay = image(p.publish_overlay, "~/segmentation/overlay")
-        self._overlay_jpeg = jpeg(p.publish_overlay, "~/segmentation/overlay")
-        self._labels = image(p.publish_labels, "~/segmentation/labels")
-        self._confidence = image(p.publish_confidence, "~/segmentation/confidence")
-        self._label_info = node.create_publisher(String, "~/segmentation/label_info", latched)
+        self._fused = Output(node, "~/fused/image", p.publish_fused, "bgr8")
+        self._overlay = Output(node, "~/segmentation/overlay", p.publish_overlay, "bgr8")
+        self._labels = Output(node, "~/segmentation/labels", p.publish_labels, "mono8")
+        self._confidence = Output(node, "~/segmentation/confidence", p.publish_confidence, "mono8")
 
     @property
     def wanted(self) -> bool:
         """Whether anyone listens to anything that needs a fusion."""
-        return any(
-            _listened(publisher)
-            for publisher in (
-                self._fused, self._fused_jpeg, self._overlay, self._overlay_jpeg,
-                self._labels, self._confidence,
-            )
-        )  # fmt: skip
+        outputs = (self._fused, self._overlay, self._labels, self._confidence)
+        return any(output.wanted for output in outputs)
 
     def set_classes(self, names: Sequence[str]) -> None:
         """Publish the class names and colours, latched, when they are new."""
@@ -72,24 +58,41 @@ class Outputs:
     def publish(self, fusion: Fusion, header: Header) -> None:
         """Publish a fusion under the visible image's header."""
         quality = self.parameters.jpeg_quality
-        if _listened(self._fused):
-            self._fused.publish(image_message(fusion.fused, "bgr8", header))
-        if _listened(self._fused_jpeg):
-            self._fused_jpeg.publish(compressed_message(fusion.fused, quality, header))
-        if _listened(self._labels):
-            self._labels.publish(image_message(fusion.labels, "mono8", header))
-        if _listened(self._confidence):
-            self._confidence.publish(image_message(fusion.confidence, "mono8", header))
-        if self._colours is None or not (
-            _listened(self._overlay) or _listened(self._overlay_jpeg)
-        ):
-            return
-        alpha = self.parameters.overlay_alpha
-        overlay = draw_overlay(fusion.fused, fusion.labels, self._colours, alpha)
-        if _listened(self._overlay):
-            self._overlay.publish(image_message(overlay, "bgr8", header))
-        if _listened(self._overlay_jpeg):
-            self._overlay_jpeg.publish(compressed_message(overlay, quality, header))
+        self._fused.publish(fusion.fused, header, quality)
+        self._labels.publish(fusion.labels, header, quality)
+        self._confidence.publish(fusion.confidence, header, quality)
+        if self._overlay.wanted and self._colours is not None:
+            overlay = draw_overlay(
+                fusion.fused, fusion.labels, self._colours, self.parameters.overlay_alpha
+            )
+            self._overlay.publish(overlay, header, quality)
+
+
+class Output:
+    """One image topic; colour ones have a JPEG twin `/compressed`, as image_transport names it."""
+
+    def __init__(self, node: Node, topic: str, offered: bool, encoding: str) -> None:
+        self._encoding = encoding
+        # Reliable, as image_transport publishes: reliable and best-effort subscribers both match.
+        qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+        self._image = node.create_publisher(Image, topic, qos) if offered else None
+        self._jpeg = (
+            node.create_publisher(CompressedImage, topic + "/compressed", qos)
+            if offered and encoding == "bgr8"
+            else None
+        )
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anyone listens."""
+        return _listened(self._image) or _listened(self._jpeg)
+
+    def publish(self, image: np.ndarray, header: Header, quality: int) -> None:
+        """Publish in the forms that are listened to; `quality` is that of the JPEG."""
+        if self._image is not None and _listened(self._image):
+            self._image.publish(image_message(image, self._encoding, header))
+        if self._jpeg is not None and _listened(self._jpeg):
+            self._jpeg.publish(compressed_message(image, quality, header))
 
 
 def class_colours(text: str, classes: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 from message_filters import ApproximateTimeSynchronizer, SimpleFilter
 from rclpy.clock import JumpThreshold
@@ -73,7 +74,7 @@ class Stream:
     def __init__(self, name: str, topic: str) -> None:
         self.name, self.topic = name, topic
         self.filter = SimpleFilter()
-        self.subscription = None
+        self.subscription: Any = None
         self.reliability: ReliabilityPolicy | None = None
         self.received = 0
         self.missing = 0
@@ -133,8 +134,10 @@ class Pairing:
     ) -> None:
         self._node, self._slop, self._queue_size, self._qos = node, slop, queue_size, qos
         self._slot, self._on_reset = slot, on_reset
-        self.visible, self.thermal = Stream("visible", visible_topic), Stream("thermal",
-                                                                              thermal_topic)
+        self.visible, self.thermal = (
+            Stream("visible", visible_topic),
+            Stream("thermal", thermal_topic),
+        )
         for stream in self.streams:
             stream.recent = deque(maxlen=queue_size)
         self.pairs = 0
@@ -188,8 +191,11 @@ class Pairing:
         for stream in self.streams:
             kept = []
             if jumped not in (None, stream) and jumped.last_stamp is not None:
-                kept = [m for m in stream.recent
-                        if abs(stamp_of(m.header) - jumped.last_stamp) < 1_000_000_000]
+                kept = [
+                    m
+                    for m in stream.recent
+                    if abs(stamp_of(m.header) - jumped.last_stamp) < 1_000_000_000
+                ]
             stream.recent = deque(kept, maxlen=self._queue_size)
             for message in kept:
                 stream.filter.signalMessage(message)
@@ -207,9 +213,7 @@ class Pairing:
                 Image,
                 stream.topic,
                 lambda message, stream=stream: self._receive(stream, message),
-                QoSProfile(
-                    history=HistoryPolicy.KEEP_LAST, depth=5, reliability=wanted
-                ),
+                QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=wanted),
                 event_callbacks=SubscriptionEventCallbacks(
                     incompatible_qos=lambda _event, stream=stream: self._incompatible(stream)
                 ),
@@ -227,8 +231,7 @@ class Pairing:
                 else ReliabilityPolicy.BEST_EFFORT
             )
         offered = {
-            info.qos_profile.reliability
-            for info in self._node.get_publishers_info_by_topic(topic)
+            info.qos_profile.reliability for info in self._node.get_publishers_info_by_topic(topic)
         }
         if not offered:
             return None

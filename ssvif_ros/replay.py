@@ -90,17 +90,19 @@ def replay(options: ReplayOptions, progress: Callable[[int, int], None]) -> Repl
     executor.add_node(node)
     watch = _Watch(node)
     spinner = threading.Thread(target=executor.spin, daemon=True)
-    with tempfile.TemporaryDirectory() as scratch, Recorder(
-        node, options.recording, {topic: Image for topic in options.topics}
-    ) as recorder:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        Recorder(node, options.recording, {topic: Image for topic in options.topics}) as recorder,
+    ):
         spinner.start()
         try:
             with _fusion_node(options, sizes, environment) as process:
                 watch.wait_ready(process)
                 memory_start = _memory_mb(process.pid)
                 cpu_start, wall_start = _cpu_seconds(process.pid), time.monotonic()
-                sent = _play(options, environment, Path(scratch), process, recorder, progress,
-                             len(pairs))
+                sent = _play(
+                    options, environment, Path(scratch), process, recorder, progress, len(pairs)
+                )
                 last = watch.wait_settled(process)
                 cpu = _cpu_seconds(process.pid) - cpu_start
                 wall = time.monotonic() - wall_start
@@ -110,8 +112,9 @@ def replay(options: ReplayOptions, progress: Callable[[int, int], None]) -> Repl
             spinner.join(timeout=5)
             node.destroy_node()
             rclpy.shutdown(context=context)
-        return _result(options, pairs, sent, recorder.arrivals[options.topics[0]], last,
-                       cpu / wall, memory)
+        return _result(
+            options, pairs, sent, recorder.arrivals[options.topics[0]], last, cpu / wall, memory
+        )
 
 
 def match_stamps(visible: list[int], thermal: list[int], slop: float) -> list[tuple[int, int]]:
@@ -266,7 +269,9 @@ class _Watch:
                 self._changed.wait(timeout=0.2)
                 if process.poll() is not None:
                     lines = "\n".join(process.log.lines)  # type: ignore[attr-defined]
-                    raise EngineError(f"the fusion node ended (code {process.returncode}):\n{lines}")
+                    raise EngineError(
+                        f"the fusion node ended (code {process.returncode}):\n{lines}"
+                    )
                 if time.monotonic() > deadline:
                     raise EngineError(f"the fusion node was not {what} within 120 s")
 
@@ -336,8 +341,11 @@ def _result(
 ) -> ReplayResult:
     times = {(topic, stamp): when for topic, stamp, when in sent}
     latencies = [
-        1000 * (arrivals[visible] - max(times[options.visible, visible],
-                                        times[options.thermal, thermal]))
+        1000
+        * (
+            arrivals[visible]
+            - max(times[options.visible, visible], times[options.thermal, thermal])
+        )
         for visible, thermal in pairs
         if visible in arrivals
     ]

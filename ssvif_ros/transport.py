@@ -25,7 +25,8 @@ def config_file(name: str) -> Path:
     for place in places:
         if (place / name).is_file():
             return place / name
-    raise FileNotFoundError(f"{name}: not in {', '.join(map(str, places))}; install ssvif_ros again")
+    searched = ", ".join(map(str, places))
+    raise FileNotFoundError(f"{name}: not in {searched}; install ssvif_ros again")
 
 
 def use_transport_profile() -> None:

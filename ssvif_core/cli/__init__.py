@@ -47,7 +47,8 @@ def _add_missing(name: str, reason: str) -> None:
 
 def main() -> None:
     """Run the command line; exit code 2 with a message for what the user can mend."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("ssvif_core").setLevel(logging.INFO)
     _add_ros_commands()
     try:
         app()

@@ -17,7 +17,9 @@ app = typer.Typer(help="Look into bags and make them.", no_args_is_help=True)
 
 
 @app.command()
-def info(bag: Annotated[Path, typer.Argument(help="rosbag2 folder or file, or ROS 1 .bag.")]) -> None:
+def info(
+    bag: Annotated[Path, typer.Argument(help="rosbag2 folder or file, or ROS 1 .bag.")],
+) -> None:
     """List a bag's topics, with the size and encoding of images."""
     console = Console()
     with Bag(bag) as opened:

@@ -86,7 +86,9 @@ def _advice() -> list[str]:
             "environment the node runs in"
         )
     if sum(_version((name,)) != "-" for name in PACKAGES["cv2"][:3]) > 1:
-        advice.append("several OpenCV distributions are installed and overwrite each other; keep one")
+        advice.append(
+            "several OpenCV distributions are installed and overwrite each other; keep one"
+        )
     if not any(os.environ.get(f"{name}_DEFAULT_PROFILES_FILE") for name in ("FASTDDS", "FASTRTPS")):
         advice.append(
             "no Fast DDS profile is set in this shell; our programs set their own, but camera "

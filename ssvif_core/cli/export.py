@@ -21,7 +21,7 @@ def export(
     visible: Annotated[Path | None, typer.Option(help="Visible images to verify on.")] = None,
     thermal: Annotated[Path | None, typer.Option(help="Their thermal partners.")] = None,
 ) -> None:
-    """Export a model; verified against PyTorch on pairs (given or generated) before it is written."""
+    """Export a model, verified against PyTorch on pairs before it is written."""
     try:
         from ssvif_core.graph.export import export_model
         from ssvif_core.models import load_model

@@ -64,9 +64,7 @@ class Bag:
         try:
             if path.suffix == ".bag":
                 path = self._converted(path)
-            self._reader = self._stack.enter_context(
-                AnyReader([path], default_typestore=TYPES)
-            )
+            self._reader = self._stack.enter_context(AnyReader([path], default_typestore=TYPES))
         except Exception as error:  # damaged files raise whatever their bytes lead to
             self._stack.close()
             raise InputError(
@@ -88,9 +86,20 @@ class Bag:
         folder = Path(tempfile.mkdtemp(prefix="ssvif_bag_"))
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
         target = folder / path.stem
-        convert([path], target, dst_storage="mcap", dst_version=9, compress=None,
-                compress_mode="none", default_typestore=None, typestore=TYPES,
-                exclude_topics=[], include_topics=[], exclude_msgtypes=[], include_msgtypes=[])
+        convert(
+            [path],
+            target,
+            dst_storage="mcap",
+            dst_version=9,
+            compress=None,
+            compress_mode="none",
+            default_typestore=None,
+            typestore=TYPES,
+            exclude_topics=[],
+            include_topics=[],
+            exclude_msgtypes=[],
+            include_msgtypes=[],
+        )
         return target
 
     @property
@@ -174,10 +183,16 @@ def write_pairs(
             )
             for pair in pairs:
                 encoding = "mono8" if pair.thermal.dtype == np.uint8 else "mono16"
-                writer.write(visible_out, pair.visible_stamp, _image_cdr(
-                    pair.visible, "bgr8", pair.visible_stamp, "visible_optical_frame"))
-                writer.write(thermal_out, pair.thermal_stamp, _image_cdr(
-                    pair.thermal, encoding, pair.thermal_stamp, "thermal_optical_frame"))
+                writer.write(
+                    visible_out,
+                    pair.visible_stamp,
+                    _image_cdr(pair.visible, "bgr8", pair.visible_stamp, "visible_optical_frame"),
+                )
+                writer.write(
+                    thermal_out,
+                    pair.thermal_stamp,
+                    _image_cdr(pair.thermal, encoding, pair.thermal_stamp, "thermal_optical_frame"),
+                )
                 count += 1
     except OSError as error:
         raise InputError(f"{path}: the bag cannot be written ({error.strerror})") from error
@@ -203,5 +218,3 @@ def _image_cdr(image: np.ndarray, encoding: str, stamp: int, frame: str) -> memo
         data=np.ascontiguousarray(image).view(np.uint8).reshape(-1),
     )
     return TYPES.serialize_cdr(message, IMAGE_TYPE)
-
-

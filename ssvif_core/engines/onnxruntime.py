@@ -24,9 +24,7 @@ class OnnxRuntimeEngine(Engine):
         # Spinning threads would starve the camera drivers that share the robot's cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            session = ort.InferenceSession(
-                str(model), options, providers=["CPUExecutionProvider"]
-            )
+            session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors share no public base class
             raise ModelError(
                 f"{model}: ONNX Runtime cannot read this model file; is it truncated, or not "

@@ -63,13 +63,14 @@ def ssim_maps(image: Tensor, references: list[Tensor], sigma: float = 1.5) -> li
 class TargetConfig:
     """What the fused image should look like; see `fusion_target`."""
 
-    minimum_share: float = 0.15
+    minimum_share: float = 0.13
     minimum_pivot: float = 0.12
     sharpen: float = 0.14
-    hot_threshold: float = 0.10
+    hot_threshold: float = 0.12
     hot_width: float = 0.12
-    hot_lift: float = 0.55
-    kept_contrast: float = 0.9
+    hot_lift: float = 0.5
+    kept_contrast: float = 0.85
+    saturated: float = 0.90
 
 
 def fusion_target(
@@ -84,7 +85,8 @@ def fusion_target(
     2. Hot objects (warmer than their surroundings of some 12 pixels) are lifted towards white,
        and around them a brighter visible background is lowered, as far as is needed to keep
        `kept_contrast` of the thermal contrast. In headlights, haze and smoke the maximum alone
-       keeps the white veil, and the person behind it is gone.
+       keeps the white veil, and the person behind it is gone. Where the visible image is
+       saturated, and so says nothing, this reaches further.
     3. A little unsharp masking makes up for what smooth networks lose.
     """
     c = config
@@ -93,8 +95,10 @@ def fusion_target(
 
     heat = blur(thermal, 1.5)
     hot = ((heat - blur(thermal, 12) - c.hot_threshold) / c.hot_width).clamp(0, 1)
-    near_hot = blur(dilate(hot, 17), 4)
-    peak = dilate(heat * hot, 35)
+    saturated = ((blur(visible, 3) - c.saturated) / 0.08).clamp(0, 1)
+    far_hot = blur(dilate((2 * hot - 1).clamp(min=0), 49), 8)
+    near_hot = torch.maximum(blur(dilate(hot, 17), 4), saturated * far_hot)
+    peak = dilate(heat * hot, 57)
     around = blur(thermal, 4)
     lifted_peak = peak + c.hot_lift * (1 - peak)
     ceiling = torch.maximum(lifted_peak - c.kept_contrast * (peak - around).clamp(min=0), around)

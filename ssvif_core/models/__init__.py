@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -14,7 +15,7 @@ from ssvif_core.errors import InputError, ModelError
 from ssvif_core.models.fusion_net import FusionNet
 from ssvif_core.models.heads import FeatureHead
 
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
     "s": {"widths": (16, 24, 40, 64), "depths": (1, 2, 2)},
     "m": {"widths": (24, 40, 64, 96), "depths": (2, 2, 3)},
 }

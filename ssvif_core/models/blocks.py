@@ -24,7 +24,7 @@ class RepConv(nn.Module):
         self.conv3 = nn.Conv2d(in_channels, out_channels, 3, stride, 1)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
         nn.init.kaiming_normal_(self.conv3.weight, nonlinearity="relu")
-        nn.init.zeros_(self.conv3.bias)
+        nn.init.zeros_(self.conv3.bias)  # type: ignore[arg-type]
         nn.init.zeros_(self.conv1.weight)
         self.has_identity = in_channels == out_channels and stride == 1
         if self.has_identity:
@@ -48,7 +48,7 @@ class RepConv(nn.Module):
         conv = nn.Conv2d(self.conv3.in_channels, self.conv3.out_channels, 3, self.stride, 1)
         with torch.no_grad():
             conv.weight.copy_(self.kernel())
-            conv.bias.copy_(self.conv3.bias)  # type: ignore[union-attr]
+            conv.bias.copy_(self.conv3.bias)  # type: ignore[union-attr, arg-type]
         return nn.Sequential(conv, nn.ReLU())
 
 

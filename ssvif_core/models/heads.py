@@ -35,9 +35,7 @@ class FeatureHead(nn.Module):
         """The pixel embedding the classes are read from: (B, width, H/4, W/4)."""
         x16 = F.interpolate(self.from16(features.stride16), scale_factor=2.0, mode="nearest")
         x8 = self.context(features.stride8 + x16)
-        x8 = F.interpolate(
-            self.from8(x8), scale_factor=2.0, mode="bilinear", align_corners=False
-        )
+        x8 = F.interpolate(self.from8(x8), scale_factor=2.0, mode="bilinear", align_corners=False)
         return torch.relu(self.from4(features.stride4) + x8)
 
     def forward(self, features: FusionFeatures) -> Tensor:

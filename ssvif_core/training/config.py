@@ -43,6 +43,7 @@ class TrainConfig:
     data: list[str] = field(default_factory=list)
     frame_step: int = 10
     out: str = "runs/default"
+    init: str = ""  # weights to start from, of an earlier run
     seed: int = 0
     precision: str = "32-true"
     workers: int = 1

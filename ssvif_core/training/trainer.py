@@ -56,13 +56,18 @@ class Trainer:
         self.fabric.launch()
         self.fabric.seed_everything(config.seed, verbose=False)
         self.model = Model(config.model)
+        if config.init:
+            self.model.load_state_dict(load_model(Path(config.init)).state_dict())
         self.pixel_net = PixelNet(config.model.classes)
         self.fusion_loss = FusionLoss(config.loss, config.target)
 
     def run(self) -> Path:
         """Train all stages; returns the path of the model file."""
-        pairs = [pair for root in self.config.data for pair in read_pairs(Path(root),
-                                                                          self.config.frame_step)]
+        pairs = [
+            pair
+            for root in self.config.data
+            for pair in read_pairs(Path(root), self.config.frame_step)
+        ]
         logger.info("%d training pairs", len(pairs))
         first_stage, first_step, optimiser_state = self._restore()
         for index in range(first_stage, len(self.config.stages)):
@@ -120,14 +125,15 @@ class Trainer:
         seed = self.config.seed + 1000 * index
         crops = CropDataset(pairs, stage.crop, seed, everything)
         share = stage.batch // self.fabric.world_size
-        starts = range(first * stage.batch + self.fabric.global_rank * share, everything,
-                       stage.batch)
+        starts = range(
+            first * stage.batch + self.fabric.global_rank * share, everything, stage.batch
+        )
         loader = DataLoader(
             crops,
             batch_sampler=[list(range(start, start + share)) for start in starts],
             num_workers=self.config.workers,
         )
-        return iter(self.fabric.setup_dataloaders(loader, use_distributed_sampler=False))
+        return iter(self.fabric.setup_dataloaders(loader, use_distributed_sampler=False))  # type: ignore[arg-type]
 
     def _log(self, **values: object) -> None:
         if self.fabric.is_global_zero:
@@ -177,9 +183,7 @@ class _FusionStep(nn.Module):
         self.views = trainer.config.views
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        visible, thermal = draw_views(
-            batch["visible"], batch["thermal"], batch["seed"], self.views
-        )
+        visible, thermal = draw_views(batch["visible"], batch["thermal"], batch["seed"], self.views)
         fused = luma_of(fused_colour(visible, self.fusion(visible, thermal).change))
         return self.loss(fused, luma_of(visible), thermal)
 
@@ -187,6 +191,7 @@ class _FusionStep(nn.Module):
 class _ConsistencyStep(nn.Module):
     """L_csc + L_MI of S_f and S_p on two views of one batch, with F frozen."""
 
+    queue: Tensor
     queue_rows = 8192
     rows = 4096
 

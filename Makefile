@@ -1,0 +1,51 @@
+# For machines without ROS. On a robot: colcon build, ros2 launch ssvif_ros fusion.launch.py.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# CPU torch: the package index's own build for Linux brings gigabytes of CUDA. Where the index
+# below is out of reach pip goes on with what it has.
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?= $(if $(CI),,--extra-index-url https://download.pytorch.org/whl/cpu)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-train demo test lint bench clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+setup: $(VENV)/.run  ## Install what running needs into .venv
+
+setup-train: $(VENV)/.train  ## Install what training and testing need, too
+
+demo: setup  ## Replay a drive through the node; BAG= VISIBLE= THERMAL=, or VIDEO= THERMAL_VIDEO=
+	$(BIN)/ssvif demo \
+	  $(if $(BAG),--bag "$(BAG)") $(if $(VISIBLE),--visible "$(VISIBLE)") \
+	  $(if $(THERMAL),--thermal "$(THERMAL)") \
+	  $(if $(VIDEO),--video "$(VIDEO)") $(if $(THERMAL_VIDEO),--thermal-video "$(THERMAL_VIDEO)")
+
+test: setup-train lint  ## Check style and types, run all tests
+	$(BIN)/python -m pytest
+
+lint: setup-train
+	$(BIN)/ruff check .
+	$(BIN)/mypy ssvif_core ssvif_ros
+
+bench: setup-train  ## Measure engines and node; writes docs/results/bench.json
+	$(BIN)/python tools/bench.py
+
+clean:  ## Remove the environment and what the demo made
+	rm -rf $(VENV) demo_out demo_out_bag build install log
+
+$(VENV)/.run: requirements/run.txt setup.py pip_ros/pyproject.toml
+	@echo "setting up $(VENV) (some 250 MB to fetch)"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --no-deps -r requirements/run.txt
+	$(PIP) --no-deps --no-build-isolation -e ./pip_ros -e .
+	@touch $@
+
+$(VENV)/.train: $(VENV)/.run requirements/dev.txt
+	@echo "adding training and tests to $(VENV)"
+	$(PIP) $(TORCH_INDEX) "$(TORCH)"
+	$(PIP) --no-deps -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,58 @@
+"""Starts fusion_node. `ros2 launch ssvif_ros fusion.launch.py --show-args` lists the arguments."""
+
+import os
+
+from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchDescription
+
+SHARE = FindPackageShare("ssvif_ros")
+
+# name, default, description
+ARGUMENTS = [
+    ("config_file", PathJoinSubstitution([SHARE, "config", "fusion.yaml"]), "Parameter file."),
+    ("namespace", "", "Namespace of the node and of its relative topics."),
+    ("visible_image", "visible/image_raw", "Topic of the visible camera's images."),
+    ("thermal_image", "thermal/image_raw", "Topic of the thermal camera's images."),
+    ("fused_image", "~/fused/image", "Topic of the fused image."),
+    ("use_sim_time", "false", "Take the time from /clock, as a bag played with --clock gives it."),
+    ("log_level", "info", "debug, info, warn, error or fatal."),
+]
+
+
+def generate_launch_description():
+    profile = PathJoinSubstitution([SHARE, "config", "fastdds.xml"])
+    node = Node(
+        package="ssvif_ros",
+        executable="fusion_node",
+        name="fusion_node",
+        namespace=LaunchConfiguration("namespace"),
+        parameters=[
+            LaunchConfiguration("config_file"),
+            {"use_sim_time": LaunchConfiguration("use_sim_time")},
+        ],
+        remappings=[
+            ("visible/image_raw", LaunchConfiguration("visible_image")),
+            ("thermal/image_raw", LaunchConfiguration("thermal_image")),
+            ("~/fused/image", LaunchConfiguration("fused_image")),
+        ],
+        arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+        output="screen",
+        emulate_tty=True,
+    )
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(name, default_value=default, description=description)
+            for name, default, description in ARGUMENTS
+        ]
+        # Without it best-effort images mostly never arrive; a profile of the user's stays.
+        + [
+            SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=profile))
+            for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+            if not os.environ.get(name)
+        ]
+        + [node]
+    )
