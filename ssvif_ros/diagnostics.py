@@ -92,7 +92,7 @@ class Diagnostics:
 
     def _stamps_apart(self) -> str:
         visible, thermal = self._pairing.streams
-        if self._pairing.pairs or min(visible.received, thermal.received) < 10:
+        if self._pairing.pairs or min(visible.received, thermal.received) < 5:
             return ""
         apart = abs((visible.last_stamp or 0) - (thermal.last_stamp or 0)) * 1e-9
         return (

@@ -213,7 +213,9 @@ class Pairing:
                 Image,
                 stream.topic,
                 lambda message, stream=stream: self._receive(stream, message),
-                QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=wanted),
+                QoSProfile(
+                    history=HistoryPolicy.KEEP_LAST, depth=self._queue_size, reliability=wanted
+                ),
                 event_callbacks=SubscriptionEventCallbacks(
                     incompatible_qos=lambda _event, stream=stream: self._incompatible(stream)
                 ),

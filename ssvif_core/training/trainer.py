@@ -60,6 +60,8 @@ class Trainer:
             self.model.load_state_dict(load_model(Path(config.init)).state_dict())
         self.pixel_net = PixelNet(config.model.classes)
         self.fusion_loss = FusionLoss(config.loss, config.target)
+        # Earlier logits of both branches, (2, rows, K), over which classes are balanced.
+        self.queue = torch.zeros(2, 0, config.model.classes)
 
     def run(self) -> Path:
         """Train all stages; returns the path of the model file."""
@@ -148,6 +150,7 @@ class Trainer:
         fresh.mkdir(exist_ok=True)
         save_model(self.model, fresh / "model.safetensors")
         save_file(self.pixel_net.state_dict(), fresh / "pixel_net.safetensors")
+        save_file({"queue": self.queue.contiguous()}, fresh / "queue.safetensors")
         save_file(_optimiser_tensors(optimiser), fresh / "optimiser.safetensors")
         state = {"stage": stage, "step": step, "config": asdict(self.config)}
         (fresh / "state.json").write_text(json.dumps(state))
@@ -167,6 +170,7 @@ class Trainer:
         state = json.loads((folder / "state.json").read_text())
         self.model.load_state_dict(load_model(folder / "model.safetensors").state_dict())
         self.pixel_net.load_state_dict(load_file(folder / "pixel_net.safetensors"))
+        self.queue = load_file(folder / "queue.safetensors")["queue"]
         stage, step = state["stage"], state["step"]
         logger.info("going on from stage %d, step %d", stage, step)
         if step == self.config.stages[stage].steps:
@@ -191,7 +195,6 @@ class _FusionStep(nn.Module):
 class _ConsistencyStep(nn.Module):
     """L_csc + L_MI of S_f and S_p on two views of one batch, with F frozen."""
 
-    queue: Tensor
     queue_rows = 8192
     rows = 4096
 
@@ -199,8 +202,7 @@ class _ConsistencyStep(nn.Module):
         super().__init__()
         self.head, self.pixel_net = trainer.model.head, trainer.pixel_net
         self.fusion, self.views = trainer.model.fusion.requires_grad_(False), trainer.config.views
-        classes = trainer.config.model.classes
-        self.register_buffer("queue", torch.zeros(2, 0, classes), persistent=False)
+        self.trainer = [trainer]  # in a list, since it is no submodule
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         visible, thermal, seed = batch["visible"], batch["thermal"], batch["seed"]
@@ -218,11 +220,13 @@ class _ConsistencyStep(nn.Module):
             F.layer_norm(z, z.shape[1:2]) / z.shape[1] ** 0.5
             for z in (z.permute(0, 2, 3, 1).flatten(0, 2)[rows] for z in logits)
         )
+        trainer = self.trainer[0]
+        queue = trainer.queue.to(f.device)
         losses = {
-            "consistency": cross_segmentation_consistency(f, p, self.queue[0], self.queue[1]),
+            "consistency": cross_segmentation_consistency(f, p, *queue),
             "information": mutual_information_loss(f, p),
         }
-        self.queue = torch.cat([torch.stack([f, p]).detach(), self.queue], 1)[:, : self.queue_rows]
+        trainer.queue = torch.cat([torch.stack([f, p]).detach(), queue], 1)[:, : self.queue_rows]
         share = torch.bincount(f.argmax(1), minlength=f.shape[1]) / len(f)
         entropy = -(share * share.clamp(min=1e-9).log()).sum() / torch.log(torch.tensor(f.shape[1]))
         return {

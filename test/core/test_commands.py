@@ -1,0 +1,119 @@
+"""The command line, as a person types it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ssvif_core.types import Pair
+
+
+def ssvif(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ssvif_core.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def folders(tmp_path: Path, drive_pairs: list[Pair]) -> Path:
+    """Pairs a to d of mixed sizes, formats and bit depths."""
+    kinds = [("a", ".png", ".png", 1.0), ("b", ".jpg", ".tiff", 0.7), ("c", ".bmp", ".jpg", 0.4)]
+    for (name, visible, thermal, scale), pair in zip(kinds, drive_pairs, strict=False):
+        for folder in ("vi", "ir"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        image = cv2.resize(pair.visible, None, fx=scale, fy=scale)
+        counts = pair.thermal if thermal != ".jpg" else (pair.thermal // 40).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / "vi" / (name + visible)), image)
+        cv2.imwrite(str(tmp_path / "ir" / (name + thermal)), counts)
+    return tmp_path
+
+
+def test_fuse_makes_pngs_of_the_visible_size(folders: Path) -> None:
+    result = ssvif(
+        "fuse", "--visible", folders / "vi", "--thermal", folders / "ir", "--out", folders / "out",
+        "--labels", folders / "labels", "--overlay", folders / "overlay",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    for visible in (folders / "vi").iterdir():
+        size = cv2.imread(str(visible)).shape
+        for folder in ("out", "labels", "overlay"):
+            made = cv2.imread(str(folders / folder / f"{visible.stem}.png"), cv2.IMREAD_UNCHANGED)
+            assert made.shape[:2] == size[:2]
+            assert made.ndim == (2 if folder == "labels" else 3)
+
+
+def test_fuse_does_the_rest_and_names_what_it_could_not(folders: Path) -> None:
+    (folders / "vi" / "lonely.png").write_bytes((folders / "vi" / "a.png").read_bytes())
+    (folders / "ir" / "c.jpg").write_bytes(b"broken")
+    result = ssvif(
+        "fuse", "--visible", folders / "vi", "--thermal", folders / "ir", "--out", folders / "out"
+    )
+    assert result.returncode == 2
+    assert "lonely.png: has no partner" in result.stderr
+    assert "c.jpg: not a readable image" in result.stderr.replace("\n", " ")
+    assert sorted(path.name for path in (folders / "out").iterdir()) == ["a.png", "b.png"]
+
+
+def test_fuse_on_real_pairs(shared: Path, tmp_path: Path) -> None:
+    for folder in ("vi", "ir"):
+        (tmp_path / folder).mkdir()
+        for path in sorted((shared / "roadscene" / "test" / folder).iterdir())[:5]:
+            (tmp_path / folder / path.name).write_bytes(path.read_bytes())
+    for engine in ("openvino", "onnxruntime"):
+        result = ssvif(
+            "fuse", "--visible", tmp_path / "vi", "--thermal", tmp_path / "ir",
+            "--out", tmp_path / engine, "--engine", engine,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+    for path in (tmp_path / "openvino").iterdir():
+        a, b = cv2.imread(str(path)), cv2.imread(str(tmp_path / "onnxruntime" / path.name))
+        assert (np.abs(a.astype(int) - b) <= 1).mean() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--visible", "{0}/none", "--thermal", "{0}/ir", "--out", "{0}/o"), "no such folder"),
+        (("--visible", "{0}/vi", "--thermal", "{0}/ir", "--out", "{0}/vi/a.png/o"), "cannot be"),
+        (("--visible", "{0}/vi", "--thermal", "{0}/ir", "--out", "{0}/o", "--engine", "x"),
+         "engine 'x'"),
+        (("--visible", "{0}/vi", "--thermal", "{0}/ir", "--out", "{0}/o", "--model", "{0}/m"),
+         "no such model file"),
+    ],
+)  # fmt: skip
+def test_fuse_says_what_is_wrong_with_its_options(
+    folders: Path, arguments: tuple[str, ...], text: str
+) -> None:
+    result = ssvif("fuse", *(argument.format(folders) for argument in arguments))
+    assert result.returncode == 2
+    assert text in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_bag_info_lists_topics(drive_bag: Path) -> None:
+    result = ssvif("bag", "info", drive_bag)
+    assert result.returncode == 0
+    assert "/visible/image_raw" in result.stdout and "320x240 bgr8" in result.stdout
+    broken = ssvif("bag", "info", drive_bag.parent / "none")
+    assert broken.returncode == 2 and "no such bag" in broken.stderr
+
+
+def test_bag_from_video(shared: Path, tmp_path: Path) -> None:
+    clip = "0111_1716.mp4"
+    result = ssvif(
+        "bag", "from-video", shared / "m3svd/vi" / clip, shared / "m3svd/ir" / clip, tmp_path / "b"
+    )
+    assert result.returncode == 0, result.stderr
+    assert "151 pairs" in result.stderr
+    assert "640x480 mono8" in ssvif("bag", "info", tmp_path / "b").stdout
+
+
+def test_doctor_says_what_works_and_what_does_not() -> None:
+    result = ssvif("doctor")
+    assert result.returncode == 0, result.stderr
+    for text in ("openvino", "tensorrt", "ROS:", "shipped model: there", "stand-in"):
+        assert text in result.stdout

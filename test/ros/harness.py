@@ -1,0 +1,201 @@
+"""A fusion node in its own process, and a robot around it in this one."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from array import array
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
+
+from ssvif_ros.transport import use_transport_profile
+
+TIMEOUT = 30.0
+START = 1_000_000_000_000
+PERIOD = 33_000_000
+
+
+def image(
+    pixels: np.ndarray, encoding: str, stamp: int, frame: str = "camera", padding: int = 0
+) -> Image:
+    """An image message of (H, W[, C]) pixels; `padding` bytes follow every row."""
+    rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(pixels.shape[0], -1)
+    rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=255)
+    message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
+    message.step = rows.shape[1]
+    message.is_bigendian = pixels.dtype.byteorder == ">"
+    message.data = array("B", rows.tobytes())
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
+    message.header.frame_id = frame
+    return message
+
+
+def scene(size: tuple[int, int] = (64, 48), kind: type = np.uint16) -> tuple[Any, Any]:
+    """A visible and a thermal image with something to see; size is (width, height)."""
+    width, height = size
+    ramp = np.linspace(20, 200, width, dtype=np.uint8)
+    visible = np.repeat(np.tile(ramp, (height, 1))[..., None], 3, 2)
+    thermal = np.full((height // 2, width // 2), 60 if kind is np.uint8 else 7000, kind)
+    thermal[5:15, 10:20] = 220 if kind is np.uint8 else 9000
+    return visible, thermal
+
+
+class Robot:
+    """Publishes two cameras to a node under test and gathers what the node sends back."""
+
+    def __init__(
+        self, parameters: dict[str, object] | None = None, best_effort: bool = False,
+        outputs: tuple[str, ...] = ("fused/image",), wait: bool = True,
+    ) -> None:  # fmt: skip
+        self.changed = threading.Condition()
+        self.received: dict[str, list[Any]] = {}
+        self.diagnostics: list[Any] = []
+        self.domain = random.randint(1, 100)
+        use_transport_profile()
+        environment = {**os.environ, "ROS_DOMAIN_ID": str(self.domain)}
+        command = [sys.executable, "-m", "ssvif_ros.fusion_node", "--ros-args"]
+        for name, value in (parameters or {}).items():
+            command += ["-p", f"{name}:={value}"]
+        self.process = subprocess.Popen(
+            command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        self.log: list[str] = []
+        threading.Thread(target=self._read_log, daemon=True).start()
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=self.domain)
+        self.node = rclpy.create_node("robot", context=self.context)
+        reliability = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
+        qos = QoSProfile(depth=10, reliability=reliability)
+        self.visible = self.node.create_publisher(Image, "visible/image_raw", qos)
+        self.thermal = self.node.create_publisher(Image, "thermal/image_raw", qos)
+        for output in outputs:
+            self.listen(output)
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._subscribe(String, "/fusion_node/segmentation/label_info", "label_info", latched)
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnose, 10)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self.node)
+        self._spinner = threading.Thread(target=self._executor.spin, daemon=True)
+        self._spinner.start()
+        if wait:
+            self.wait(self._connected, "the node to be ready")
+
+    def _connected(self) -> bool:
+        return (
+            bool(self.received.get("label_info"))
+            and self.visible.get_subscription_count() > 0
+            and self.thermal.get_subscription_count() > 0
+            and bool(self.diagnostics)
+        )
+
+    def listen(self, output: str) -> None:
+        """Subscribe to an output of the node, by its name behind `~/`."""
+        kind = CompressedImage if output.endswith("compressed") else Image
+        self._subscribe(kind, f"/fusion_node/{output}", output, QoSProfile(depth=10))
+
+    def _subscribe(self, kind: type, topic: str, name: str, qos: QoSProfile) -> None:
+        self.received[name] = []
+
+        def receive(message: Any) -> None:
+            with self.changed:
+                self.received[name].append(message)
+                self.changed.notify_all()
+
+        self.node.create_subscription(kind, topic, receive, qos)
+
+    def _diagnose(self, message: DiagnosticArray) -> None:
+        with self.changed:
+            self.diagnostics += message.status
+            self.changed.notify_all()
+
+    def _read_log(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self.changed:
+                self.log.append(line)
+                self.changed.notify_all()
+
+    def wait(self, done: Callable[[], Any], what: str, timeout: float = TIMEOUT) -> Any:
+        """Until `done()` is true, asked again whenever anything arrives."""
+        deadline = time.monotonic() + timeout
+        with self.changed:
+            while not (result := done()):
+                assert self.process.poll() is None, f"the node died:\n{''.join(self.log)}"
+                assert time.monotonic() < deadline, f"waited for {what}:\n{''.join(self.log)}"
+                self.changed.wait(timeout=0.05)
+            return result
+
+    def send(self, visible: Image | None, thermal: Image | None) -> None:
+        if visible is not None:
+            self.visible.publish(visible)
+        if thermal is not None:
+            self.thermal.publish(thermal)
+
+    def send_pair(self, index: int, **changes: Any) -> None:
+        """Pair number `index` of a stream at 30 Hz; `size` and `kind` as in `scene`."""
+        visible, thermal = scene(**changes)
+        stamp = START + index * PERIOD
+        encoding = "mono8" if thermal.dtype == np.uint8 else "mono16"
+        self.send(
+            image(visible, "bgr8", stamp, "visible_frame"),
+            image(thermal, encoding, stamp + 2_000_000, "thermal_frame"),
+        )
+
+    def fused(self, count: int, output: str = "fused/image") -> list[Any]:
+        """The first `count` images of an output, once they have come."""
+        self.wait(lambda: len(self.received[output]) >= count, f"{count} images on {output}")
+        return self.received[output][:count]
+
+    def fuse(self, index: int, **changes: Any) -> Any:
+        """Send a pair and wait for its fused image."""
+        before = len(self.received["fused/image"])
+        self.send_pair(index, **changes)
+        return self.fused(before + 1)[-1]
+
+    def state(self, done: Callable[[dict[str, str], Any], bool], what: str) -> dict[str, str]:
+        """The first diagnostics from now on of which `done(values, status)` is true."""
+        seen = len(self.diagnostics)
+
+        def find() -> Any:
+            for status in self.diagnostics[seen:]:
+                values = {item.key: item.value for item in status.values}
+                if done(values, status):
+                    return {**values, "message": status.message}
+            return None
+
+        return self.wait(find, f"diagnostics: {what}")
+
+    def logged(self, text: str) -> None:
+        self.wait(lambda: text in "".join(self.log), f"the log to say '{text}'")
+
+    @property
+    def classes(self) -> list[dict[str, Any]]:
+        return json.loads(self.received["label_info"][0].data)["classes"]
+
+    def close(self) -> int:
+        """End the node as Ctrl-C does; returns its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        code = self.process.wait(timeout=15)
+        if not self.context.ok():
+            return code  # closed before
+        self._executor.shutdown()
+        self._spinner.join(timeout=5)
+        self.node.destroy_node()
+        rclpy.shutdown(context=self.context)
+        return code
