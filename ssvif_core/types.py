@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -85,3 +86,8 @@ class Fusion:
     fused: np.ndarray
     labels: np.ndarray
     confidence: np.ndarray
+
+
+def stamp_of(header: Any) -> int:
+    """Nanoseconds of a message header's stamp."""
+    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec

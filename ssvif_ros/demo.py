@@ -16,12 +16,12 @@ from rich.progress import Progress, track
 from rich.table import Table
 from rosbags.image import message_to_cvimage
 
-from ssvif_core.data.bags import THERMAL_TOPIC, VISIBLE_TOPIC, Bag, decode, stamp_of, write_pairs
+from ssvif_core.data.bags import THERMAL_TOPIC, VISIBLE_TOPIC, Bag, decode, write_pairs
 from ssvif_core.data.scenes import SceneConfig, SceneGenerator
 from ssvif_core.data.video import VideoWriter, frame_count, video_pairs
 from ssvif_core.errors import InputError
 from ssvif_core.thermal import ThermalGain
-from ssvif_core.types import Pair
+from ssvif_core.types import Pair, stamp_of
 from ssvif_ros.messages import thermal_array, visible_array
 from ssvif_ros.replay import FUSED, OVERLAY, ReplayOptions, ReplayResult, replay
 

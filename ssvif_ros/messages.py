@@ -13,9 +13,8 @@ from cv_bridge import CvBridge
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from ssvif_core.data.bags import stamp_of
 from ssvif_core.errors import InputError
-from ssvif_core.types import Pair
+from ssvif_core.types import Pair, stamp_of
 
 # Bytes a pixel of the encodings that are taken. The yuv names are those of several ROS releases.
 VISIBLE_ENCODINGS = {

@@ -23,7 +23,7 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from ssvif_core.data.bags import stamp_of
+from ssvif_core.types import stamp_of
 
 # Stamps that fall back by more than this are a jump (a bag loops); by less, late messages.
 JUMP_BACK = 250_000_000  # ns

@@ -29,8 +29,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from ssvif_core.data.bags import Bag, decode, stamp_of
+from ssvif_core.data.bags import Bag, decode
 from ssvif_core.errors import EngineError, InputError
+from ssvif_core.types import stamp_of
 from ssvif_ros.messages import thermal_array
 from ssvif_ros.recorder import Recorder
 from ssvif_ros.transport import use_transport_profile

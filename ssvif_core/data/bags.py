@@ -158,11 +158,6 @@ def decode(message: Message) -> Any:
     return TYPES.deserialize_cdr(message.data, message.type)
 
 
-def stamp_of(header: Any) -> int:
-    """Nanoseconds of a header's stamp."""
-    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
-
-
 def write_pairs(
     path: Path,
     pairs: Iterable[Pair],

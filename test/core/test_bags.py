@@ -11,10 +11,10 @@ from rosbags.rosbag1 import Writer as Rosbag1Writer
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from ssvif_core.data.bags import Bag, decode, stamp_of, write_pairs
+from ssvif_core.data.bags import Bag, decode, write_pairs
 from ssvif_core.data.video import VideoWriter, video_pairs
 from ssvif_core.errors import InputError
-from ssvif_core.types import Pair
+from ssvif_core.types import Pair, stamp_of
 
 VISIBLE, THERMAL = "/visible/image_raw", "/thermal/image_raw"
 
