@@ -63,14 +63,14 @@ def ssim_maps(image: Tensor, references: list[Tensor], sigma: float = 1.5) -> li
 class TargetConfig:
     """What the fused image should look like; see `fusion_target`."""
 
-    minimum_share: float = 0.13
+    minimum_share: float = 0.16
     minimum_pivot: float = 0.12
-    sharpen: float = 0.14
+    sharpen: float = 0.17
     hot_threshold: float = 0.12
     hot_width: float = 0.12
     hot_lift: float = 0.5
-    kept_contrast: float = 0.85
-    saturated: float = 0.90
+    kept_contrast: float = 0.8
+    saturated: float = 0.93
 
 
 def fusion_target(
@@ -95,7 +95,7 @@ def fusion_target(
 
     heat = blur(thermal, 1.5)
     hot = ((heat - blur(thermal, 12) - c.hot_threshold) / c.hot_width).clamp(0, 1)
-    saturated = ((blur(visible, 3) - c.saturated) / 0.08).clamp(0, 1)
+    saturated = ((blur(visible, 3) - c.saturated) / 0.05).clamp(0, 1)
     far_hot = blur(dilate((2 * hot - 1).clamp(min=0), 49), 8)
     near_hot = torch.maximum(blur(dilate(hot, 17), 4), saturated * far_hot)
     peak = dilate(heat * hot, 57)
@@ -114,7 +114,7 @@ class FusionLossWeights:
     """Weights of the three terms, near SwinFusion's 20 : 20 : 10 (Ma et al. 2022)."""
 
     intensity: float = 10.0
-    gradient: float = 20.0
+    gradient: float = 30.0
     ssim: float = 2.0
     target_ssim: float = 2.0
 
