@@ -2,11 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# CPU torch: the package index's own build for Linux brings gigabytes of CUDA. Where the index
-# below is out of reach pip goes on with what it has.
+# CPU torch: the package index's build for Linux x86-64 brings gigabytes of CUDA, so torch's own
+# index is asked as well, except in CI, which has a CPU build. Set TORCH_INDEX= for a CUDA build.
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?= $(if $(CI),,--extra-index-url https://download.pytorch.org/whl/cpu)
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+PIP := $(BIN)/python -m pip install $(if $(CI),--quiet) --disable-pip-version-check --no-compile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-train demo test lint bench clean
@@ -22,6 +22,7 @@ demo: setup  ## Replay a drive through the node; BAG= VISIBLE= THERMAL=, or VIDE
 	$(BIN)/ssvif demo \
 	  $(if $(BAG),--bag "$(BAG)") $(if $(VISIBLE),--visible "$(VISIBLE)") \
 	  $(if $(THERMAL),--thermal "$(THERMAL)") \
+	  $(if $(SLOP),--slop "$(SLOP)") \
 	  $(if $(VIDEO),--video "$(VIDEO)") $(if $(THERMAL_VIDEO),--thermal-video "$(THERMAL_VIDEO)")
 
 test: setup-train lint  ## Check style and types, run all tests

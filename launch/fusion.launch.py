@@ -38,6 +38,7 @@ def generate_launch_description():
             ("visible/image_raw", LaunchConfiguration("visible_image")),
             ("thermal/image_raw", LaunchConfiguration("thermal_image")),
             ("~/fused/image", LaunchConfiguration("fused_image")),
+            ("~/fused/image/compressed", [LaunchConfiguration("fused_image"), "/compressed"]),
         ],
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
         output="screen",

@@ -40,6 +40,10 @@ class FusionPipeline:
         self.gain = gain or ThermalGain()
         self._engines: OrderedDict[Shapes, Engine] = OrderedDict()
 
+    def is_prepared(self, shapes: Shapes) -> bool:
+        """Whether the engine for these shapes is there."""
+        return shapes in self._engines
+
     def prepare(self, shapes: Shapes) -> Engine:
         """The engine for these shapes, made and warmed up if it is not there yet."""
         if shapes not in self._engines:

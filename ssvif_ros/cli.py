@@ -61,6 +61,7 @@ def demo(
     video: Annotated[Path | None, typer.Option(help="Visible video, instead of a bag.")] = None,
     thermal_video: Annotated[Path | None, typer.Option(help="Its thermal partner.")] = None,
     frames: Annotated[int, typer.Option(min=12, help="Length of the generated drive.")] = 240,
+    slop: Annotated[float, typer.Option(help="Largest stamp difference in a pair, s.")] = 0.02,
     out: Annotated[Path, typer.Option(help="Folder for pictures and figures.")] = Path("demo_out"),
 ) -> None:
     """Replay a drive through the real node; leave videos, a contact sheet and figures."""
@@ -78,7 +79,7 @@ def demo(
         source = DemoInput(folder / "input")
     elif bag is not None:
         source = DemoInput(bag, visible, thermal)
-    run_demo(source, out, console, frames)
+    run_demo(source, out, console, frames, slop)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -38,18 +38,24 @@ class DemoInput:
     thermal: str = THERMAL_TOPIC
 
 
-def run_demo(source: DemoInput | None, out: Path, console: Console, frames: int = 240) -> None:
+def run_demo(
+    source: DemoInput | None, out: Path, console: Console, frames: int = 240, slop: float = 0.02
+) -> None:
     """Replay `source`, or a generated drive, through the node; leave pictures and figures in `out`.
 
     Raises:
         SsvifError: the input cannot be used, `out` cannot be written, or the node failed.
     """
+    if source is not None and out.resolve() in source.bag.resolve().parents:
+        raise InputError(
+            f"{source.bag} lies in {out}, which the demo empties; give another --out, or move it"
+        )
     out = fresh_folder(out)
     if source is None:
         source = DemoInput(out / "drive")
         write_pairs(source.bag, generated_drive(frames, console))
     recording = out / "outputs"
-    options = ReplayOptions(source.bag, source.visible, source.thermal, recording)
+    options = ReplayOptions(source.bag, source.visible, source.thermal, recording, slop)
     with Progress(console=console) as bar:
         task = bar.add_task("replaying through the node", total=None)
         result = replay(options, lambda n, of: bar.update(task, completed=n, total=of))
@@ -57,6 +63,11 @@ def run_demo(source: DemoInput | None, out: Path, console: Console, frames: int 
     (out / "result.json").write_text(
         json.dumps({"machine": machine(), **asdict(result)}, indent=2) + "\n"
     )
+    if not result.pairs_fused:
+        raise InputError(
+            f"{source.bag}: none of {result.pairs_in_bag} pairs was fused; "
+            f"{result.diagnostics['last problem'] or result.diagnostics['message']}"
+        )
     make_pictures(source, recording, out, console)
     console.print(f"{out}: fused.mp4, overlay.mp4, contact_sheet.png, result.json")
 
@@ -78,7 +89,9 @@ def fresh_folder(out: Path) -> Path:
             "contact_sheet.png",
             "result.json",
         }
-        foreign = [path.name for path in out.iterdir() if path.name not in ours]
+        found = sorted(path.name for path in out.iterdir())
+        # Names alone do not prove it: only a demo leaves this file beside them.
+        foreign = [name for name in found if name not in ours or "result.json" not in found]
         if foreign:
             raise InputError(
                 f"{out} holds {foreign[0]}, which is no earlier demo's; give an empty folder"
@@ -163,22 +176,24 @@ def make_pictures(source: DemoInput, recording: Path, out: Path, console: Consol
 
 
 def _add_sources(source: DemoInput, sheet: dict[int, dict[str, np.ndarray]]) -> None:
+    """Add to each moment its visible image and the thermal one nearest in time."""
     gain = ThermalGain()
-    thermal = None
+    nearest = dict.fromkeys(sheet, 10**18)
     with Bag(source.bag) as bag:
         for message in bag.messages([source.visible, source.thermal]):
             image = decode(message)
             stamp = stamp_of(image.header)
-            if message.topic == source.thermal:
-                thermal = thermal_array(image)
-                low, high = gain.update(thermal)
-                grey = np.clip((thermal - low) / (high - low) * 255, 0, 255).astype(np.uint8)
-                for moment, row in sheet.items():
-                    near = abs(stamp - moment) < 50_000_000
-                    if near and source.thermal not in row:
-                        row[source.thermal] = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
-            elif stamp in sheet:
-                sheet[stamp].setdefault(source.visible, visible_array(image))
+            if message.topic == source.visible:
+                if stamp in sheet:
+                    sheet[stamp].setdefault(source.visible, visible_array(image))
+                continue
+            thermal = thermal_array(image)
+            low, high = gain.update(thermal)  # for every frame: it is smoothed over time
+            for moment, row in sheet.items():
+                if abs(stamp - moment) < nearest[moment]:
+                    nearest[moment] = abs(stamp - moment)
+                    grey = np.clip((thermal - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+                    row[source.thermal] = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
 
 
 def contact_sheet(

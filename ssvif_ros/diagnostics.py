@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from ssvif_ros.pairing import LatestSlot, Pairing, Stream
@@ -35,13 +36,9 @@ class Diagnostics:
     ) -> None:
         self._node, self._pairing, self._slot = node, pairing, slot
         self._counters, self._slop = counters, slop
-        self._last_fused = 0
-        self._last_failed = 0
-        self._last_missing = 0
+        self._last = self._counts()
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # A steady clock of its own: with use_sim_time a paused bag would silence the node.
-        from rclpy.clock import Clock, ClockType
-
         self._timer = node.create_timer(
             1.0, self.publish, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
@@ -59,41 +56,53 @@ class Diagnostics:
         array = DiagnosticArray(status=[status])
         array.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(array)
-        self._last_fused = self._counters.fused
-        self._last_failed = self._counters.failed
-        self._last_missing = sum(stream.missing for stream in self._pairing.streams)
+        self._last = self._counts()
+
+    def _counts(self) -> dict[str, int]:
+        counters, streams = self._counters, self._pairing.streams
+        return {
+            "received": min(stream.received for stream in streams),
+            "missing": sum(stream.missing for stream in streams),
+            "pairs": self._pairing.pairs,
+            "fused": counters.fused,
+            "failed": counters.failed,
+            "unwatched": counters.unwatched,
+        }
 
     def _state(self) -> tuple[bytes, str]:
-        if self._counters.failed > self._last_failed:
+        """The worst that the last second brought."""
+        new = {name: count - self._last[name] for name, count in self._counts().items()}
+        silent = [s for s in self._pairing.streams if s.silence is None or s.silence > SILENT_AFTER]
+        if new["failed"]:
             return ERROR, self._counters.problem
-        for stream in self._pairing.streams:
-            other = next(s for s in self._pairing.streams if s is not stream)
-            if not other.received or (other.silence or 0) > SILENT_AFTER:
-                continue
+        if len(silent) == 2:
+            if all(stream.silence is None for stream in silent):
+                return OK, "waiting for images"
+            return WARN, "no images from either camera; are they, or the bag, still running?"
+        for stream in silent:
             if stream.silence is None:
                 return WARN, f"no {stream.name} image yet on {stream.topic}; " + _mend(stream)
-            if stream.silence > SILENT_AFTER:
-                return WARN, f"no {stream.name} image for {stream.silence:.1f} s on {stream.topic}"
-        apart = self._stamps_apart()
-        if apart:
-            return WARN, apart
-        missing = sum(stream.missing for stream in self._pairing.streams) - self._last_missing
-        if missing:
+            return WARN, f"no {stream.name} image for {stream.silence:.1f} s on {stream.topic}"
+        if new["received"] >= 5 and not new["pairs"]:
+            return WARN, self._apart()
+        if new["missing"] > 0:
             return WARN, (
-                f"{missing} images never arrived in the last second; set "
+                f"{new['missing']} images never arrived in the last second; set "
                 "FASTDDS_DEFAULT_PROFILES_FILE to config/fastdds.xml for the camera drivers too, "
                 "and see 'Images that never arrive' in the README"
             )
-        if not any(stream.received for stream in self._pairing.streams):
-            return OK, "waiting for images"
-        if self._counters.fused == self._last_fused and not self._counters.latencies:
+        if new["fused"]:
+            return OK, "fusing"
+        if self._slot.preparing:
+            return OK, "preparing the engine"
+        if new["unwatched"]:
             return OK, "no one listens to the outputs"
-        return OK, "fusing"
+        if new["pairs"]:
+            return WARN, "pairs arrive, but none was fused in the last second; the engine is busy"
+        return OK, "waiting for pairs"
 
-    def _stamps_apart(self) -> str:
+    def _apart(self) -> str:
         visible, thermal = self._pairing.streams
-        if self._pairing.pairs or min(visible.received, thermal.received) < 5:
-            return ""
         apart = abs((visible.last_stamp or 0) - (thermal.last_stamp or 0)) * 1e-9
         return (
             f"no pairs: stamps of the cameras are {apart:.3f} s apart, slop is {self._slop} s; "
@@ -106,14 +115,16 @@ class Diagnostics:
         for stream in streams:
             values[f"{stream.name} received"] = stream.received
             values[f"{stream.name} never arrived"] = stream.missing
+            values[f"{stream.name} lost, says DDS"] = stream.lost
         values |= {
             "pairs": self._pairing.pairs,
             "fused": counters.fused,
             "dropped, engine busy": self._slot.replaced,
+            "dropped, engine preparing": self._slot.replaced_preparing,
             "dropped, bad image": counters.failed,
             "skipped, no one listens": counters.unwatched,
             "pairing resets": self._pairing.resets,
-            "fused per second": counters.fused - self._last_fused,
+            "fused per second": counters.fused - self._last["fused"],
             "last problem": counters.problem,
         }
         if counters.latencies:

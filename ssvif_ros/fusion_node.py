@@ -104,10 +104,26 @@ class FusionNode(Node):
         if self._reset_gain.is_set():
             self._reset_gain.clear()
             self._pipeline.gain.reset()
-        fusion = self._pipeline(to_pair(pair.visible, pair.thermal))
+        images = to_pair(pair.visible, pair.thermal)
+        self._prepare_for(Shapes.of(images))
+        fusion = self._pipeline(images)
         self._outputs.publish(fusion, pair.visible.header)
         self.counters.fused += 1
         self.counters.latencies.append(time.monotonic() - pair.arrival)
+
+    def _prepare_for(self, shapes: Shapes) -> None:
+        """Make another engine when sizes are new, and say so: pairs are lost meanwhile."""
+        if self._pipeline.is_prepared(shapes):
+            return
+        self.slot.preparing = True
+        self.get_logger().warning(
+            f"sizes are now {shapes}: preparing the engine for them; set visible_width to "
+            "thermal_bits to have it prepared at the start"
+        )
+        try:
+            self.counters.engine = str(self._pipeline.prepare(shapes).info)
+        finally:
+            self.slot.preparing = False
 
     def _change(self, parameters: list[Parameter]) -> SetParametersResult:
         for parameter in parameters:  # rclpy has refused what is read-only or out of range

@@ -9,12 +9,20 @@ from array import array
 
 import cv2
 import numpy as np
-from cv_bridge import CvBridge
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from ssvif_core.errors import InputError
+from ssvif_core.errors import EngineError, InputError
 from ssvif_core.types import Pair, stamp_of
+
+try:
+    from cv_bridge import CvBridge
+except Exception as error:
+    raise EngineError(
+        f"cv_bridge cannot be imported ({error}). Distributions build it for NumPy 1; with NumPy "
+        f"{np.__version__} in the way run `pip install 'numpy<2'`. If it is not installed: "
+        "`apt install ros-$ROS_DISTRO-cv-bridge`, or without ROS `make setup`"
+    ) from error
 
 # Bytes a pixel of the encodings that are taken. The yuv names are those of several ROS releases.
 VISIBLE_ENCODINGS = {

@@ -16,14 +16,18 @@ from statistics import median
 from typing import Any
 
 from message_filters import ApproximateTimeSynchronizer, SimpleFilter
-from rclpy.clock import JumpThreshold
+from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from ssvif_core.types import stamp_of
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
 
 # Stamps that fall back by more than this are a jump (a bag loops); by less, late messages.
 JUMP_BACK = 250_000_000  # ns
@@ -39,18 +43,27 @@ class MessagePair:
 
 
 class LatestSlot:
-    """Holds the newest pair only: a robot that is late must see the present, not a backlog."""
+    """Holds the newest pair only: a robot that is late must see the present, not a backlog.
+
+    Attributes:
+        preparing: set while the taker makes an engine, so that what is lost then is told apart.
+        replaced, replaced_preparing: pairs that a newer one replaced, otherwise and meanwhile.
+    """
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._pair: MessagePair | None = None
         self._closed = False
+        self.preparing = False
         self.replaced = 0
+        self.replaced_preparing = 0
 
     def put(self, pair: MessagePair) -> None:
         """Offer a pair; one that still waits is replaced and counted."""
         with self._condition:
-            self.replaced += self._pair is not None
+            if self._pair is not None:
+                self.replaced += not self.preparing
+                self.replaced_preparing += self.preparing
             self._pair = pair
             self._condition.notify()
 
@@ -79,6 +92,7 @@ class Stream:
         self.received = 0
         self.missing = 0
         self.incompatible = 0
+        self.lost = 0
         self.last_stamp: int | None = None
         self.last_arrival: float | None = None
         self.recent: deque[Image] = deque(maxlen=10)
@@ -90,8 +104,11 @@ class Stream:
         self.received += 1
         self.last_arrival = time.monotonic()
         step = 0 if self.last_stamp is None else stamp - self.last_stamp
+        if -JUMP_BACK <= step < 0:  # overtaken on the way, and counted as missing since
+            self.missing = max(0, self.missing - 1)
+            return False
         self.last_stamp = stamp
-        if step < -JUMP_BACK:
+        if step < 0:
             self._periods.clear()
             return True
         if step > 0:
@@ -149,7 +166,10 @@ class Pairing:
         self._jump_handle = node.get_clock().create_jump_callback(
             threshold, post_callback=lambda _jump: self._reset("the clock jumped back")
         )
-        self._timer = node.create_timer(0.1, self._choose_subscriptions)
+        # By a steady clock: with use_sim_time and no /clock yet the node would never subscribe.
+        self._timer = node.create_timer(
+            0.1, self._choose_subscriptions, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
         self._choose_subscriptions()
 
     @property
@@ -217,7 +237,8 @@ class Pairing:
                     history=HistoryPolicy.KEEP_LAST, depth=self._queue_size, reliability=wanted
                 ),
                 event_callbacks=SubscriptionEventCallbacks(
-                    incompatible_qos=lambda _event, stream=stream: self._incompatible(stream)
+                    incompatible_qos=lambda _event, stream=stream: self._incompatible(stream),
+                    message_lost=lambda event, stream=stream: self._lost(stream, event.total_count),
                 ),
             )
             self._node.get_logger().info(
@@ -240,6 +261,9 @@ class Pairing:
         if offered == {ReliabilityPolicy.RELIABLE}:
             return ReliabilityPolicy.RELIABLE
         return ReliabilityPolicy.BEST_EFFORT
+
+    def _lost(self, stream: Stream, total: int) -> None:
+        stream.lost = total
 
     def _incompatible(self, stream: Stream) -> None:
         stream.incompatible += 1

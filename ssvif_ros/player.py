@@ -53,8 +53,8 @@ class Sent:
 def play(path: Path, options: PlayOptions) -> tuple[list[Sent], list[str]]:
     """Play a bag in this process; rclpy must be initialised.
 
-    Returns what images were sent when, and the topics left out because their message type is not
-    installed here.
+    Returns what images were sent when (in the last loop), and the topics left out because their
+    message type is not installed here.
 
     Raises:
         InputError: the bag cannot be read, lacks a topic asked for, or no one subscribes in time.
@@ -65,9 +65,9 @@ def play(path: Path, options: PlayOptions) -> tuple[list[Sent], list[str]]:
             bag.require(*options.topics)
             publishers, left_out = _publishers(node, bag, options)
             _wait_for_subscribers(node, publishers, options.wait)
-            sent: list[Sent] = []
+            clock = node.create_publisher(Clock, "/clock", 10) if options.clock else None
             while True:
-                _play_once(node, bag, publishers, options, sent)
+                sent = _play_once(bag, publishers, options, clock)
                 if not (options.loop and rclpy.ok()):
                     break
             for publisher, _ in publishers.values():
@@ -88,8 +88,8 @@ def _publishers(
     for topic in bag.topics():
         if options.topics and topic.name not in options.topics:
             continue
-        package, _, name = topic.type.split("/") if topic.type.count("/") == 2 else ("", "", "")
         try:
+            package, _, name = topic.type.split("/")  # fails where a topic has several types
             kind = getattr(importlib.import_module(f"{package}.msg"), name)
         except (ImportError, AttributeError, ValueError):
             left_out.append(f"{topic.name} ({topic.type})")
@@ -118,20 +118,19 @@ def _wait_for_subscribers(
 
 
 def _play_once(
-    node: Node,
     bag: Bag,
     publishers: dict[str, tuple[Publisher, bool]],
     options: PlayOptions,
-    sent: list[Sent],
-) -> None:
-    clock = node.create_publisher(Clock, "/clock", 10) if options.clock else None
+    clock: Publisher | None,
+) -> list[Sent]:
+    sent: list[Sent] = []
     start, first = time.monotonic(), None
     for message in bag.messages(publishers):
         first = message.time if first is None else first
         due = start + (message.time - first) * 1e-9 / options.rate
         time.sleep(max(0.0, due - time.monotonic()))
         if not rclpy.ok():
-            return
+            break
         if clock is not None:
             tick = Clock()
             tick.clock.sec, tick.clock.nanosec = divmod(message.time, 1_000_000_000)
@@ -140,6 +139,7 @@ def _play_once(
         if is_image:
             sent.append(Sent(message.topic, _header_stamp(message), time.time()))
         publisher.publish(message.data)
+    return sent
 
 
 def _header_stamp(message: Message) -> int:

@@ -29,7 +29,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from ssvif_core.data.bags import Bag, decode
+from ssvif_core.data.bags import IMAGE_TYPE, Bag, decode
 from ssvif_core.errors import EngineError, InputError
 from ssvif_core.types import stamp_of
 from ssvif_ros.messages import thermal_array
@@ -63,7 +63,7 @@ class ReplayResult:
     pairs_in_bag: int
     pairs_fused: int
     dropped: dict[str, int]
-    latency_ms: dict[str, float]
+    latency_ms: dict[str, float | None]
     frames_per_second: float
     engine: str
     node_cpu_share: float
@@ -100,13 +100,12 @@ def replay(options: ReplayOptions, progress: Callable[[int, int], None]) -> Repl
             with _fusion_node(options, sizes, environment) as process:
                 watch.wait_ready(process)
                 memory_start = _memory_mb(process.pid)
-                cpu_start, wall_start = _cpu_seconds(process.pid), time.monotonic()
+                cpu_start = _cpu_seconds(process.pid)
                 sent = _play(
                     options, environment, Path(scratch), process, recorder, progress, len(pairs)
                 )
                 last = watch.wait_settled(process)
                 cpu = _cpu_seconds(process.pid) - cpu_start
-                wall = time.monotonic() - wall_start
                 memory = {"start": memory_start, "end": _memory_mb(process.pid)}
         finally:
             executor.shutdown()
@@ -114,7 +113,7 @@ def replay(options: ReplayOptions, progress: Callable[[int, int], None]) -> Repl
             node.destroy_node()
             rclpy.shutdown(context=context)
         return _result(
-            options, pairs, sent, recorder.arrivals[options.topics[0]], last, cpu / wall, memory
+            options, pairs, sent, recorder.arrivals[options.topics[0]], last, cpu, memory
         )
 
 
@@ -143,6 +142,13 @@ def _survey(options: ReplayOptions) -> tuple[list[tuple[int, int]], dict[str, in
     first: dict[str, object] = {}
     with Bag(options.bag) as bag:
         bag.require(options.visible, options.thermal)
+        for topic in bag.topics():
+            if topic.name in stamps and (topic.type != IMAGE_TYPE or not topic.count):
+                raise InputError(
+                    f"{options.bag}: topic {topic.name} has {topic.count} messages of "
+                    f"{topic.type}; expected images ({IMAGE_TYPE}); record the raw images, or "
+                    "republish compressed ones with image_transport"
+                )
         for message in bag.messages(stamps):
             image = decode(message)
             first.setdefault(message.topic, image)
@@ -153,7 +159,7 @@ def _survey(options: ReplayOptions) -> tuple[list[tuple[int, int]], dict[str, in
     if not pairs:
         raise InputError(
             f"{options.bag}: no stamps of {options.visible} and {options.thermal} are nearer "
-            f"than slop {options.slop} s; raise slop, or check the cameras' clocks"
+            f"than slop {options.slop} s; raise it with --slop, or check the cameras' clocks"
         )
     return pairs, {
         "visible_width": visible.width,  # type: ignore[attr-defined]
@@ -323,8 +329,11 @@ def _play(
         with recorder.changed:
             recorder.changed.wait(timeout=0.5)
         progress(len(arrived), total)
-    if player.poll() is None:
+    if node.poll() is not None:
         player.kill()
+        player.communicate()
+        lines = "\n".join(node.log.lines)  # type: ignore[attr-defined]
+        raise EngineError(f"the fusion node ended (code {node.returncode}):\n{lines}")
     _, log = player.communicate()
     if player.returncode:
         raise InputError(f"the player ended with code {player.returncode}: {log.strip()}")
@@ -350,22 +359,27 @@ def _result(
         for visible, thermal in pairs
         if visible in arrivals
     ]
-    p50, p95, p99 = np.percentile(latencies, (50, 95, 99)) if latencies else (float("nan"),) * 3
+    percentiles = dict.fromkeys(("p50", "p95", "p99"))
+    if latencies:
+        for name in percentiles:
+            percentiles[name] = round(float(np.percentile(latencies, int(name[1:]))), 2)
     fused = int(state["fused"])
-    busy, failed = int(state["dropped, engine busy"]), int(state["dropped, bad image"])
     span = max(arrivals.values()) - min(arrivals.values()) if len(arrivals) > 1 else 0.0
     return ReplayResult(
         pairs_in_bag=len(pairs),
         pairs_fused=fused,
         dropped={
-            "engine busy": busy,
-            "bad image": failed,
-            "not paired or lost on the way": max(0, len(pairs) - int(state["pairs"])),
+            "engine busy": int(state["dropped, engine busy"]),
+            "engine preparing": int(state["dropped, engine preparing"]),
+            "bad image": int(state["dropped, bad image"]),
+            "no one listened yet": int(state["skipped, no one listens"]),
+            "not paired or lost on the way": len(pairs) - int(state["pairs"]),
         },
-        latency_ms={"p50": round(p50, 2), "p95": round(p95, 2), "p99": round(p99, 2)},
+        latency_ms=percentiles,
         frames_per_second=round((len(arrivals) - 1) / span, 2) if span else 0.0,
         engine=state["engine"],
-        node_cpu_share=round(cpu, 3),
+        # Of one core, while images came: before and after, the node idles.
+        node_cpu_share=round(cpu / max(sent[-1][2] - sent[0][2], 1e-3), 3),
         node_memory_mb=memory,
         diagnostics=state,
     )

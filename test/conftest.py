@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,21 @@ import pytest
 from ssvif_core.data.bags import write_pairs
 from ssvif_core.data.scenes import SceneConfig, SceneGenerator
 from ssvif_core.types import Pair
+from ssvif_ros.transport import use_transport_profile
 
 # Before rclpy is imported anywhere: nothing may leave this machine or meet other ROS programs.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-os.environ["ROS_DOMAIN_ID"] = str(random.randint(1, 100))
+_domains = itertools.cycle(random.sample(range(1, 100), 99))
+os.environ["ROS_DOMAIN_ID"] = str(next(_domains))
+# Fast DDS reads it once in a process, when the first test makes a participant.
+use_transport_profile()
+
+
+@pytest.fixture(scope="session")
+def next_domain() -> Callable[[], int]:
+    """A ROS domain that no other test of this session uses."""
+    return lambda: next(_domains)
+
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("SSVIF_SHARED", ROOT.parent / "shared")) / "data"

@@ -92,6 +92,7 @@ def main() -> None:
         "node": node,
     }
     path = ROOT / "docs/results/bench.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n")
     for title, rows in (("engines", engines), ("node", node)):
         table = Table("figure", *(str(i + 1) for i in range(len(rows))), title=title)

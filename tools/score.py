@@ -38,7 +38,8 @@ def main() -> None:
         fused = {"ours": pipeline(Pair(visible, thermal)).fused.copy()}
         for name, folder in peers.items():
             fused[name] = read_visible(next(folder.glob(f"{files.name}.*")))
-        mask = cv2.imread(str(arguments.data / "mask" / f"{files.name}.png"), cv2.IMREAD_GRAYSCALE)
+        mask_path = arguments.data / "mask" / f"{files.name}.png"
+        mask = cv2.imread(str(mask_path), cv2.IMREAD_GRAYSCALE) if mask_path.is_file() else None
         grey = cv2.resize(thermal, visible.shape[1::-1])
         for name, image in fused.items():
             scores[name].append(fusion_metrics(visible, grey, image))

@@ -53,7 +53,7 @@ def fuse(
             problems.append(str(error))
     console.print(f"{done} pairs fused into {out}")
     for problem in problems:
-        console.print(f"ssvif: {problem}", style="red", soft_wrap=True, highlight=False)
+        print(f"ssvif: {problem}", file=sys.stderr)  # not rich: names may look like its markup
     if problems:
         sys.exit(2)
 

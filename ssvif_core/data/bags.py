@@ -62,7 +62,7 @@ class Bag:
         if not path.exists():
             raise InputError(f"{path}: no such bag; expected a rosbag2 folder or file, or a .bag")
         try:
-            if path.suffix == ".bag":
+            if path.suffix == ".bag" and path.is_file():
                 path = self._converted(path)
             self._reader = self._stack.enter_context(AnyReader([path], default_typestore=TYPES))
         except Exception as error:  # damaged files raise whatever their bytes lead to

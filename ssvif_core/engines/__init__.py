@@ -38,7 +38,7 @@ def engine_class(name: str) -> type[Engine]:
     module, attribute = ENGINES[name]
     try:
         return getattr(importlib.import_module(module), attribute)
-    except ImportError as error:
+    except Exception as error:  # also libraries that are there and break while they load
         raise EngineError(
             f"engine {name}: its library cannot be imported ({error}); install it with "
             f"`pip install {name}`, or use engine auto"
@@ -77,8 +77,15 @@ def create_engine(
             raise InputError(
                 f"precision '{precision}': engine {candidate} has {', '.join(kind.precisions)}"
             )
-        engine = kind(model, shapes, precision, threads)
-        engine.warm_up()
+        try:
+            engine = kind(model, shapes, precision, threads)
+            engine.warm_up()
+        except RuntimeError as error:  # what both libraries raise for what this machine lacks
+            problem = EngineError(f"engine {candidate} does not run here: {error}")
+            if name != "auto":
+                raise problem from error
+            reasons.append(str(problem))
+            continue
         logger.info("engine %s for %s", engine.info, shapes)
         for reason in reasons:
             logger.info("passed over: %s", reason)

@@ -43,10 +43,16 @@ def parse_note(path: Path, metadata: dict[str, str]) -> ModelNote:
             f"{path}: an ONNX file, but not an ssvif model (it has no '{METADATA_KEY}' note); "
             "make one with `ssvif export`"
         )
-    note = json.loads(metadata[METADATA_KEY])
-    if note["format"] != FORMAT:
+    try:
+        note = json.loads(metadata[METADATA_KEY])
+        made = ModelNote(note["size"], tuple(note["names"]))
+    except (ValueError, KeyError, TypeError) as error:
         raise ModelError(
-            f"{path}: model format {note['format']}, this version reads {FORMAT}; "
+            f"{path}: its '{METADATA_KEY}' note is damaged ({error!r}); export the model again"
+        ) from error
+    if note.get("format") != FORMAT:
+        raise ModelError(
+            f"{path}: model format {note.get('format')}, this version reads {FORMAT}; "
             "export the model again with this version"
         )
-    return ModelNote(note["size"], tuple(note["names"]))
+    return made

@@ -12,12 +12,12 @@ from harness import Robot
 
 
 @pytest.fixture
-def robot() -> Iterator[Callable[..., Robot]]:
+def robot(next_domain: Callable[[], int]) -> Iterator[Callable[..., Robot]]:
     """Makes robots, each with a node of its own; all are ended after the test."""
     made: list[Robot] = []
 
     def make(*arguments: object, **options: object) -> Robot:
-        made.append(Robot(*arguments, **options))  # type: ignore[arg-type]
+        made.append(Robot(next_domain(), *arguments, **options))  # type: ignore[arg-type]
         return made[-1]
 
     yield make
@@ -26,8 +26,8 @@ def robot() -> Iterator[Callable[..., Robot]]:
 
 
 @pytest.fixture(scope="module")
-def shared_robot() -> Iterator[Robot]:
+def shared_robot(next_domain: Callable[[], int]) -> Iterator[Robot]:
     """One node for tests that leave it as they found it."""
-    made = Robot(outputs=("fused/image", "segmentation/labels"))
+    made = Robot(next_domain(), outputs=("fused/image", "segmentation/labels"))
     yield made
     assert made.close() == 0

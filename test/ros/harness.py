@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -22,8 +21,6 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
-
-from ssvif_ros.transport import use_transport_profile
 
 TIMEOUT = 30.0
 START = 1_000_000_000_000
@@ -59,14 +56,13 @@ class Robot:
     """Publishes two cameras to a node under test and gathers what the node sends back."""
 
     def __init__(
-        self, parameters: dict[str, object] | None = None, best_effort: bool = False,
+        self, domain: int, parameters: dict[str, object] | None = None, best_effort: bool = False,
         outputs: tuple[str, ...] = ("fused/image",), wait: bool = True,
     ) -> None:  # fmt: skip
         self.changed = threading.Condition()
         self.received: dict[str, list[Any]] = {}
         self.diagnostics: list[Any] = []
-        self.domain = random.randint(1, 100)
-        use_transport_profile()
+        self.domain = domain
         environment = {**os.environ, "ROS_DOMAIN_ID": str(self.domain)}
         command = [sys.executable, "-m", "ssvif_ros.fusion_node", "--ros-args"]
         for name, value in (parameters or {}).items():
@@ -93,7 +89,11 @@ class Robot:
         self._spinner = threading.Thread(target=self._executor.spin, daemon=True)
         self._spinner.start()
         if wait:
-            self.wait(self._connected, "the node to be ready")
+            try:
+                self.wait(self._connected, "the node to be ready")
+            except AssertionError:
+                self.close()
+                raise
 
     def _connected(self) -> bool:
         return (

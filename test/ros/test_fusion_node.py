@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 from harness import PERIOD, START, Robot, image, scene
+from rosgraph_msgs.msg import Clock
 
 from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.thermal import ThermalGain
@@ -161,7 +163,8 @@ def test_late_and_equal_stamps_do_no_harm(robot: MakeRobot) -> None:
         r.send(image(visible, "bgr8", START + 4 * PERIOD),
                image(thermal, "mono16", START + 4 * PERIOD))  # fmt: skip
     r.fuse(9)
-    assert r.state(lambda v, _: True, "any")["pairing resets"] == "0"
+    state = r.state(lambda v, _: True, "any")
+    assert state["pairing resets"] == state["visible never arrived"] == "0"
 
 
 def test_cameras_years_apart_are_told(robot: MakeRobot) -> None:
@@ -172,6 +175,61 @@ def test_cameras_years_apart_are_told(robot: MakeRobot) -> None:
         r.send(image(visible, "bgr8", stamp), image(thermal, "mono16", stamp + 10**17))
     state = r.state(lambda v, s: "apart" in s.message, "stamps apart")
     assert "let both drivers stamp by one clock, or raise slop" in state["message"]
+
+
+def test_stamps_that_drift_apart_later_are_told_too(robot: MakeRobot) -> None:
+    r = robot()
+    r.fuse(0)
+    visible, thermal = scene()
+    index = 1
+
+    def apart(_values: dict, status: object) -> bool:
+        nonlocal index
+        for _ in range(6):
+            index += 1
+            stamp = START + index * PERIOD
+            r.send(image(visible, "bgr8", stamp), image(thermal, "mono16", stamp + 10**17))
+        return "apart" in status.message  # type: ignore[attr-defined]
+
+    r.state(apart, "stamps apart")
+
+
+def test_two_silent_cameras_are_told(robot: MakeRobot) -> None:
+    r = robot()
+    r.fuse(0)
+    r.state(lambda v, s: "no images from either camera" in s.message, "silence")
+
+
+def clock_at(r: Robot, seconds: float) -> None:
+    r.clock.publish(Clock(clock=Time(sec=int(seconds), nanosec=int(seconds % 1 * 1e9))))
+
+
+def test_with_simulated_time_it_subscribes_before_the_clock_runs_and_outlives_a_jump(
+    robot: MakeRobot,
+) -> None:
+    r = robot({"use_sim_time": True})  # waits for the subscriptions; no /clock yet
+    r.clock = r.node.create_publisher(Clock, "/clock", 10)  # type: ignore[attr-defined]
+    r.wait(lambda: r.clock.get_subscription_count(), "the node to listen to /clock")
+    for index in range(5):
+        clock_at(r, 1000 + index * 0.033)
+        r.fuse(index)
+    clock_at(r, 10)
+    r.logged("the clock jumped back")
+    for index in range(5):
+        r.fuse(index)
+
+
+def test_what_is_lost_while_an_engine_is_made_is_told_apart(robot: MakeRobot) -> None:
+    r = robot()
+    r.fuse(0)
+    for index in range(1, 30):
+        r.send_pair(index, size=(640, 480))
+    r.logged("sizes are now visible 640x480, thermal 320x240 16 bit: preparing the engine")
+    state = r.state(
+        lambda v, s: int(v["fused"]) > 1 and s.message != "fusing", "the size to be fused"
+    )
+    dropped = int(state["dropped, engine preparing"]) + int(state["dropped, engine busy"])
+    assert int(state["fused"]) + dropped == int(state["pairs"])
 
 
 def test_a_silent_camera_is_told_and_found_again(robot: MakeRobot) -> None:
@@ -251,6 +309,19 @@ def test_a_parameter_that_cannot_be_is_named_at_the_start(parameter: str, text: 
     result = start(*parameters)
     assert result.returncode == 2
     assert (text or "expected low below high") in result.stdout + result.stderr
+
+
+def test_an_onnx_file_that_is_not_ours_is_named_at_the_start(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper, save
+
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "other", [x], [y])
+    path = tmp_path / "other.onnx"
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    result = start(f"model:={path}")
+    assert result.returncode == 2
+    assert "not an ssvif model" in result.stdout + result.stderr
 
 
 def test_a_truncated_model_is_named_at_the_start(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -22,8 +21,8 @@ from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
-from ssvif_core.data.bags import Bag
-from ssvif_ros.transport import use_transport_profile
+from ssvif_core.data.bags import Bag, write_pairs
+from ssvif_core.types import Pair
 
 VISIBLE, THERMAL = "/visible/image_raw", "/thermal/image_raw"
 
@@ -42,11 +41,10 @@ def ssvif(*arguments: object, **environment: str) -> subprocess.CompletedProcess
 class Listener:
     """Counts what is played on some topics, in a DDS domain of its own."""
 
-    def __init__(self, topics: dict[str, type]) -> None:
-        self.domain = random.randint(1, 100)
+    def __init__(self, domain: int, topics: dict[str, type]) -> None:
+        self.domain = domain
         self.messages: dict[str, list] = {topic: [] for topic in topics}
         self.changed = threading.Condition()
-        use_transport_profile()
         self.context = Context()
         rclpy.init(context=self.context, domain_id=self.domain)
         self.node = rclpy.create_node("listener", context=self.context)
@@ -77,11 +75,11 @@ class Listener:
 
 
 @pytest.fixture
-def listener():
+def listener(next_domain):
     made = []
 
     def make(**topics: type) -> Listener:
-        made.append(Listener(topics))
+        made.append(Listener(next_domain(), topics))
         return made[-1]
 
     yield make
@@ -193,6 +191,27 @@ def test_demo_does_not_empty_a_folder_that_is_not_its_own(tmp_path: Path) -> Non
     result = ssvif("demo", "--out", tmp_path)
     assert result.returncode == 2 and "thesis.txt, which is no earlier demo's" in result.stderr
     assert (tmp_path / "thesis.txt").exists()
+
+
+def test_demo_spares_a_recording_that_has_the_name_of_its_own(
+    tmp_path: Path, drive_bag: Path
+) -> None:
+    shutil.copytree(drive_bag, tmp_path / "work" / "drive")
+    for arguments in ((), ("--bag", tmp_path / "work" / "drive")):
+        result = ssvif("demo", *arguments, "--out", tmp_path / "work")
+        assert result.returncode == 2 and "Traceback" not in result.stderr
+        assert list((tmp_path / "work" / "drive").iterdir())
+
+
+def test_demo_says_why_nothing_was_fused(tmp_path: Path, drive_pairs: list[Pair]) -> None:
+    bag = tmp_path / "wrong"
+    write_pairs(bag, [Pair(cv2.merge([p.thermal.astype(np.uint8)] * 3),
+                           p.thermal, p.visible_stamp, p.thermal_stamp)
+                      for p in drive_pairs])  # fmt: skip
+    result = ssvif("demo", "--bag", bag, "--visible", THERMAL, "--thermal", THERMAL,
+                   "--out", tmp_path / "demo")  # fmt: skip
+    assert result.returncode == 2
+    assert "encoding 'mono16'" in result.stderr and "Traceback" not in result.stderr
 
 
 def test_demo_names_what_it_cannot_use(tmp_path: Path, drive_bag: Path) -> None:
