@@ -8,6 +8,11 @@ TORCH ?= torch==2.13.0
 TORCH_INDEX ?= $(if $(CI),,--extra-index-url https://download.pytorch.org/whl/cpu)
 PIP := $(BIN)/python -m pip install $(if $(CI),--quiet) --disable-pip-version-check --no-compile
 
+# make demo BAG=path VISIBLE=/topic ... -> ssvif demo --bag path --visible /topic ...
+DEMO = $(foreach option,BAG:bag VISIBLE:visible THERMAL:thermal SLOP:slop VIDEO:video \
+  THERMAL_VIDEO:thermal-video FRAMES:frames,$(call pass,$(subst :, ,$(option))))
+pass = $(if $($(firstword $(1))),--$(lastword $(1)) "$($(firstword $(1)))")
+
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-train demo test lint bench clean
 
@@ -19,11 +24,7 @@ setup: $(VENV)/.run  ## Install what running needs into .venv
 setup-train: $(VENV)/.train  ## Install what training and testing need, too
 
 demo: setup  ## Replay a drive through the node; BAG= VISIBLE= THERMAL=, or VIDEO= THERMAL_VIDEO=
-	$(BIN)/ssvif demo \
-	  $(if $(BAG),--bag "$(BAG)") $(if $(VISIBLE),--visible "$(VISIBLE)") \
-	  $(if $(THERMAL),--thermal "$(THERMAL)") \
-	  $(if $(SLOP),--slop "$(SLOP)") \
-	  $(if $(VIDEO),--video "$(VIDEO)") $(if $(THERMAL_VIDEO),--thermal-video "$(THERMAL_VIDEO)")
+	$(BIN)/ssvif demo $(DEMO)
 
 test: setup-train lint  ## Check style and types, run all tests
 	$(BIN)/python -m pytest

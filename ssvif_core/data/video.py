@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,9 +47,10 @@ def _open(path: Path) -> cv2.VideoCapture:
 
 
 class VideoWriter:
-    """Writes VP9 in MP4, which players and browsers show; use as a context manager.
+    """Writes MPEG-4 video, which players show; use as a context manager.
 
-    OpenCV's wheels hold no H.264 encoder, and PyAV would add 110 MB for one.
+    Browsers want H.264 or VP9; but OpenCV's wheels hold no H.264 encoder, theirs for VP9 takes
+    minutes for a short drive, and PyAV would add 110 MB to what a laptop must fetch.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
@@ -67,12 +67,10 @@ class VideoWriter:
             InputError: the file cannot be written.
         """
         if self._writer is None:
-            # libvpx's default settings take ten times as long for the same look.
-            os.environ.setdefault("OPENCV_FFMPEG_WRITER_OPTIONS", "deadline;realtime|cpu-used;8")
             self._writer = cv2.VideoWriter(
                 str(self.path),
                 cv2.CAP_FFMPEG,
-                cv2.VideoWriter.fourcc(*"vp09"),
+                cv2.VideoWriter.fourcc(*"mp4v"),
                 self.fps,
                 frame.shape[1::-1],
             )

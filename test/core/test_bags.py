@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from rosbags.rosbag1 import Writer as Rosbag1Writer
@@ -126,10 +125,3 @@ def test_a_video_that_is_none(tmp_path: Path) -> None:
         next(video_pairs(tmp_path / "v.mp4", tmp_path / "v.mp4"))
     with pytest.raises(InputError, match="no such video file"):
         next(video_pairs(tmp_path / "none.mp4", tmp_path / "v.mp4"))
-
-
-def test_a_written_video_is_vp9(tmp_path: Path) -> None:
-    with VideoWriter(tmp_path / "v.mp4", 30.0) as video:
-        video.write(np.zeros((48, 64, 3), np.uint8))
-    code = int(cv2.VideoCapture(str(tmp_path / "v.mp4")).get(cv2.CAP_PROP_FOURCC))
-    assert code.to_bytes(4, "little").lower() == b"vp90"  # FFmpeg's name for VP9

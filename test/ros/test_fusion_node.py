@@ -245,8 +245,14 @@ def test_a_silent_camera_is_told_and_found_again(robot: MakeRobot) -> None:
         return "no thermal image for" in status.message  # type: ignore[attr-defined]
 
     r.state(only_visible, "the thermal camera is silent")
-    r.fuse(index + 5)
-    r.state(lambda v, s: s.message == "fusing", "all well")
+
+    def both(_values: dict, status: object) -> bool:
+        nonlocal index
+        index += 1
+        r.send_pair(index)
+        return status.message == "fusing"  # type: ignore[attr-defined]
+
+    r.state(both, "all well")
 
 
 def test_images_that_never_arrived_are_counted(robot: MakeRobot) -> None:
