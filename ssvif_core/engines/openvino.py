@@ -32,9 +32,11 @@ class OpenVinoEngine(Engine):
         self.note = parse_note(model, _metadata(network))
         self.shapes = shapes
         network.reshape({"visible": list(shapes.visible), "thermal": list(shapes.thermal)})
-        options: dict[str, str | int] = {
+        options: dict[str, str | int | bool] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": precision,
+            # A robot's cores are shared: pinned threads would wait behind camera drivers.
+            "ENABLE_CPU_PINNING": False,
         }
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
