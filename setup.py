@@ -10,7 +10,10 @@ setup(
     name=NAME,
     version="0.1.0",
     packages=find_packages(include=["ssvif_ros", "ssvif_ros.*", "ssvif_core", "ssvif_core.*"]),
-    package_data={"ssvif_core": ["weights/*", "py.typed"], "ssvif_ros": ["py.typed"]},
+    package_data={
+        "ssvif_core": ["weights/*", "training/*.jinja", "py.typed"],
+        "ssvif_ros": ["py.typed"],
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),

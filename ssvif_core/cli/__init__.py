@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from ssvif_core.cli import bag, doctor, export, fuse, train
+from ssvif_core.cli import bag, doctor, export, fuse, name, pairs, train
 from ssvif_core.errors import SsvifError
 
 app = typer.Typer(
@@ -21,7 +21,9 @@ app = typer.Typer(
 )  # fmt: skip
 app.command()(fuse.fuse)
 app.add_typer(bag.app, name="bag")
+app.command()(pairs.pairs)
 app.command()(train.train)
+app.command()(name.name)
 app.command()(export.export)
 app.command()(doctor.doctor)
 

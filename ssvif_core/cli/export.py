@@ -38,6 +38,5 @@ def export(
         scenes = SceneGenerator(SceneConfig())
         pairs = [Pair(s.visible, s.thermal) for s in map(scenes.frame, range(CHECKED))]
     model = load_model(weights)
-    names = [f"class {index}" for index in range(model.config.classes)]
-    export_model(model, out, names, pairs)
+    export_model(model, out, pairs)
     typer.echo(f"{out}: equal to the PyTorch module on {len(pairs)} pairs")

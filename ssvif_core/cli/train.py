@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -19,10 +20,17 @@ def train(
     """Train on unlabelled pairs; the same command goes on where it was interrupted."""
     try:
         from ssvif_core.training.config import load_config
-        from ssvif_core.training.trainer import Trainer
+        from ssvif_core.training.trainer import Interrupted, Trainer
     except ImportError as error:
         raise SsvifError(
             f"`ssvif train` needs the training extra ({error}); run `make setup-train`"
         ) from error
-    path = Trainer(load_config(config, overrides or [])).run()
-    typer.echo(f"{path}: trained; make the ONNX file of it with `ssvif export`")
+    try:
+        path = Trainer(load_config(config, overrides or [])).run()
+    except Interrupted as interruption:
+        print(f"ssvif: {interruption}", file=sys.stderr)
+        sys.exit(130)
+    typer.echo(
+        f"{path}: trained; see {path.parent / 'summary.html'}. Name its classes with "
+        "`ssvif name`, make the ONNX file of it with `ssvif export`"
+    )

@@ -1,4 +1,4 @@
-"""Training pairs: everything that is found, held in memory, cut into crops by number.
+"""Training pairs: what was found, read once, kept in memory or on disk, cut into crops by number.
 
 A crop is a function of (seed, number) alone. So a run resumes exactly where it stopped, and n
 processes that share the numbers see what one process would.
@@ -6,69 +6,209 @@ processes that share the numbers see what one process would.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import io
 import logging
-from collections.abc import Iterator
+import os
+import uuid
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ssvif_core.data.images import ImagePair, pair_folders, read_thermal, read_visible
+from ssvif_core.data.images import read_thermal, read_visible
+from ssvif_core.data.layouts import Listing, PairSource, bag_pairs
+from ssvif_core.data.video import video_pairs
 from ssvif_core.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-VISIBLE_NAMES = ("vi", "vis", "visible", "rgb", "Vis", "VI")
-THERMAL_NAMES = ("ir", "infrared", "thermal", "lwir", "Ir", "IR")
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv")
+CACHES = ("ram", "disk", "none")
+CACHE_VERSION = 1  # part of every name in a disk cache; to be raised when `_fit` changes
 
 Pair = tuple[np.ndarray, np.ndarray]
 
 
-def find_folders(root: Path) -> tuple[Path, Path]:
-    """The visible and the thermal folder below `root`, by their usual names.
+class Pairs(Protocol):
+    """Anything that holds pairs: a `PairDataset`, or a list."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Pair: ...
+
+
+class PairDataset(Dataset[Pair]):
+    """Pairs of images, ready to be cut into crops.
+
+    Item n: visible, (H, W, 3) uint8 BGR, and thermal, (H, W) uint8: resized to the visible image,
+    and stretched to 8 bits where it has more. Everything is decoded once at the start, but for
+    what a disk cache holds already. What cannot be read is logged and left out.
+
+    Args:
+        listings: what `find_pairs` returns, or single sources.
+        cache: `ram` keeps all pairs in memory; `disk` keeps them as .npy files, for more than
+            memory holds; `none` decodes images on access (frames of videos and bags, which
+            cannot be read in any order, are kept in memory).
+        cache_folder: of the disk cache. Files there are never removed, but may be at any time
+            between runs. An image that was edited is read anew.
+
+    Attributes:
+        sources: where the pairs lie that could be read, in the order given.
+        names: their names.
+        skipped: what could not be read and why, a message for each image, video or bag.
 
     Raises:
-        InputError: none is there; the message lists what is.
+        InputError: nothing can be read, memory is too small, or the cache cannot be written.
     """
-    for visible in VISIBLE_NAMES:
-        for thermal in THERMAL_NAMES:
-            if (root / visible).is_dir() and (root / thermal).is_dir():
-                return root / visible, root / thermal
-    there = ", ".join(sorted(path.name for path in root.iterdir())) if root.is_dir() else "nothing"
+
+    def __init__(
+        self,
+        listings: Sequence[Listing | PairSource],
+        cache: str = "ram",
+        cache_folder: Path | None = None,
+    ) -> None:
+        if cache not in CACHES:
+            raise InputError(f"cache '{cache}'; expected one of {', '.join(CACHES)}")
+        if cache == "disk" and cache_folder is None:
+            raise InputError("a disk cache needs a folder; say where it may lie")
+        sources = [
+            source
+            for listing in listings
+            for source in (listing.pairs if isinstance(listing, Listing) else (listing,))
+        ]
+        if not sources:
+            raise InputError("no pairs to read")
+        held: dict[PairSource, _Held] = {}
+        skipped = []
+        try:
+            if cache_folder is not None and cache == "disk":
+                cache_folder.mkdir(parents=True, exist_ok=True)
+            # Closed at once if something is raised, so that the threads stop.
+            with contextlib.closing(_in_threads(sources, cache, cache_folder)) as results:
+                for kept, problem in results:
+                    if not held and cache == "ram":
+                        _require_memory(kept, len(sources))
+                    held |= kept
+                    if problem:
+                        logger.warning("skipped: %s", problem)
+                        skipped.append(problem)
+        except OSError as error:
+            raise InputError(
+                f"{cache_folder}: the cache cannot be written ({error.strerror}); free some space "
+                "or give another folder"
+            ) from error
+        self.sources = tuple(source for source in sources if source in held)
+        self.names = tuple(source.name for source in self.sources)
+        self.skipped = tuple(skipped)
+        self._held = [held[source] for source in self.sources]
+        if not held:
+            raise InputError(f"none of {len(sources)} pairs can be read; the first: {skipped[0]}")
+        if skipped:
+            logger.warning("%d of %d pairs skipped", len(sources) - len(self.sources), len(sources))
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, index: int) -> Pair:
+        held = self._held[index]
+        if isinstance(held, PairSource):
+            return _fit(read_visible(held.visible), read_thermal(held.thermal))
+        return held.load() if isinstance(held, _CachedPair) else held
+
+    def mask(self, index: int) -> np.ndarray | None:
+        """Class ids of pair `index`, (H, W) uint8 on the visible image's grid; None without mask.
+
+        Raises:
+            InputError: the file cannot be read, or holds something other than ids up to 255.
+        """
+        path = self.sources[index].mask
+        if path is None:
+            return None
+        height, width = self[index][0].shape[:2]
+        return cv2.resize(_read_mask(path), (width, height), interpolation=cv2.INTER_NEAREST)
+
+
+# --- reading
+
+
+def _in_threads(
+    sources: list[PairSource], cache: str, folder: Path | None
+) -> Generator[tuple[dict[PairSource, _Held], str]]:
+    """What is kept of each image pair, video or bag, and what is wrong with it."""
+    # Frames of one video or bag are read together, in one go.
+    groups: dict[object, list[PairSource]] = {}
+    for source in dict.fromkeys(sources):
+        key = source if source.frame is None else (source.visible, source.thermal, source.topics)
+        groups.setdefault(key, []).append(source)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from track(
+            pool.map(partial(_keep, cache=cache, folder=folder), groups.values()),
+            "reading pairs",
+            len(groups),
+            console=Console(stderr=True),
+            disable=len(sources) <= 200,
+        )
+
+
+def _keep(
+    group: list[PairSource], cache: str, folder: Path | None
+) -> tuple[dict[PairSource, _Held], str]:
+    kept: dict[PairSource, _Held] = {}
+    try:
+        cached = {}
+        if cache == "disk" and folder is not None:
+            cached = {source: _CachedPair.of(source, folder) for source in group}
+            if all(pair.exists() for pair in cached.values()):
+                return dict(cached), ""
+        for source, pair in _read(group):
+            if cache == "disk":
+                cached[source].save(pair)
+                kept[source] = cached[source]
+            else:
+                kept[source] = source if cache == "none" and source.frame is None else pair
+    except (InputError, cv2.error) as error:
+        return kept, str(error)
+    return kept, ""
+
+
+def _read(group: list[PairSource]) -> Iterator[tuple[PairSource, Pair]]:
+    """The pairs of one image pair, video or bag.
+
+    Raises:
+        InputError: something cannot be read, or ends before its last frame.
+    """
+    first = group[0]
+    if first.frame is None:
+        yield first, _fit(read_visible(first.visible), read_thermal(first.thermal))
+        return
+    wanted = {source.frame or 0: source for source in group}
+    if first.topics:
+        frames = bag_pairs(first.visible, first.topics, set(wanted))
+    else:
+        frames = enumerate(video_pairs(first.visible, first.thermal))
+    for number, pair in frames:
+        if number in wanted:
+            yield wanted.pop(number), _fit(pair.visible, pair.thermal)
+        if not wanted:
+            return
     raise InputError(
-        f"{root}: no pair of folders for visible ({', '.join(VISIBLE_NAMES)}) and thermal "
-        f"({', '.join(THERMAL_NAMES)}); found: {there}"
+        f"{first.visible}: ends before frame {min(wanted)}, so {len(wanted)} of {len(group)} pairs "
+        "are missing"
     )
 
 
-def read_pairs(root: Path, frame_step: int = 10) -> Iterator[Pair]:
-    """All pairs below `root`: images paired by stem, or every `frame_step`-th frame of videos.
-
-    Yields visible (H, W, 3) uint8 BGR and thermal (H, W) uint8, resized to the visible image and
-    stretched to 8 bits where it has more. An unreadable file is named in the log and skipped.
-    """
-    visible_folder, thermal_folder = find_folders(root)
-    videos = [path for path in sorted(visible_folder.iterdir()) if path.suffix in VIDEO_SUFFIXES]
-    if videos:
-        for path in videos:
-            yield from _video_pairs(path, thermal_folder / path.name, frame_step)
-        return
-    listing = pair_folders(visible_folder, thermal_folder)
-    if listing.unpaired:
-        logger.warning("%s: %d files without partner left out", root, len(listing.unpaired))
-    for pair in listing.pairs:
-        try:
-            yield _read(pair)
-        except InputError as error:
-            logger.warning("skipped: %s", error)
-
-
-def _read(pair: ImagePair) -> Pair:
-    visible, thermal = read_visible(pair.visible), read_thermal(pair.thermal)
+def _fit(visible: np.ndarray, thermal: np.ndarray) -> Pair:
     if thermal.dtype == np.uint16:
         low, high = np.percentile(thermal, (0.5, 99.5))
         thermal = np.clip((thermal - low) / max(high - low, 1) * 255, 0, 255).astype(np.uint8)
@@ -77,38 +217,110 @@ def _read(pair: ImagePair) -> Pair:
     return visible, thermal
 
 
-def _video_pairs(visible_path: Path, thermal_path: Path, frame_step: int) -> Iterator[Pair]:
-    visible_video, thermal_video = (
-        cv2.VideoCapture(str(path)) for path in (visible_path, thermal_path)
-    )
-    index = 0
-    while True:
-        seen_visible, visible = visible_video.read()
-        seen_thermal, thermal = thermal_video.read()
-        if not (seen_visible and seen_thermal):
-            break
-        if index % frame_step == 0:
-            yield visible, cv2.cvtColor(thermal, cv2.COLOR_BGR2GRAY)
-        index += 1
-    if index == 0:
-        logger.warning("skipped: %s or %s cannot be read as a video", visible_path, thermal_path)
+def _read_mask(path: Path) -> np.ndarray:
+    ids = read_thermal(path)
+    if ids.max() > 255:
+        raise InputError(f"{path}: ids up to {ids.max()}; expected class ids of 0 to 255")
+    if ids.dtype == np.uint8:
+        colour = read_visible(path)
+        if (colour != colour[..., :1]).any():
+            raise InputError(
+                f"{path}: a coloured picture; expected an image of one channel that holds class "
+                "ids (a PNG with a palette must be saved without it)"
+            )
+        ids = colour[..., 0]
+    return ids.astype(np.uint8)
+
+
+def _require_memory(kept: dict[PairSource, _Held], count: int) -> None:
+    """Raises InputError if `count` pairs like the kept ones cannot fit into this machine."""
+    sizes = [sum(image.nbytes for image in pair) for pair in kept.values() if type(pair) is tuple]
+    if not sizes:
+        return
+    needed = max(sizes) * count
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise InputError(
+            f"{count} pairs need some {needed / 1e9:.0f} GB, and this machine has "
+            f"{memory / 1e9:.0f} GB of memory; use a disk cache"
+        )
+
+
+# --- the disk cache
+
+
+@dataclass(frozen=True)
+class _CachedPair:
+    """Two .npy files."""
+
+    visible: Path
+    thermal: Path
+
+    @classmethod
+    def of(cls, source: PairSource, folder: Path) -> _CachedPair:
+        """Named by what the pair depends on: path, time and size of its files."""
+        facts = [_facts(source.visible), _facts(source.thermal), source.frame, source.topics]
+        digest = hashlib.sha256(repr((CACHE_VERSION, facts)).encode()).hexdigest()[:32]
+        return cls(folder / f"{digest}_visible.npy", folder / f"{digest}_thermal.npy")
+
+    def exists(self) -> bool:
+        return self.visible.is_file() and self.thermal.is_file()
+
+    def save(self, pair: Pair) -> None:
+        for path, image in zip((self.visible, self.thermal), pair, strict=True):
+            # Not np.save into the file: what does not fit on a disk it may lose in silence.
+            data = io.BytesIO()
+            np.save(data, image)
+            unfinished = path.with_name(f".{uuid.uuid4().hex}")
+            try:
+                unfinished.write_bytes(data.getbuffer())
+                unfinished.replace(path)
+            except OSError:
+                unfinished.unlink(missing_ok=True)
+                raise
+
+    def load(self) -> Pair:
+        try:
+            visible, thermal = (
+                np.load(path, mmap_mode="r") for path in (self.visible, self.thermal)
+            )
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{self.visible.parent}: the cache has changed while in use ({error}); start again"
+            ) from error
+        return visible, thermal
+
+
+def _facts(path: Path) -> list[tuple[str, int, int]]:
+    try:
+        files = sorted(path.iterdir()) if path.is_dir() else [path]  # a bag may be a folder
+        stats = [(str(file.resolve()), file.stat()) for file in files]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    return [(name, stat.st_mtime_ns, stat.st_size) for name, stat in stats]
+
+
+_Held = Pair | PairSource | _CachedPair
+
+
+# --- crops
 
 
 class CropDataset(Dataset[dict[str, Tensor]]):
-    """Random crops of pairs held in memory.
+    """Random crops of pairs.
 
     Item n: `visible` (3, S, S) float in [0, 1] BGR, `thermal` (1, S, S), and `seed`, the number
     that the views of this crop are drawn from.
 
     Args:
-        pairs: visible and thermal images of one size each.
+        pairs: by number, from 0; visible and thermal image of a pair have one size.
         crop: side S in pixels, a multiple of 16.
         seed: seed of the run.
         length: how many crops there are in all.
     """
 
-    def __init__(self, pairs: list[Pair], crop: int, seed: int, length: int) -> None:
-        if not pairs:
+    def __init__(self, pairs: Pairs, crop: int, seed: int, length: int) -> None:
+        if not len(pairs):
             raise InputError("no pairs to train on")
         if crop % 16:
             raise InputError(f"crop of {crop} pixels; expected a multiple of 16")
@@ -119,7 +331,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         random = np.random.default_rng((self.seed, number))
-        visible, thermal = self.pairs[random.integers(len(self.pairs))]
+        visible, thermal = self.pairs[int(random.integers(len(self.pairs)))]
         height, width = thermal.shape
         side = min(int(self.crop / random.uniform(0.5, 1.4)), height, width)
         y, x = random.integers(height - side + 1), random.integers(width - side + 1)

@@ -29,7 +29,7 @@ OUTPUTS = ("fused", "labels", "confidence")
 def raw_module(model: Model) -> RawFusion:
     """The raw-in raw-out module of a model, blocks folded, in evaluation mode."""
     folded = fold(copy.deepcopy(model))
-    return RawFusion(folded.fusion, folded.head).eval()  # type: ignore[arg-type]
+    return RawFusion(folded.fusion, folded.labeller).eval()  # type: ignore[attr-defined, arg-type]
 
 
 def run_module(module: RawFusion, pair: Pair, thermal_range: np.ndarray) -> list[np.ndarray]:
@@ -39,7 +39,7 @@ def run_module(module: RawFusion, pair: Pair, thermal_range: np.ndarray) -> list
     return [output[0].numpy() for output in outputs]
 
 
-def export_model(model: Model, path: Path, names: list[str], check: Iterable[Pair]) -> None:
+def export_model(model: Model, path: Path, check: Iterable[Pair]) -> None:
     """Write the ONNX file of a model, after it was found equal to the module on real pairs.
 
     One file serves every image size and 8 and 16 bit thermal images.
@@ -74,7 +74,7 @@ def export_model(model: Model, path: Path, names: list[str], check: Iterable[Pai
             ),
         )
     proto = program.model_proto  # type: ignore[union-attr]
-    note = {"format": FORMAT, "size": model.config.size, "names": names}
+    note = {"format": FORMAT, "size": model.config.size, "names": list(model.names)}
     onnx.helper.set_model_props(proto, {METADATA_KEY: json.dumps(note)})
     data = proto.SerializeToString()
     _verify(module, data, check)

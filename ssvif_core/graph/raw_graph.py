@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssvif_core.models.fusion_net import FusionNetwork, fused_colour
-from ssvif_core.models.heads import FeatureHead
 
 STRIDE = 16  # the network's coarsest stride: images are padded to a multiple of it
 
@@ -31,7 +30,7 @@ class RawFusion(nn.Module):
         confidence: uint8 (1, H, W), the probability of that class times 255.
     """
 
-    def __init__(self, fusion: FusionNetwork, head: FeatureHead) -> None:
+    def __init__(self, fusion: FusionNetwork, head: nn.Module) -> None:
         super().__init__()
         self.fusion = fusion
         self.head = head

@@ -5,9 +5,24 @@ Logits are (N, K): one row a pixel, the same pixels in the same order in both br
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class ConsistencyConfig:
+    """L_csc + L_MI; the switches are for ablations."""
+
+    balance: bool = True  # targets by balanced assignment, else by argmax
+    information: bool = True  # with L_MI
+    temperature: float = 0.1
+    epsilon: float = 0.05
+    queue: int = 8192  # rows of earlier batches that classes are balanced over, too
+    points: int = 1200  # a sample, at which the branches are compared
 
 
 def balanced_assignment(logits: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
@@ -31,7 +46,7 @@ def cross_segmentation_consistency(
     pixel: Tensor,
     feature_queue: Tensor | None = None,
     pixel_queue: Tensor | None = None,
-    temperature: float = 0.1,
+    config: ConsistencyConfig = ConsistencyConfig(),
 ) -> Tensor:
     """L_csc = 1/2 [CE(p_f, q_p) + CE(p_p, q_f)], a scalar.
 
@@ -40,29 +55,33 @@ def cross_segmentation_consistency(
     in SwAV, between segmentations as in cross pseudo supervision (Chen et al., CVPR 2021).
     """
     return 0.5 * (
-        _cross_entropy(feature, _target(pixel, pixel_queue), temperature)
-        + _cross_entropy(pixel, _target(feature, feature_queue), temperature)
+        _cross_entropy(feature, _target(pixel, pixel_queue, config), config.temperature)
+        + _cross_entropy(pixel, _target(feature, feature_queue, config), config.temperature)
     )
 
 
 def mutual_information_loss(
     feature: Tensor, pixel: Tensor, temperature: float = 0.1, balance: float = 1.5
 ) -> Tensor:
-    """L_MI = -sum_ij P_ij [ln P_ij - balance (ln P_i + ln P_j)], a scalar (IIC, Ji et al. 2019).
+    """L_MI = -sum_ij P_ij [ln P_ij - balance (ln P_i + ln P_j)] + c, a scalar (Ji et al. 2019).
 
     P (K, K) is the symmetrised mean of p_f p_p^T over the pixels; `balance` >= 1 favours classes
-    of equal size.
+    of equal size. The constant c = (2 balance - 1) ln K makes 0 the least value, of classes that
+    agree and are of equal size: dynamic weights need losses that are not negative.
     """
     p = torch.softmax(feature / temperature, 1).t() @ torch.softmax(pixel / temperature, 1)
     p = (p + p.t()) / (2 * feature.shape[0])
     p = p.clamp(min=1e-8)
     rows, columns = p.sum(1, keepdim=True), p.sum(0, keepdim=True)
-    return -(p * (p.log() - balance * (rows.log() + columns.log()))).sum()
+    loss = -(p * (p.log() - balance * (rows.log() + columns.log()))).sum()
+    return loss + (2 * balance - 1) * math.log(feature.shape[1])
 
 
-def _target(logits: Tensor, queue: Tensor | None) -> Tensor:
+def _target(logits: Tensor, queue: Tensor | None, config: ConsistencyConfig) -> Tensor:
+    if not config.balance:
+        return F.one_hot(logits.argmax(1), logits.shape[1]).to(logits)
     everything = logits if queue is None else torch.cat([logits.detach(), queue])
-    return balanced_assignment(everything)[: logits.shape[0]]
+    return balanced_assignment(everything, config.epsilon)[: logits.shape[0]]
 
 
 def _cross_entropy(logits: Tensor, target: Tensor, temperature: float) -> Tensor:

@@ -75,8 +75,8 @@ class TargetConfig:
 
 def fusion_target(
     visible: Tensor, thermal: Tensor, config: TargetConfig = TargetConfig()
-) -> Tensor:
-    """The luma the fused image should have, (B, 1, H, W) in [0, 1].
+) -> tuple[Tensor, Tensor]:
+    """The luma the fused image should have, and where hot objects are, (B, 1, H, W) in [0, 1] each.
 
     It starts from the maximum of both (SeAFusion, Tang et al. 2022) and mends where that fails:
 
@@ -106,30 +106,38 @@ def fusion_target(
     target = target - (blur(target, 4) - ceiling).clamp(min=0) * surroundings
     target = target + c.hot_lift * hot * (1 - target)
 
-    return (target + c.sharpen * (target - blur(target, 2))).clamp(0, 1)
+    target = (target + c.sharpen * (target - blur(target, 2))).clamp(0, 1)
+    return target, torch.maximum(hot, near_hot).clamp(0, 1)
 
 
 @dataclass(frozen=True)
 class FusionLossWeights:
-    """Weights of the three terms, near SwinFusion's 20 : 20 : 10 (Ma et al. 2022)."""
+    """Weights of the terms of `FusionLoss`; the first three near SwinFusion's (Ma et al. 2022)."""
 
     intensity: float = 10.0
     gradient: float = 30.0
-    ssim: float = 2.0
+    ssim: float = 4.0
     target_ssim: float = 2.0
+    difference: float = 1.0
+    transfer: float = 2.0
+    emphasis: float = 4.0  # of hot objects, inside the intensity
 
 
 class FusionLoss(nn.Module):
-    """L_fus against `fusion_target`.
+    """L_fus: what the fused image should be (`fusion_target`), and what it should keep.
 
     ::
 
-        L_int  = mean |Y_F - Y*|
-        L_grad = mean |sobel Y_F - sobel Y*|, along x and y
-        L_ssim = 1 - mean SSIM to both sources, each weighted by its share of gradient energy
-        L_tssim = 1 - mean SSIM(Y_F, Y*)
+        intensity    mean (1 + emphasis hot) |Y_F - Y*|
+        gradient     mean |sobel Y_F - sobel Y*|, along x and y
+        target_ssim  1 - mean SSIM(Y_F, Y*)
+        ssim         1 - mean SSIM to both sources, each weighted by its share of gradient energy
+        difference   1 - [corr(Y_F - T, Y) + corr(Y_F - Y, T)] / 2, see `difference_correlation`
+        transfer     1 - mean share of the sources' edges found in Y_F, see `edge_transfer`
 
-    The gradient keeps its sign and direction, so that edges of the wrong polarity cost.
+    The emphasis on hot objects keeps the terms below the intensity, which know only the sources,
+    from trading a person in headlights for edges of the glare. The gradient keeps its sign and
+    direction, so that edges of the wrong polarity cost.
 
     Shape: fused, visible, thermal (B, 1, H, W) in [0, 1] -> dict of scalars, `total` among them.
     """
@@ -145,22 +153,69 @@ class FusionLoss(nn.Module):
 
     def forward(self, fused: Tensor, visible: Tensor, thermal: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
-            target = fusion_target(visible, thermal, self.target)
+            target, hot = fusion_target(visible, thermal, self.target)
+            emphasis = 1 + self.weights.emphasis * hot
             target_dx, target_dy = sobel(target)
             energy_visible, energy_thermal = _energy(visible), _energy(thermal)
             share = energy_visible / (energy_visible + energy_thermal)
         fused_dx, fused_dy = sobel(fused)
         to_visible, to_thermal, to_target = ssim_maps(fused, [visible, thermal, target])
         losses = {
-            "intensity": (fused - target).abs().mean(),
+            "intensity": (emphasis * (fused - target).abs()).mean(),
             "gradient": ((fused_dx - target_dx).abs() + (fused_dy - target_dy).abs()).mean(),
             "ssim": 1 - (share * to_visible + (1 - share) * to_thermal).mean(),
             "target_ssim": 1 - to_target.mean(),
+            "difference": 1 - difference_correlation(fused, visible, thermal).mean() / 2,
+            "transfer": 1 - edge_transfer(fused, [visible, thermal]).mean(),
         }
         losses["total"] = sum(  # type: ignore[assignment]
             getattr(self.weights, name) * loss for name, loss in losses.items()
         )
         return losses
+
+
+def difference_correlation(fused: Tensor, visible: Tensor, thermal: Tensor) -> Tensor:
+    """corr(F - T, Y) + corr(F - Y, T) an image, (B,) in [-2, 2].
+
+    Aslantas and Bendes, AEU 2015, eq. 2: what is in the fused image beside one source should be
+    the other. A flat image counts as uncorrelated.
+    """
+    return _correlation(fused - thermal, visible) + _correlation(fused - visible, thermal)
+
+
+def edge_transfer(fused: Tensor, sources: list[Tensor]) -> Tensor:
+    """Share of the sources' edges that the fused image shows alike, (B,) in [0, 1].
+
+    Xydeas and Petrovic, Electronics Letters 2000: strength and orientation of every edge, each
+    through a sigmoid, weighted by the edge's strength in the source. The angle is that between
+    the two lines, so that a negative edge is an edge, too.
+    """
+    fused_dx, fused_dy = (255 * slope for slope in sobel(fused))
+    fused_strength = _length(fused_dx, fused_dy)
+    kept: Tensor | float = 0.0
+    everything: Tensor | float = 0.0
+    for source in sources:
+        dx, dy = (255 * slope for slope in sobel(source))
+        strength = _length(dx, dy)
+        ratio = torch.minimum(fused_strength, strength) / torch.maximum(fused_strength, strength)
+        # Kept from 1, where the arc cosine has no finite slope.
+        cosine = (fused_dx * dx + fused_dy * dy).abs() / (fused_strength * strength)
+        alignment = 1 - torch.arccos(cosine.clamp(max=0.9999)) / (torch.pi / 2)
+        alike = torch.sigmoid(15 * (ratio - 0.5)) * torch.sigmoid(22 * (alignment - 0.8))
+        kept = kept + (alike * strength).sum((1, 2, 3))
+        everything = everything + strength.sum((1, 2, 3))
+    return kept / everything  # type: ignore[return-value, operator]
+
+
+def _length(dx: Tensor, dy: Tensor) -> Tensor:
+    return (dx.square() + dy.square() + 1e-3).sqrt()
+
+
+def _correlation(a: Tensor, b: Tensor) -> Tensor:
+    a, b = (x - x.mean((1, 2, 3), keepdim=True) for x in (a, b))
+    variances = a.square().mean((1, 2, 3)) * b.square().mean((1, 2, 3))
+    # Inside the root, whose slope is infinite at 0.
+    return (a * b).mean((1, 2, 3)) / (variances + 1e-8).sqrt()
 
 
 def _energy(image: Tensor) -> Tensor:

@@ -9,26 +9,34 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from ssvif_core.errors import InputError, ModelError
+from ssvif_core.models.dense_net import DenseFusionNet
 from ssvif_core.models.fusion_net import FusionNet
-from ssvif_core.models.heads import FeatureHead
+from ssvif_core.models.heads import FeatureHead, NamedHead
 
 SIZES: dict[str, dict[str, Any]] = {
     "s": {"widths": (16, 24, 40, 64), "depths": (1, 2, 2)},
     "m": {"widths": (24, 40, 64, 96), "depths": (2, 2, 3)},
 }
+NETWORKS = ("fast", "dense")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Architecture of a `Model`; stored beside its weights."""
+    """Architecture of a `Model`; stored beside its weights.
 
+    network: `fast` is ours, in two sizes; `dense` is in the manner of SeAFusion, and has one.
+    """
+
+    network: str = "fast"
     size: str = "s"
     classes: int = 16
 
     def __post_init__(self) -> None:
+        if self.network not in NETWORKS:
+            raise InputError(f"network '{self.network}'; expected one of {', '.join(NETWORKS)}")
         if self.size not in SIZES:
             raise InputError(f"model size '{self.size}'; expected one of {', '.join(SIZES)}")
         if not 2 <= self.classes <= 255:
@@ -36,19 +44,42 @@ class ModelConfig:
 
 
 class Model(nn.Module):
-    """Fusion network and feature head."""
+    """Fusion network and feature head; with a naming, its names and the layer that gives them.
 
-    def __init__(self, config: ModelConfig = ModelConfig()) -> None:
+    names: of the classes that `labeller` gives; numbered pseudo-classes without a naming.
+    """
+
+    def __init__(self, config: ModelConfig = ModelConfig(), names: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.config = config
-        self.fusion = FusionNet(**SIZES[config.size])
+        self.fusion = FusionNet(**SIZES[config.size]) if config.network == "fast" else (
+            DenseFusionNet())  # fmt: skip
         self.head = FeatureHead(self.fusion.channels, config.classes)
+        self.naming = nn.Conv2d(self.head.width, len(names), 1) if names else None
+        self.names = names or tuple(f"class {index}" for index in range(config.classes))
+
+    def name(self, names: tuple[str, ...], weight: Tensor, bias: Tensor) -> None:
+        """Read the embedding as named classes from now on.
+
+        weight (classes, width), bias (classes,): of a linear layer over `head.embed`.
+        """
+        naming = nn.Conv2d(self.head.width, len(names), 1)
+        naming.load_state_dict({"weight": weight[:, :, None, None], "bias": bias})
+        self.naming, self.names = naming, names
+
+    @property
+    def labeller(self) -> nn.Module:
+        """`FusionFeatures` -> logits of the classes in `names`, (B, classes, H/4, W/4)."""
+        return self.head if self.naming is None else NamedHead(self.head, self.naming)
 
 
 def save_model(model: Model, path: Path) -> None:
-    """Write weights and architecture as one safetensors file."""
+    """Write weights, architecture and names as one safetensors file."""
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-    save_file(weights, path, metadata={"ssvif": json.dumps(asdict(model.config))})
+    note: dict[str, Any] = asdict(model.config)
+    if model.naming is not None:
+        note["names"] = model.names
+    save_file(weights, path, metadata={"ssvif": json.dumps(note)})
 
 
 def load_model(path: Path) -> Model:
@@ -64,7 +95,9 @@ def load_model(path: Path) -> Model:
             metadata = file.metadata() or {}
         if "ssvif" not in metadata:
             raise ModelError(f"{path}: weights without our architecture note; not an ssvif model")
-        model = Model(ModelConfig(**json.loads(metadata["ssvif"])))
+        note = json.loads(metadata["ssvif"])
+        names = tuple(note.pop("names", ()))
+        model = Model(ModelConfig(**note), names)
         model.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError, TypeError) as error:
         raise ModelError(

@@ -52,6 +52,21 @@ class RepConv(nn.Module):
         return nn.Sequential(conv, nn.ReLU())
 
 
+class ChannelNorm(nn.Module):
+    """Divides each pixel's channels by their root mean square, then scales each channel.
+
+    RMSNorm (Zhang and Sennrich, NeurIPS 2019) over channels: it depends on no other pixel, image
+    or process. Shape: (B, channels, H, W), the same out.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6) * self.gain
+
+
 def fold(module: nn.Module) -> nn.Module:
     """Replace every `RepConv` inside `module`, in place, by its folded form; returns `module`."""
     for name, child in module.named_children():

@@ -6,37 +6,91 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssvif_core.models.blocks import RepConv
+from ssvif_core.models.blocks import ChannelNorm, RepConv
 from ssvif_core.models.fusion_net import FusionFeatures
 
 
 class FeatureHead(nn.Module):
-    """Light head over the features of F; it ships with F, and is what the overlay shows.
+    """Context from strides 16 and 32 and the whole image, brought down to stride 4.
+
+    It ships with F, and is what the overlay shows. Nearly all its work is at strides 16 and 32,
+    where it costs little. The features of F are normalised first: F was trained for images, and
+    leaves them at any scale.
 
     Args:
         channels: channels of the features at strides 4, 8, 16.
         classes: number of pseudo-classes K.
-        width: channels inside.
+        width: channels of the embedding.
+        deep: channels at stride 32.
 
     Shape: `FusionFeatures` -> (B, classes, H/4, W/4).
     """
 
-    def __init__(self, channels: tuple[int, int, int], classes: int = 16, width: int = 32) -> None:
+    def __init__(
+        self,
+        channels: tuple[int, int, int],
+        classes: int = 16,
+        width: int = 32,
+        deep: int = 96,
+    ) -> None:
         super().__init__()
         c4, c8, c16 = channels
-        self.classes = classes
-        self.context = RepConv(c8, c8)
+        self.classes, self.width = classes, width
+        self.norm4, self.norm8, self.norm16 = ChannelNorm(c4), ChannelNorm(c8), ChannelNorm(c16)
+        self.deep = nn.Sequential(
+            RepConv(c16, deep, stride=2), RepConv(deep, deep), ChannelNorm(deep),
+            RepConv(deep, deep), ChannelNorm(deep),
+        )  # fmt: skip
+        self.whole = nn.Conv2d(deep, deep, 1)
+        self.from_deep = nn.Conv2d(deep, c16, 1)
+        self.mix16 = nn.Sequential(RepConv(c16, c16), RepConv(c16, c16), ChannelNorm(c16))
         self.from16 = nn.Conv2d(c16, c8, 1)
+        self.mix8 = nn.Sequential(RepConv(c8, c8), ChannelNorm(c8))
         self.from8 = nn.Conv2d(c8, width, 1)
         self.from4 = nn.Conv2d(c4, width, 1)
+        self.mix4 = nn.Sequential(RepConv(width, width), ChannelNorm(width))
+        self.project = nn.Conv2d(width, width, 1)
         self.classify = nn.Conv2d(width, classes, 1)
 
     def embed(self, features: FusionFeatures) -> Tensor:
-        """The pixel embedding the classes are read from: (B, width, H/4, W/4)."""
-        x16 = F.interpolate(self.from16(features.stride16), scale_factor=2.0, mode="nearest")
-        x8 = self.context(features.stride8 + x16)
-        x8 = F.interpolate(self.from8(x8), scale_factor=2.0, mode="bilinear", align_corners=False)
-        return torch.relu(self.from4(features.stride4) + x8)
+        """The pixel embedding that classes are read from: (B, width, H/4, W/4)."""
+        x4 = self.norm4(features.stride4)
+        x8 = self.norm8(features.stride8)
+        x16 = self.norm16(features.stride16)
+        x32 = self.deep(x16)
+        x32 = x32 + self.whole(x32.mean((2, 3), keepdim=True))
+        x16 = self.mix16(x16 + _enlarged(self.from_deep(x32), x16))
+        x8 = self.mix8(x8 + _enlarged(self.from16(x16), x8))
+        return self.project(self.mix4(self.from4(x4) + _enlarged(self.from8(x8), x4)))
 
     def forward(self, features: FusionFeatures) -> Tensor:
         return self.classify(self.embed(features))
+
+
+class NamedHead(nn.Module):
+    """S_f read out as named classes: `FusionFeatures` -> (B, names, H/4, W/4) logits."""
+
+    def __init__(self, head: FeatureHead, naming: nn.Conv2d) -> None:
+        super().__init__()
+        self.head, self.naming = head, naming
+        self.classes = naming.out_channels
+
+    def forward(self, features: FusionFeatures) -> Tensor:
+        return self.naming(self.head.embed(features))
+
+
+def _enlarged(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
+
+
+def classify_standardised(head: FeatureHead, mean: Tensor, deviation: Tensor, scale: float) -> None:
+    """Fold a standardisation of the logits, (K,) each, into the last layer, in place.
+
+    Training standardises logits over the batch; afterwards the layer itself gives logits of zero
+    mean and of deviation `scale`, so that argmax and softmax of one image mean the same.
+    """
+    factor = scale / deviation.clamp(min=1e-6)
+    with torch.no_grad():
+        head.classify.weight.mul_(factor[:, None, None, None])
+        bias = head.classify.bias
+        bias.copy_((bias - mean) * factor)  # type: ignore[union-attr, operator]

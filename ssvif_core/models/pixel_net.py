@@ -8,30 +8,45 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssvif_core.models.blocks import RepConv
-
 
 class PixelNet(nn.Module):
-    """A small encoder-decoder in the manner of Fast-SCNN (Poudel et al., BMVC 2019).
+    """A small encoder-decoder with context at stride 32, in the manner of Fast-SCNN.
 
-    Shape: fused (B, 3, H, W) BGR in [0, 1] -> (B, classes, H/4, W/4); H and W multiples of 16.
+    After Poudel et al., BMVC 2019, with group normalisation: batches are small, and differ
+    between processes.
+
+    Shape: fused (B, 3, H, W) BGR in [0, 1] -> (B, classes, H/4, W/4); H and W multiples of 32.
     """
 
-    def __init__(self, classes: int = 16, width: int = 24) -> None:
+    def __init__(self, classes: int = 16, width: int = 32) -> None:
         super().__init__()
-        self.fine = nn.Sequential(RepConv(3, width, 2), RepConv(width, width, 2))
-        self.coarse = nn.Sequential(
-            RepConv(width, 2 * width, 2),
-            RepConv(2 * width, 2 * width),
-            RepConv(2 * width, 3 * width, 2),
-            RepConv(3 * width, 3 * width),
-        )
-        self.lateral = nn.Conv2d(3 * width, width, 1)
-        self.merge = RepConv(width, width)
-        self.classify = nn.Conv2d(width, classes, 1)
+        w4, w8, w16, w32 = width, 2 * width, 3 * width, 4 * width
+        self.down4 = nn.Sequential(_block(3, w4, 2), _block(w4, w4, 2))
+        self.down8 = nn.Sequential(_block(w4, w8, 2), _block(w8, w8))
+        self.down16 = nn.Sequential(_block(w8, w16, 2), _block(w16, w16))
+        self.down32 = nn.Sequential(_block(w16, w32, 2), _block(w32, w32))
+        self.from32 = nn.Conv2d(w32, w16, 1)
+        self.from16 = nn.Conv2d(w16, w8, 1)
+        self.from8 = nn.Conv2d(w8, w4, 1)
+        self.merge = _block(w4, w4)
+        self.classify = nn.Conv2d(w4, classes, 1)
 
     def forward(self, fused: Tensor) -> Tensor:
-        fine = self.fine(fused - 0.5)
-        coarse = self.lateral(self.coarse(fine))
-        coarse = F.interpolate(coarse, fine.shape[2:], mode="bilinear", align_corners=False)
-        return self.classify(self.merge(fine + coarse))
+        x4 = self.down4(4 * fused - 2)
+        x8 = self.down8(x4)
+        x16 = self.down16(x8)
+        x16 = x16 + _enlarged(self.from32(self.down32(x16)), x16)
+        x8 = x8 + _enlarged(self.from16(x16), x8)
+        return self.classify(self.merge(x4 + _enlarged(self.from8(x8), x4)))
+
+
+def _block(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False),
+        nn.GroupNorm(8, out_channels),
+        nn.ReLU(),
+    )
+
+
+def _enlarged(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)

@@ -11,49 +11,109 @@ from typing import Any
 
 import yaml
 
+from ssvif_core.data.geometry import GeometryConfig
 from ssvif_core.data.views import ViewConfig
 from ssvif_core.errors import InputError
+from ssvif_core.losses.consistency import ConsistencyConfig
 from ssvif_core.losses.fusion import FusionLossWeights, TargetConfig
+from ssvif_core.losses.weighting import WEIGHTINGS
 from ssvif_core.models import ModelConfig
+
+STAGES = ("fusion", "consistency", "joint")
+CACHES = ("ram", "disk", "none")
+
+
+VERSION = 1
 
 
 @dataclass(frozen=True)
 class StageConfig:
-    """One stage: `fusion` trains F on L_fus, `consistency` S_f and S_p with F frozen."""
+    """One stage.
+
+    `fusion` (1a) trains F on L_fus, `consistency` (1b) S_f and S_p on L_csc + L_MI with F frozen,
+    `joint` (2) everything.
+    """
 
     name: str = "fusion"
     steps: int = 1000
-    batch: int = 8
+    batch: int = 8  # over all processes
+    accumulate: int = 1  # parts a batch is computed in, for small memories
     crop: int = 160
     learning_rate: float = 1e-3
+    fusion_learning_rate: float = 1e-4  # of F in the joint stage
     warmup: int = 100
+    weighting: str = "dwa"  # of the joint stage: dwa, fixed or uncertainty
+    ramp: float = 0.3  # share of the joint stage over which L_csc + L_MI rises to its full weight
 
     def __post_init__(self) -> None:
-        if self.name not in ("fusion", "consistency"):
-            raise InputError(f"stage '{self.name}'; expected fusion or consistency")
-        for name in ("steps", "batch", "crop", "warmup"):
+        if self.name not in STAGES:
+            raise InputError(f"stage '{self.name}'; expected one of {', '.join(STAGES)}")
+        for name in ("steps", "batch", "accumulate", "crop", "warmup"):
             if getattr(self, name) < 1:
                 raise InputError(f"stage {self.name}: {name}={getattr(self, name)}; expected >= 1")
+        if self.batch % self.accumulate:
+            raise InputError(
+                f"stage {self.name}: batch={self.batch} cannot be cut into "
+                f"accumulate={self.accumulate} equal parts"
+            )
+        if self.weighting not in WEIGHTINGS:
+            raise InputError(
+                f"weighting '{self.weighting}'; expected one of {', '.join(WEIGHTINGS)}"
+            )
+
+
+@dataclass(frozen=True)
+class HealthConfig:
+    """When a run is called collapsed; looked at once an epoch."""
+
+    entropy: float = 0.3  # of the classes, as a share of its maximum
+    live_classes: float = 0.25  # share of the classes that hold more than 0.1 % of the pixels
+    patience: int = 3  # epochs in a row below a gate
+
+    def __post_init__(self) -> None:
+        if self.patience < 1:
+            raise InputError(f"health: patience={self.patience}; expected >= 1")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """A run: what it reads, trains and writes."""
 
+    version: int = VERSION
     data: list[str] = field(default_factory=list)
-    frame_step: int = 10
+    split: str = ""  # file that says which pairs are for training and for validation
+    frame_step: int = 10  # every how many frames of videos and bags
+    cache: str = "ram"  # or disk, or none
     out: str = "runs/default"
     init: str = ""  # weights to start from, of an earlier run
     seed: int = 0
-    precision: str = "32-true"
+    accelerator: str = "auto"
+    devices: int = 1  # a host; under torchrun, whatever it says
+    precision: str = "32-true"  # bf16-mixed on GPUs
     workers: int = 1
     log_every: int = 50
     save_every: int = 500
+    epoch: int = 250  # steps between two looks at health and pictures
     model: ModelConfig = ModelConfig()
     stages: list[StageConfig] = field(default_factory=lambda: [StageConfig()])
     views: ViewConfig = ViewConfig()
+    geometry: GeometryConfig = GeometryConfig()
     loss: FusionLossWeights = FusionLossWeights()
     target: TargetConfig = TargetConfig()
+    consistency: ConsistencyConfig = ConsistencyConfig()
+    health: HealthConfig = HealthConfig()
+
+    def __post_init__(self) -> None:
+        if self.version > VERSION:
+            raise InputError(
+                f"configuration of version {self.version}; this release reads up to {VERSION}; "
+                "update, or write it anew from config/train/default.yaml"
+            )
+        for name in ("frame_step", "devices", "log_every", "save_every", "epoch"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)}; expected >= 1")
+        if self.cache not in CACHES:
+            raise InputError(f"cache '{self.cache}'; expected one of {', '.join(CACHES)}")
 
 
 def load_config(path: Path, overrides: list[str]) -> TrainConfig:

@@ -1,4 +1,4 @@
-"""The trainer: stages, steps, checkpoints.
+"""The trainer: stages, steps, epochs.
 
 Lightning Fabric carries device, precision and processes; this module is what is particular to
 SSVIF. A batch is a function of (seed, step), so a checkpoint needs no random state.
@@ -8,256 +8,515 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import platform
+import resource
+import signal
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from rich.progress import Progress, TextColumn
-from safetensors.torch import load_file, save_file
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from ssvif_core.data.pairs import CropDataset, Pair, read_pairs
-from ssvif_core.data.views import draw_views
-from ssvif_core.errors import SsvifError
-from ssvif_core.losses.consistency import (
-    cross_segmentation_consistency,
-    mutual_information_loss,
-)
+from ssvif_core.data.layouts import find_pairs
+from ssvif_core.data.pairs import CropDataset, PairDataset
+from ssvif_core.data.splits import read_split, select
+from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.losses.fusion import FusionLoss
+from ssvif_core.losses.weighting import create_weighting
 from ssvif_core.models import Model, load_model, save_model
 from ssvif_core.models.fusion_net import fused_colour, luma_of
+from ssvif_core.models.heads import classify_standardised
 from ssvif_core.models.pixel_net import PixelNet
+from ssvif_core.training.checkpoint import (
+    Checkpoint,
+    TrainingError,
+    load_optimiser,
+    optimiser_tensors,
+)
 from ssvif_core.training.config import StageConfig, TrainConfig
+from ssvif_core.training.health import (
+    CollapseWatch,
+    class_figures,
+    gradient_norm,
+    image_figures,
+)
+from ssvif_core.training.monitor import Monitor
+from ssvif_core.training.steps import (
+    LOGIT_DEVIATION,
+    ConsistencyStep,
+    FusionStep,
+    JointStep,
+    standardised,
+)
+from ssvif_core.training.summary import write_summary
 
 logger = logging.getLogger(__name__)
 
+VALIDATION_CROPS = 8
+VALIDATION_SIZE = 160
+PICTURES = 4
+TASKS = ("fusion", "semantics")
 
-class TrainingError(SsvifError):
-    """Training cannot go on; the last good checkpoint is kept."""
+
+class Interrupted(SsvifError):
+    """The user stopped the run; its state is saved."""
 
 
 class Trainer:
     """Runs the stages of a configuration, from the last checkpoint in `out` if there is one.
 
-    Leaves in `out`: `model.safetensors`, `log.jsonl` (a line every `log_every` steps), and
-    `checkpoint/` while it is unfinished.
+    Leaves in `out`: `model.safetensors`, a model a finished stage (`stage1_consistency...`),
+    `log.jsonl`, `tensorboard/`, `pictures/`, `run.json` and `summary.html`; and `checkpoints/`
+    with the newest state, from which the same command goes on.
     """
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
         self.out = Path(config.out)
-        self.out.mkdir(parents=True, exist_ok=True)
-        self.fabric = Fabric(precision=config.precision)  # type: ignore[arg-type]
+        self.fabric = _fabric(config)
         self.fabric.launch()
         self.fabric.seed_everything(config.seed, verbose=False)
         self.model = Model(config.model)
         if config.init:
-            self.model.load_state_dict(load_model(Path(config.init)).state_dict())
+            self._start_from(load_model(Path(config.init)))
         self.pixel_net = PixelNet(config.model.classes)
         self.fusion_loss = FusionLoss(config.loss, config.target)
-        # Earlier logits of both branches, (2, rows, K), over which classes are balanced.
-        self.queue = torch.zeros(2, 0, config.model.classes)
+        self.labels = [f"{index} {stage.name}" for index, stage in enumerate(config.stages)]
+        self.checkpoint = Checkpoint(self.out / "checkpoints")
+        self.watch = CollapseWatch(config.health)
+        self.verdict: list[str] = []
+        self.times: dict[str, dict[str, float]] = {}
 
     def run(self) -> Path:
-        """Train all stages; returns the path of the model file."""
-        pairs = [
-            pair
-            for root in self.config.data
-            for pair in read_pairs(Path(root), self.config.frame_step)
-        ]
-        logger.info("%d training pairs", len(pairs))
-        first_stage, first_step, optimiser_state = self._restore()
-        for index in range(first_stage, len(self.config.stages)):
-            self._run_stage(index, pairs, first_step, optimiser_state)
-            first_step, optimiser_state = 0, None
+        """Train all stages; returns the path of the model file.
+
+        Raises:
+            TrainingError: a loss is no number, the classes collapsed, or nothing can be written.
+            Interrupted: SIGINT or SIGTERM came; the state is saved.
+        """
+        training, validation = self._read_data()
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.monitor = Monitor(self.out, self.labels) if self.fabric.is_global_zero else None
+        self.validation = _stack(CropDataset(validation, VALIDATION_SIZE, 1, VALIDATION_CROPS))
+        first_stage, first_step, parts = self._restore()
+        with _stop_requests() as stop_requested:
+            for index in range(first_stage, len(self.config.stages)):
+                self._run_stage(index, training, first_step, parts, stop_requested)
+                first_step, parts = 0, {}
         path = self.out / "model.safetensors"
-        save_model(self.model, path)
+        if self.monitor is not None:
+            save_model(self.model, path)
+            self._write_summary(len(training))
+            self.monitor.close()
         return path
 
+    def _start_from(self, start: Model) -> None:
+        if asdict(replace(start.config, classes=2)) != asdict(
+            replace(self.config.model, classes=2)
+        ):
+            raise InputError(
+                f"{self.config.init}: weights of {_described(start.config)}, but the configuration "
+                f"asks for {_described(self.config.model)}; change model or init"
+            )
+        self.model.fusion.load_state_dict(start.fusion.state_dict())
+        if start.config == self.config.model:
+            self.model.head.load_state_dict(start.head.state_dict())
+
+    def _read_data(self) -> tuple[PairDataset, PairDataset]:
+        config = self.config
+        if not config.data:
+            raise InputError("no data; set data to folders, videos or bags of pairs")
+        listings = [find_pairs(Path(root), config.frame_step) for root in config.data]
+        for listing in listings:
+            logger.info("%s", listing.describe())
+        cache = (config.cache, self.out / "cache")
+        if not config.split:
+            everything = PairDataset(listings, *cache)
+            return everything, everything
+        split = read_split(Path(config.split))
+        training = PairDataset(select(listings, split, "train"), *cache)
+        if not split.part("validation"):
+            return training, training
+        return training, PairDataset(select(listings, split, "validation"), *cache)
+
     def _run_stage(
-        self, index: int, pairs: list[Pair], first: int, optimiser_state: dict | None
+        self,
+        index: int,
+        pairs: PairDataset,
+        first: int,
+        parts: dict[str, dict[str, Tensor]],
+        stop_requested: Any,
     ) -> None:
-        stage = self.config.stages[index]
-        trained = (
-            nn.ModuleList([self.model.fusion])
-            if stage.name == "fusion"
-            else nn.ModuleList([self.model.head, self.pixel_net])
-        )
-        step_losses = _FusionStep(self) if stage.name == "fusion" else _ConsistencyStep(self)
-        optimiser = torch.optim.AdamW(trained.parameters(), stage.learning_rate, weight_decay=1e-4)
-        if optimiser_state:
-            _load_optimiser(optimiser, optimiser_state)
-        module, optimiser = self.fabric.setup(step_losses, optimiser)
-        started = time.monotonic()
-        with Progress(*Progress.get_default_columns(), TextColumn("{task.fields[losses]}")) as bar:
-            task = bar.add_task(stage.name, total=stage.steps, completed=first, losses="")
-            for step, batch in enumerate(self._batches(stage, index, pairs, first), first):
-                for group in optimiser.param_groups:
-                    group["lr"] = _learning_rate(stage, step)
-                losses = module(batch)
-                if not torch.isfinite(losses["total"]):
-                    raise TrainingError(
-                        f"stage {stage.name}, step {step}: the loss is {losses['total'].item()}; "
-                        f"the last good checkpoint is in {self.out / 'checkpoint'}. Lower "
-                        "learning_rate, then run the same command: it goes on from there"
-                    )
+        stage, label = self.config.stages[index], self.labels[index]
+        step_module, groups = self._stage_parts(stage)
+        optimiser = torch.optim.AdamW(groups, weight_decay=1e-4)
+        if "optimiser" in parts:
+            load_optimiser(optimiser, parts["optimiser"])
+        state = {name: value for name, value in step_module.named_buffers() if name == "queue"}
+        weighting = getattr(step_module, "weighting", None)
+        if "queue" in parts and state:
+            step_module.queue = parts["queue"]["queue"]  # type: ignore[assignment]
+        if "weighting" in parts and weighting is not None:
+            weighting.load_state_dict(parts["weighting"])
+        # Sums over the steps of this epoch: of the tasks' losses, and of the bad epochs so far.
+        sums = torch.zeros(len(TASKS))
+        if "epoch" in parts:
+            sums = parts["epoch"]["sums"]
+            self.watch.bad_epochs = int(parts["epoch"]["bad_epochs"])
+        module, optimiser = self.fabric.setup(step_module, optimiser)
+        started, micro = time.monotonic(), stage.batch // stage.accumulate
+        batches = self._batches(stage, index, pairs, first)
+        with _progress(self.fabric.is_global_zero) as bar:
+            task = bar.add_task(label, total=stage.steps, completed=first, losses="")
+            for step in range(first, stage.steps):
+                rates = _set_learning_rates(optimiser, stage, step)
+                ramp = min(1.0, step / max(stage.ramp * stage.steps, 1))
+                done = step + 1
+                log_now = done % self.config.log_every == 0 or done == stage.steps
                 optimiser.zero_grad()
-                self.fabric.backward(losses["total"])
+                losses: dict[str, Tensor] = {}
+                gradient = 0.0
+                for part in range(stage.accumulate):
+                    last = part == stage.accumulate - 1
+                    with self.fabric.no_backward_sync(module, enabled=not last):
+                        losses = module(next(batches), ramp)
+                        self._require_finite(losses["total"], label, step)
+                        if log_now and last and stage.name == "joint":
+                            gradient = gradient_norm(
+                                losses["consistency"], self.model.fusion.parameters()
+                            )
+                        self.fabric.backward(losses["total"] * (micro / stage.batch))
                 self.fabric.clip_gradients(module, optimiser, max_norm=1.0)
                 optimiser.step()
-                done = step + 1
-                if done % self.config.log_every == 0 or done == stage.steps:
-                    values = {name: round(loss.item(), 5) for name, loss in losses.items()}
-                    bar.update(task, losses=" ".join(f"{k} {v:.4f}" for k, v in values.items()))
+                if weighting is not None:
+                    sums += torch.stack([losses[name].detach() for name in TASKS]).cpu()
+                if log_now:
+                    values = {name: float(loss.detach()) for name, loss in losses.items()}
+                    if weighting is not None:
+                        weights = zip(TASKS, weighting.weights().tolist(), strict=True)
+                        values |= {f"weight_{name}": weight for name, weight in weights}
+                        values["gradient"] = gradient
                     rate = (done - first) / (time.monotonic() - started)
-                    self._log(stage=stage.name, step=done, rate=round(rate, 2), **values)
+                    bar.update(task, losses=_shown(values))
+                    self._log(label, done, **values, learning_rate=rates[0], rate=rate)
                 bar.update(task, completed=done)
-                if done % self.config.save_every == 0 or done == stage.steps:
-                    self._save(index, done, optimiser)
+                if done % self.config.epoch == 0 or done == stage.steps:
+                    if weighting is not None:
+                        count = (done - 1) % self.config.epoch + 1
+                        means = self.fabric.all_reduce(sums / count)
+                        weighting.end_epoch(means)  # type: ignore[arg-type]
+                        sums = torch.zeros(len(TASKS))
+                    self._end_epoch(stage, label, done)
+                stop = self._agreed(stop_requested())
+                if done == stage.steps and stage.name != "fusion":
+                    self._settle_head(pairs)
+                if done % self.config.save_every == 0 or done == stage.steps or stop:
+                    self._save(index, done, optimiser, step_module, sums)
+                if stop and done < stage.steps:
+                    raise Interrupted(
+                        f"stopped in stage {label} after step {done}; everything is saved in "
+                        f"{self.checkpoint.newest()}: the same command goes on from there"
+                    )
+        self._end_stage(index, stage, first, time.monotonic() - started)
+
+    def _stage_parts(self, stage: StageConfig) -> tuple[nn.Module, list[dict[str, Any]]]:
+        """What a stage computes, and what it trains with which learning rate."""
+        config, rate = self.config, stage.learning_rate
+        self.model.fusion.requires_grad_(stage.name != "consistency")
+        fusion = list(self.model.fusion.parameters())
+        heads = [*self.model.head.parameters(), *self.pixel_net.parameters()]
+        if stage.name == "fusion":
+            step: nn.Module = FusionStep(self.model, self.fusion_loss, config.views)
+            return step, [{"params": fusion, "lr": rate, "peak": rate}]
+        common = (self.model, self.pixel_net, self.fabric)
+        settings = (config.consistency, config.views, config.geometry)
+        if stage.name == "consistency":
+            step = ConsistencyStep(*common, *settings)
+            return step, [{"params": heads, "lr": rate, "peak": rate}]
+        weighting = create_weighting(stage.weighting, len(TASKS))
+        step = JointStep(*common, *settings, loss=self.fusion_loss, weighting=weighting)
+        slow = stage.fusion_learning_rate
+        return step, [
+            {"params": [*heads, *weighting.parameters()], "lr": rate, "peak": rate},
+            {"params": fusion, "lr": slow, "peak": slow},
+        ]
 
     def _batches(
-        self, stage: StageConfig, index: int, pairs: list[Pair], first: int
+        self, stage: StageConfig, index: int, pairs: PairDataset, first: int
     ) -> Iterator[dict[str, Tensor]]:
         everything = stage.batch * stage.steps
-        seed = self.config.seed + 1000 * index
-        crops = CropDataset(pairs, stage.crop, seed, everything)
-        share = stage.batch // self.fabric.world_size
-        starts = range(
-            first * stage.batch + self.fabric.global_rank * share, everything, stage.batch
-        )
+        micro = stage.batch // stage.accumulate
+        share = micro // self.fabric.world_size
+        if share * self.fabric.world_size != micro:
+            raise InputError(
+                f"stage {stage.name}: {micro} samples cannot be shared by "
+                f"{self.fabric.world_size} processes; choose batch / accumulate a multiple"
+            )
+        crops = CropDataset(pairs, stage.crop, self.config.seed + 1000 * index, everything)
+        offset = self.fabric.global_rank * share
+        starts = range(first * stage.batch + offset, everything, micro)
         loader = DataLoader(
             crops,
             batch_sampler=[list(range(start, start + share)) for start in starts],
             num_workers=self.config.workers,
+            worker_init_fn=_ignore_signals,
         )
         return iter(self.fabric.setup_dataloaders(loader, use_distributed_sampler=False))  # type: ignore[arg-type]
 
-    def _log(self, **values: object) -> None:
-        if self.fabric.is_global_zero:
-            with (self.out / "log.jsonl").open("a") as file:
-                file.write(json.dumps(values) + "\n")
+    def _require_finite(self, loss: Tensor, label: str, step: int) -> None:
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"stage {label}, step {step}: the loss is {loss.item()}; the last good checkpoint "
+                f"is {self.checkpoint.newest()}. Lower learning_rate, then run the same command: "
+                "it goes on from there"
+            )
 
-    def _save(self, stage: int, step: int, optimiser: torch.optim.Optimizer) -> None:
-        """Write the checkpoint beside the last one, then swap: a full disk costs nothing."""
+    def _end_epoch(self, stage: StageConfig, label: str, step: int) -> None:
+        """Health figures and pictures of the validation crops; stops a collapsed run."""
+        device = self.fabric.device
+        visible, thermal = (self.validation[name].to(device) for name in ("visible", "thermal"))
+        classes = self.config.model.classes
+        with torch.no_grad():
+            features = self.model.fusion(visible, thermal)
+            image = fused_colour(visible, features.change)
+            luma, fused = luma_of(visible), luma_of(image)
+            figures = image_figures(fused, luma, thermal)
+            figures["validation_fusion"] = float(self.fusion_loss(fused, luma, thermal)["total"])
+            labels: list[Tensor] = []
+            if stage.name != "fusion":
+                labels = [_labels(z) for z in (self.model.head(features), self.pixel_net(image))]
+                small = nn.functional.avg_pool2d(fused, 4)[:, 0]
+                figures |= class_figures(labels[0], small, classes)
+                figures["validation_agreement"] = float((labels[0] == labels[1]).float().mean())
+        self._log(label, step, **figures)
+        if self.monitor is not None:
+            heat = _bytes(thermal[:PICTURES])[..., 0]
+            ids = [_full_size(x[:PICTURES]) for x in labels]
+            self.monitor.pictures(
+                label, step, _bytes(visible[:PICTURES]), heat, _bytes(image[:PICTURES]), *ids
+            )
+        if labels:
+            reason = self.watch.look(figures)
+            if reason:
+                raise TrainingError(f"stage {label}, step {step}: {reason}")
+
+    def _settle_head(self, pairs: PairDataset) -> None:
+        """Make the head alone give what training saw as standardised logits."""
+        crops = _stack(CropDataset(pairs, VALIDATION_SIZE, self.config.seed, 32))
+        device = self.fabric.device
+        with torch.no_grad():
+            rows = torch.cat(
+                [
+                    self.model.head(self.model.fusion(v[None].to(device), t[None].to(device)))
+                    .permute(0, 2, 3, 1)
+                    .flatten(0, 2)
+                    for v, t in zip(crops["visible"], crops["thermal"], strict=True)
+                ]
+            )
+        scale = LOGIT_DEVIATION / self.config.consistency.temperature
+        classify_standardised(self.model.head, rows.mean(0), rows.std(0), scale)
+
+    def _end_stage(self, index: int, stage: StageConfig, first: int, seconds: float) -> None:
+        steps = stage.steps - first
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        times = {
+            "steps": steps,
+            "seconds": round(seconds, 1),
+            "steps_per_second": round(steps / seconds, 2) if steps else 0.0,
+            "peak_memory_mb": round(memory),
+        }
+        if self.fabric.device.type == "cuda":
+            times["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20)
+        self.times[self.labels[index]] = times
+        if self.monitor is not None:
+            save_model(self.model, self.out / f"stage{index}_{stage.name}.safetensors")
+            text = json.dumps({"machine": _machine(self.fabric), "stages": self.times}, indent=2)
+            (self.out / "run.json").write_text(text + "\n")
+
+    def _write_summary(self, pairs: int) -> None:
+        stages = {
+            name: ", ".join(f"{k} {v}" for k, v in t.items()) for name, t in self.times.items()
+        }
+        write_summary(
+            self.out,
+            {
+                "training pairs": pairs,
+                "machine": _machine(self.fabric),
+                "stages": stages,
+                "health": self.verdict,
+                "configuration": asdict(self.config),
+            },
+        )
+
+    def _log(self, label: str, step: int, **values: float) -> None:
+        if self.monitor is not None:
+            self.monitor.scalars(label, step, **values)
+
+    def _agreed(self, stop: bool) -> bool:
+        """Whether any process was asked to stop: all must leave at the same step."""
+        if self.fabric.world_size == 1:
+            return stop
+        flag = torch.tensor(float(stop), device=self.fabric.device)
+        return bool(self.fabric.all_reduce(flag, reduce_op="max"))  # type: ignore[arg-type]
+
+    def _save(
+        self,
+        stage: int,
+        step: int,
+        optimiser: torch.optim.Optimizer,
+        step_module: nn.Module,
+        sums: Tensor,
+    ) -> None:
         if not self.fabric.is_global_zero:
             return
-        folder, fresh = self.out / "checkpoint", self.out / "checkpoint.new"
-        fresh.mkdir(exist_ok=True)
-        save_model(self.model, fresh / "model.safetensors")
-        save_file(self.pixel_net.state_dict(), fresh / "pixel_net.safetensors")
-        save_file({"queue": self.queue.contiguous()}, fresh / "queue.safetensors")
-        save_file(_optimiser_tensors(optimiser), fresh / "optimiser.safetensors")
-        state = {"stage": stage, "step": step, "config": asdict(self.config)}
-        (fresh / "state.json").write_text(json.dumps(state))
-        old = self.out / "checkpoint.old"
-        if folder.exists():
-            folder.rename(old)
-        fresh.rename(folder)
-        if old.exists():
-            for path in old.iterdir():
-                path.unlink()
-            old.rmdir()
-
-    def _restore(self) -> tuple[int, int, dict | None]:
-        folder = self.out / "checkpoint"
-        if not (folder / "state.json").is_file():
-            return 0, 0, None
-        state = json.loads((folder / "state.json").read_text())
-        self.model.load_state_dict(load_model(folder / "model.safetensors").state_dict())
-        self.pixel_net.load_state_dict(load_file(folder / "pixel_net.safetensors"))
-        self.queue = load_file(folder / "queue.safetensors")["queue"]
-        stage, step = state["stage"], state["step"]
-        logger.info("going on from stage %d, step %d", stage, step)
-        if step == self.config.stages[stage].steps:
-            return stage + 1, 0, None
-        return stage, step, load_file(folder / "optimiser.safetensors")
-
-
-class _FusionStep(nn.Module):
-    """L_fus of F on one batch."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        super().__init__()
-        self.fusion, self.loss = trainer.model.fusion, trainer.fusion_loss
-        self.views = trainer.config.views
-
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        visible, thermal = draw_views(batch["visible"], batch["thermal"], batch["seed"], self.views)
-        fused = luma_of(fused_colour(visible, self.fusion(visible, thermal).change))
-        return self.loss(fused, luma_of(visible), thermal)
-
-
-class _ConsistencyStep(nn.Module):
-    """L_csc + L_MI of S_f and S_p on two views of one batch, with F frozen."""
-
-    queue_rows = 8192
-    rows = 4096
-
-    def __init__(self, trainer: Trainer) -> None:
-        super().__init__()
-        self.head, self.pixel_net = trainer.model.head, trainer.pixel_net
-        self.fusion, self.views = trainer.model.fusion.requires_grad_(False), trainer.config.views
-        self.trainer = [trainer]  # in a list, since it is no submodule
-
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        visible, thermal, seed = batch["visible"], batch["thermal"], batch["seed"]
-        # Two photometric views, so that classes mean content and not brightness.
-        first = draw_views(visible, thermal, seed, self.views)
-        second = draw_views(visible, thermal, seed + 1, self.views)
-        with torch.no_grad():
-            features = self.fusion(*first)
-            image = fused_colour(second[0], self.fusion(*second).change)
-        logits = (self.head(features), self.pixel_net(image))
-        rows = torch.randperm(
-            logits[0][:, 0].numel(), generator=torch.Generator().manual_seed(int(seed[0]))
-        )[: self.rows].to(image.device)
-        f, p = (
-            F.layer_norm(z, z.shape[1:2]) / z.shape[1] ** 0.5
-            for z in (z.permute(0, 2, 3, 1).flatten(0, 2)[rows] for z in logits)
-        )
-        trainer = self.trainer[0]
-        queue = trainer.queue.to(f.device)
-        losses = {
-            "consistency": cross_segmentation_consistency(f, p, *queue),
-            "information": mutual_information_loss(f, p),
+        parts = {
+            "model": self.model.state_dict(),
+            "pixel_net": self.pixel_net.state_dict(),
+            "optimiser": optimiser_tensors(optimiser),
+            "epoch": {"sums": sums, "bad_epochs": torch.tensor(self.watch.bad_epochs)},
         }
-        trainer.queue = torch.cat([torch.stack([f, p]).detach(), queue], 1)[:, : self.queue_rows]
-        share = torch.bincount(f.argmax(1), minlength=f.shape[1]) / len(f)
-        entropy = -(share * share.clamp(min=1e-9).log()).sum() / torch.log(torch.tensor(f.shape[1]))
-        return {
-            **losses,
-            "total": losses["consistency"] + losses["information"],
-            "agreement": (f.argmax(1) == p.argmax(1)).float().mean(),
-            "entropy": entropy,
-        }
+        if isinstance(step_module, ConsistencyStep):
+            parts["queue"] = {"queue": step_module.queue}
+        if isinstance(step_module, JointStep) and step_module.weighting.state_dict():
+            parts["weighting"] = step_module.weighting.state_dict()
+        self.checkpoint.save(stage, step, parts)
+
+    def _restore(self) -> tuple[int, int, dict[str, dict[str, Tensor]]]:
+        loaded = self.checkpoint.load()
+        if loaded is None:
+            if self.monitor is not None:
+                self.monitor.rewind(self.labels[0], 0)
+            return 0, 0, {}
+        stage, step, parts = loaded
+        if stage >= len(self.config.stages):
+            raise TrainingError(
+                f"{self.checkpoint.newest()}: is of stage {stage}, but the configuration has "
+                f"{len(self.config.stages)} stages; choose another `out`"
+            )
+        try:
+            self.model.load_state_dict(parts["model"])
+            self.pixel_net.load_state_dict(parts["pixel_net"])
+        except (RuntimeError, KeyError) as error:
+            raise TrainingError(
+                f"{self.checkpoint.newest()}: is of another architecture than "
+                f"{_described(self.config.model)}; choose another `out`, or the model it was "
+                f"begun with ({str(error).splitlines()[0]})"
+            ) from error
+        if self.monitor is not None:
+            self.monitor.rewind(self.labels[stage], step)
+        logger.info("going on from stage %s, step %d", self.labels[stage], step)
+        if step >= self.config.stages[stage].steps:
+            return stage + 1, 0, {}
+        return stage, step, parts
 
 
-def _learning_rate(stage: StageConfig, step: int) -> float:
+def _fabric(config: TrainConfig) -> Fabric:
+    """One process here, or what torchrun says."""
+    devices, nodes = config.devices, 1
+    if "LOCAL_WORLD_SIZE" in os.environ:
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    strategy = "ddp" if devices * nodes > 1 else "auto"
+    return Fabric(
+        accelerator=config.accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        strategy=strategy,
+        precision=config.precision,  # type: ignore[arg-type]
+    )
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Any]:
+    """Gives a function that says whether SIGINT or SIGTERM came; a second one ends at once."""
+    requested = False
+
+    def request(number: int, frame: object) -> None:
+        nonlocal requested
+        requested = True
+        logger.warning("finishing this step, then saving; once more ends at once")
+        signal.signal(number, signal.default_int_handler)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, request)
+    try:
+        yield lambda: requested
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ignore_signals(worker: int) -> None:
+    """Loader processes are ended by the trainer, not by the terminal's Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _set_learning_rates(
+    optimiser: torch.optim.Optimizer, stage: StageConfig, step: int
+) -> list[float]:
     """Linear warm-up, then a half cosine to a hundredth."""
     if step < stage.warmup:
-        return stage.learning_rate * (step + 1) / stage.warmup
-    progress = (step - stage.warmup) / max(stage.steps - stage.warmup, 1)
-    cosine = 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * progress))))
-    return stage.learning_rate * (0.01 + 0.99 * cosine)
+        factor = (step + 1) / stage.warmup
+    else:
+        progress = (step - stage.warmup) / max(stage.steps - stage.warmup, 1)
+        factor = 0.01 + 0.99 * 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * progress))))
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * factor
+    return [group["lr"] for group in optimiser.param_groups]
 
 
-def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """AdamW's state as named tensors, so that no pickle is needed."""
-    return {
-        f"{index}.{name}": value.contiguous()
-        for index, state in optimiser.state_dict()["state"].items()
-        for name, value in state.items()
-    }
+def _progress(enabled: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(20),
+        TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn(),
+        TextColumn("{task.fields[losses]}"), disable=not enabled,
+    )  # fmt: skip
 
 
-def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        index, name = key.split(".")
-        state.setdefault(int(index), {})[name] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+def _shown(values: dict[str, float]) -> str:
+    """The few figures that fit beside a bar."""
+    names = ("total", "fusion", "consistency", "information", "agreement", "weight_semantics")
+    return " ".join(f"{name[:6]} {values[name]:.3f}" for name in names if name in values)
+
+
+def _labels(logits: Tensor) -> Tensor:
+    """Classes (B, h, w) of logits, standardised as training sees them."""
+    rows = standardised(logits.permute(0, 2, 3, 1).flatten(0, 2).float())
+    return rows.argmax(1).view(logits.shape[0], *logits.shape[2:])
+
+
+def _stack(crops: CropDataset) -> dict[str, Tensor]:
+    items = [crops[index] for index in range(len(crops))]
+    return {name: torch.stack([item[name] for item in items]) for name in ("visible", "thermal")}
+
+
+def _bytes(images: Tensor) -> Any:
+    return (images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _full_size(labels: Tensor) -> Any:
+    """Class ids at stride 4 -> (N, H, W) uint8."""
+    return labels.byte().repeat_interleave(4, 1).repeat_interleave(4, 2).cpu().numpy()
+
+
+def _machine(fabric: Fabric) -> str:
+    device = fabric.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return (
+        f"{fabric.world_size} process(es) on {device.type} ({name}), {os.cpu_count()} cores, "
+        f"PyTorch {torch.__version__}"
+    )
+
+
+def _described(config: Any) -> str:
+    return f"network {config.network}, size {config.size}, {config.classes} classes"

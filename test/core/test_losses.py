@@ -48,7 +48,8 @@ def test_ssim_agrees_with_scikit_image() -> None:
 def test_the_target_is_an_image(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     visible, thermal = torch.rand(2, 1, 1, 48, 48, generator=generator)
-    target = fusion_target(visible, thermal)
+    target, hot = fusion_target(visible, thermal)
+    assert hot.min() >= 0 and hot.max() <= 1
     assert target.min() >= 0 and target.max() <= 1
 
 
@@ -62,7 +63,7 @@ def person(veil: float) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("veil", [0.1, 0.6, 0.85, 1.0])
 def test_a_person_behind_a_veil_stays_visible(veil: float) -> None:
     """In the plain maximum of both, nothing is left of them once the veil is as bright."""
-    target = fusion_target(*person(veil))[0, 0]
+    target = fusion_target(*person(veil))[0][0, 0]
     inside, beside = target[24:40, 30:34].mean(), target[24:40, 40:44].mean()
     assert inside - beside > 0.35
 
@@ -70,7 +71,7 @@ def test_a_person_behind_a_veil_stays_visible(veil: float) -> None:
 def test_the_loss_is_least_at_its_target() -> None:
     visible, thermal = person(0.6)
     loss = FusionLoss()
-    at_target = loss(fusion_target(visible, thermal), visible, thermal)
+    at_target = loss(fusion_target(visible, thermal)[0], visible, thermal)
     for other in (visible, thermal, torch.maximum(visible, thermal)):
         assert loss(other, visible, thermal)["total"] > at_target["total"]
 

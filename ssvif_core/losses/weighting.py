@@ -1,0 +1,94 @@
+"""Weights between tasks of a joint stage: how much fusion, how much consistency.
+
+A weighting takes the tasks' losses of a step and gives their sum; after every epoch it hears the
+epoch's mean losses. Its state is in buffers and parameters, so that a checkpoint holds it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+WEIGHTINGS = ("dwa", "fixed", "uncertainty")
+
+
+class FixedWeighting(nn.Module):
+    """All weights 1."""
+
+    def __init__(self, tasks: int) -> None:
+        super().__init__()
+        self.tasks = tasks
+
+    def weights(self) -> Tensor:
+        """The weights of the tasks, (tasks,), without gradient."""
+        return torch.ones(self.tasks)
+
+    def forward(self, losses: Tensor) -> Tensor:
+        """Losses (tasks,) -> their weighted sum, a scalar."""
+        return (self.weights().to(losses) * losses).sum()
+
+    def end_epoch(self, means: Tensor) -> None:
+        """Hear the mean losses of the epoch, (tasks,)."""
+
+
+class DynamicWeightAverage(FixedWeighting):
+    """A task whose loss falls slowly gets more weight (Liu, Johns and Davison, CVPR 2019, eq. 7).
+
+    ::
+
+        r_k = L_k(t - 1) / L_k(t - 2),   w_k = n softmax(r / T)_k
+
+    over the mean losses of the last two epochs, n tasks and temperature T = 2; all 1 until two
+    epochs are over. Over epochs and not steps: losses of single steps are noise.
+    """
+
+    history: Tensor
+    epochs: Tensor
+
+    def __init__(self, tasks: int, temperature: float = 2.0) -> None:
+        super().__init__(tasks)
+        self.temperature = temperature
+        self.register_buffer("history", torch.ones(2, tasks))
+        self.register_buffer("epochs", torch.zeros((), dtype=torch.long))
+
+    def weights(self) -> Tensor:
+        if self.epochs < 2:
+            return torch.ones(self.tasks, device=self.history.device)
+        ratios = self.history[1] / self.history[0].clamp(min=1e-6)
+        return self.tasks * torch.softmax(ratios / self.temperature, 0)
+
+    def end_epoch(self, means: Tensor) -> None:
+        self.history.copy_(torch.stack([self.history[1], means.to(self.history)]))
+        self.epochs += 1
+
+
+class UncertaintyWeighting(FixedWeighting):
+    """Weights learned as task uncertainties (Kendall, Gal and Cipolla, CVPR 2018, eq. 7).
+
+    ::
+
+        L = sum_k exp(-s_k) L_k + s_k
+
+    with log-variances s_k clamped to [-2, 2], so that no task is switched off.
+    """
+
+    def __init__(self, tasks: int) -> None:
+        super().__init__(tasks)
+        self.log_variances = nn.Parameter(torch.zeros(tasks))
+
+    def weights(self) -> Tensor:
+        return torch.exp(-self.log_variances.detach().clamp(-2, 2))
+
+    def forward(self, losses: Tensor) -> Tensor:
+        s = self.log_variances.clamp(-2, 2)
+        return (torch.exp(-s) * losses + s).sum()
+
+
+def create_weighting(name: str, tasks: int) -> FixedWeighting:
+    """A weighting by its name, one of `WEIGHTINGS`."""
+    kinds = {
+        "dwa": DynamicWeightAverage,
+        "fixed": FixedWeighting,
+        "uncertainty": UncertaintyWeighting,
+    }
+    return kinds[name](tasks)

@@ -1,0 +1,181 @@
+"""A run on one page: `summary.html`, which needs no network and no other file."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import matplotlib
+import numpy as np
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ssvif_core.training.monitor import LINE_KEYS, Line, list_pictures, read_log
+
+# Of medium lightness: a contrast of 3 at least on both backgrounds of the page.
+STAGE_COLOURS = ("#2f7fd6", "#c96a1e", "#2f9668", "#b45cc4", "#85852a", "#d6487a")
+# Stands for the page's text colour, which CSS knows and matplotlib does not.
+INK = "#010203"
+POINTS = 300  # a curve; more are not seen on a chart of this size
+PICTURE_BYTES = 2_400_000  # of all pictures together
+PICTURE_WIDTH = 1400  # px
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The steps at which a stage logged a scalar, counted from the run's begin, and its values."""
+
+    stage: int
+    steps: np.ndarray
+    values: np.ndarray
+
+
+def write_summary(out: Path, facts: dict[str, Any]) -> Path:
+    """Write `out/summary.html` from the run's log and pictures; returns its path.
+
+    facts: name -> what is to be read beside it: a text, a number, or settings of any depth.
+    facts["health"], if there, is a list of sentences on how the run went.
+
+    Raises:
+        OSError: the page cannot be written.
+    """
+    log = read_log(out / "log.jsonl")
+    stages = list(dict.fromkeys(str(line["stage"]) for line in log))
+    lengths = [max(line["step"] for line in log if line["stage"] == stage) for stage in stages]
+    starts = np.cumsum([0, *lengths])
+    model = out / "model.safetensors"
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
+    page = environment.get_template("summary.html.jinja").render(
+        title=out.resolve().name,
+        facts={name: _text(value) for name, value in facts.items() if name != "health"},
+        health=facts.get("health"),
+        stages=list(zip(stages, STAGE_COLOURS * len(stages), strict=False)),
+        charts=[_chart(name, log, stages, starts) for name in _names(log)],
+        pictures=_pictures(out),
+        model=shlex.quote(str(model)) if model.is_file() else None,
+        onnx=shlex.quote(str(model.with_suffix(".onnx"))),
+    )
+    path = out / "summary.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict | list | tuple):
+        plain = json.loads(json.dumps(value, default=str))
+        return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).rstrip()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _names(log: list[Line]) -> list[str]:
+    """Names of the scalars, in the order of their appearance."""
+    return list(
+        dict.fromkeys(
+            name
+            for line in log
+            for name, value in line.items()
+            if name not in LINE_KEYS and isinstance(value, int | float)
+        )
+    )
+
+
+def _chart(name: str, log: list[Line], stages: list[str], starts: np.ndarray) -> dict[str, Any]:
+    """A scalar over the whole run: its name, its chart, and what the chart cannot show."""
+    curves, broken = [], []
+    for index, stage in enumerate(stages):
+        points = [
+            (line["step"], line[name])
+            for line in log
+            if line["stage"] == stage and isinstance(line.get(name), int | float)
+        ]
+        finite = [point for point in points if math.isfinite(point[1])]
+        broken += [f"{stage}, step {step}" for step, value in points if not math.isfinite(value)]
+        if finite:
+            steps, values = _thinned(np.array(finite, float))
+            curves.append(Curve(index, steps + starts[index], values))
+    note = f"{len(broken)} not finite, first in {broken[0]}" if broken else ""
+    return {"name": name, "svg": _draw(name, curves, starts), "note": note}
+
+
+def _thinned(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 2) as x and y of at most POINTS points: means of neighbours."""
+    parts = np.array_split(points, min(len(points), POINTS))
+    x, y = np.stack([part.mean(0) for part in parts]).T
+    return x, y
+
+
+def _draw(name: str, curves: list[Curve], starts: np.ndarray) -> Markup:
+    figure = Figure(figsize=(4.2, 2.1), layout="constrained")
+    axes = figure.add_subplot(facecolor="none")
+    for start in starts[1:-1]:
+        axes.axvline(start, color=INK, alpha=0.35, linewidth=0.8, linestyle=":")
+    for curve in curves:
+        axes.plot(
+            curve.steps,
+            curve.values,
+            color=STAGE_COLOURS[curve.stage % len(STAGE_COLOURS)],
+            linewidth=1.4,
+            marker="o" if len(curve.steps) == 1 else "",
+            markersize=3,
+        )
+    axes.set_xlim(0, max(starts[-1], 1))
+    axes.grid(color=INK, alpha=0.15, linewidth=0.6)
+    axes.tick_params(labelsize=8, colors=INK, length=0)
+    axes.spines[:].set_visible(False)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_formatter("{x:.6g}")
+    drawing = io.StringIO()
+    # Text stays text, in the page's font; the salt keeps ids of the page's drawings apart.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(
+            drawing,
+            format="svg",
+            transparent=True,
+            metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")),
+        )
+    svg = drawing.getvalue()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)  # those of viewBox serve
+    return Markup(svg)
+
+
+def _pictures(out: Path) -> list[dict[str, Any]]:
+    """The last picture of each stage, small enough for a page."""
+    last = {stage: (path, step) for path, stage, step in list_pictures(out)}
+    shown = []
+    for stage, (path, step) in last.items():
+        image = cv2.imread(str(path))
+        if image is None:  # cut short by a full disk or an interruption
+            continue
+        jpeg = _bounded_jpeg(image, PICTURE_BYTES // len(last))
+        source = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+        width = min(PICTURE_WIDTH, image.shape[1])
+        shown.append({"stage": stage, "step": step, "source": source, "width": width})
+    return shown
+
+
+def _bounded_jpeg(image: np.ndarray, limit: int) -> bytes:
+    """An image as JPEG of at most `limit` bytes, made smaller where it must be."""
+    scale = min(1.0, PICTURE_WIDTH / image.shape[1])
+    while True:
+        size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+        if jpeg.size <= limit or max(size) == 1:
+            return jpeg.tobytes()
+        scale *= 0.7
