@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -13,6 +15,13 @@ def palette(classes: int) -> np.ndarray:
         [(index * 137.508 / 2) % 180, 200 - 50 * (index % 2), 255 - 60 * (index // 2 % 2)], 1
     )
     return cv2.cvtColor(hsv.astype(np.uint8)[None], cv2.COLOR_HSV2BGR)[0]
+
+
+def colours_of(names: Sequence[str]) -> np.ndarray:
+    """A colour a class, (classes, 3) uint8 BGR; black, so untinted, for a class `background`."""
+    colours = palette(len(names))
+    colours[[name == "background" for name in names]] = 0
+    return colours
 
 
 def draw_overlay(

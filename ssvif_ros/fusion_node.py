@@ -76,7 +76,7 @@ class FusionNode(Node):
         engine = self._pipeline.prepare(
             Shapes(*sizes, p.thermal_bits // 8) if given else Shapes(32, 32, 16, 16, 2)
         )
-        class_colours(p.overlay_palette, len(engine.note.names))  # raises if it is malformed
+        class_colours(p.overlay_palette, engine.note.names)  # raises if it is malformed
         self._outputs.set_classes(engine.note.names)
         self.counters.engine = str(engine.info)
         self.get_logger().info(

@@ -13,7 +13,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
 
 from ssvif_core.errors import InputError
-from ssvif_core.overlay import draw_overlay, palette
+from ssvif_core.overlay import colours_of, draw_overlay
 from ssvif_core.types import Fusion
 from ssvif_ros.messages import compressed_message, image_message
 from ssvif_ros.parameters import FusionParameters
@@ -48,7 +48,7 @@ class Outputs:
         if tuple(names) == self._names:
             return
         self._names = tuple(names)
-        self._colours = class_colours(self.parameters.overlay_palette, len(names))
+        self._colours = class_colours(self.parameters.overlay_palette, names)
         classes = [
             {"id": index, "name": name, "rgb": [int(c) for c in colour[::-1]]}
             for index, (name, colour) in enumerate(zip(names, self._colours, strict=True))
@@ -95,14 +95,15 @@ class Output:
             self._jpeg.publish(compressed_message(image, quality, header))
 
 
-def class_colours(text: str, classes: int) -> np.ndarray:
+def class_colours(text: str, names: Sequence[str]) -> np.ndarray:
     """Colours (classes, 3) uint8 BGR from 'RRGGBB,RRGGBB,...'; empty text gives our palette.
 
     Raises:
         InputError: not that form, or fewer colours than classes.
     """
+    classes = len(names)
     if not text:
-        return palette(classes)
+        return colours_of(names)
     try:
         colours = np.array([list(bytes.fromhex(part.strip())) for part in text.split(",")])
         if colours.ndim != 2 or colours.shape[1] != 3 or len(colours) < classes:

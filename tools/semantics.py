@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from ssvif_core.data.images import read_visible
 from ssvif_core.data.layouts import find_pairs
 from ssvif_core.data.pairs import PairDataset
-from ssvif_core.metrics.segmentation import SegmentationScore
+from ssvif_core.metrics.segmentation import confusion_matrix, segmentation_scores
 from ssvif_core.models import Model, load_model, save_model
 from ssvif_core.models.fusion_net import FusionFeatures
 from ssvif_core.models.pixel_net import PixelNet
@@ -132,14 +132,15 @@ def score(model: Model, test: dict[str, Labelled]) -> dict[str, float]:
 
 
 def score_of(predict, test: dict[str, Labelled]) -> dict[str, float]:  # type: ignore[no-untyped-def]
-    total = SegmentationScore(len(NAMES), IGNORE)
+    matrix = np.zeros((len(NAMES), len(NAMES)), np.int64)
     for visible, thermal, mask in test.values():
         logits = F.interpolate(predict(visible, thermal), scale_factor=4, mode="bilinear")
         labels = logits.argmax(1)[0, : mask.shape[0], : mask.shape[1]].numpy().astype(np.uint8)
-        total.add(mask, labels)
+        matrix += confusion_matrix(mask, labels, len(NAMES), IGNORE)
+    scores = segmentation_scores(matrix)
     return {
-        **{name: round(float(v), 4) for name, v in zip(NAMES, total.iou(), strict=True)},
-        "mIoU": round(float(total.mean_iou()), 4),
+        **{name: round(float(v), 4) for name, v in zip(NAMES, scores.iou, strict=True)},
+        "mIoU": round(scores.mean_iou, 4),
     }
 
 
@@ -148,9 +149,7 @@ def labelled_crops(
 ):  # type: ignore[no-untyped-def]
     """Batches; three crops of four hold a labelled object, since bicycles are rare."""
     random = np.random.default_rng(seed)
-    shows = {
-        kind: [p for p in pairs.values() if (p[2] == kind).sum() > 100] for kind in (1, 2, 3)
-    }
+    shows = {kind: [p for p in pairs.values() if (p[2] == kind).sum() > 100] for kind in (1, 2, 3)}
     for _ in range(steps):
         images = []
         for number in range(batch):
@@ -185,7 +184,9 @@ def train_labelled(parameters, logits_of, pairs, steps: int, seed: int) -> None:
     optimiser = torch.optim.AdamW(parameters, 2e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, steps, pct_start=0.05)
     for visible, thermal, mask in labelled_crops(pairs, steps, seed):
-        loss = F.cross_entropy(logits_of(visible, thermal), mask[:, 2::4, 2::4], ignore_index=IGNORE)
+        loss = F.cross_entropy(
+            logits_of(visible, thermal), mask[:, 2::4, 2::4], ignore_index=IGNORE
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

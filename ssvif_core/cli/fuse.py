@@ -14,7 +14,7 @@ from rich.progress import track
 
 from ssvif_core.data.images import ImagePair, pair_folders, read_thermal, read_visible
 from ssvif_core.errors import InputError
-from ssvif_core.overlay import draw_overlay, palette
+from ssvif_core.overlay import colours_of, draw_overlay
 from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.thermal import ThermalGain
 from ssvif_core.types import Pair, Shapes
@@ -75,7 +75,7 @@ def _fuse_one(
     if labels is not None:
         _write(labels / f"{pair.name}.png", fusion.labels)
     if overlay is not None:
-        colours = palette(len(pipeline.prepare(Shapes.of(images)).note.names))
+        colours = colours_of(pipeline.prepare(Shapes.of(images)).note.names)
         _write(
             overlay / f"{pair.name}.png",
             draw_overlay(fusion.fused, fusion.labels, colours, alpha),

@@ -14,8 +14,8 @@ class FeatureHead(nn.Module):
     """Context from strides 16 and 32 and the whole image, brought down to stride 4.
 
     It ships with F, and is what the overlay shows. Nearly all its work is at strides 16 and 32,
-    where it costs little. The features of F are normalised first: F was trained for images, and
-    leaves them at any scale.
+    where it costs little; at stride 4 a single 3x3 convolution costs a tenth of the whole graph.
+    Deep features of F are normalised first: F was trained for images, and leaves them at any scale.
 
     Args:
         channels: channels of the features at strides 4, 8, 16.
@@ -36,7 +36,7 @@ class FeatureHead(nn.Module):
         super().__init__()
         c4, c8, c16 = channels
         self.classes, self.width = classes, width
-        self.norm4, self.norm8, self.norm16 = ChannelNorm(c4), ChannelNorm(c8), ChannelNorm(c16)
+        self.norm8, self.norm16 = ChannelNorm(c8), ChannelNorm(c16)
         self.deep = nn.Sequential(
             RepConv(c16, deep, stride=2), RepConv(deep, deep), ChannelNorm(deep),
             RepConv(deep, deep), ChannelNorm(deep),
@@ -48,20 +48,19 @@ class FeatureHead(nn.Module):
         self.mix8 = nn.Sequential(RepConv(c8, c8), ChannelNorm(c8))
         self.from8 = nn.Conv2d(c8, width, 1)
         self.from4 = nn.Conv2d(c4, width, 1)
-        self.mix4 = nn.Sequential(RepConv(width, width), ChannelNorm(width))
         self.project = nn.Conv2d(width, width, 1)
         self.classify = nn.Conv2d(width, classes, 1)
 
     def embed(self, features: FusionFeatures) -> Tensor:
         """The pixel embedding that classes are read from: (B, width, H/4, W/4)."""
-        x4 = self.norm4(features.stride4)
         x8 = self.norm8(features.stride8)
         x16 = self.norm16(features.stride16)
         x32 = self.deep(x16)
         x32 = x32 + self.whole(x32.mean((2, 3), keepdim=True))
         x16 = self.mix16(x16 + _enlarged(self.from_deep(x32), x16))
         x8 = self.mix8(x8 + _enlarged(self.from16(x16), x8))
-        return self.project(self.mix4(self.from4(x4) + _enlarged(self.from8(x8), x4)))
+        x4 = self.from4(features.stride4)
+        return self.project(torch.relu(x4 + _enlarged(self.from8(x8), x4)))
 
     def forward(self, features: FusionFeatures) -> Tensor:
         return self.classify(self.embed(features))

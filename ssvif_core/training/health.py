@@ -1,8 +1,8 @@
 """What goes wrong in self-supervision, as figures, and when to stop.
 
 Four failures are watched: collapse to few classes (`entropy`, `live_classes`), brightness posing
-as classes (`luma_information`), codes painted into the image (`qabf`, `similarity`, `fusion`), and
-a fusion network that the consistency does not reach (`gradient`).
+as classes (`luma_information`), codes painted into the image (`qabf`, `similarity`,
+`validation_fusion`), and a fusion network that the consistency does not reach (`gradient_norm`).
 """
 
 from __future__ import annotations

@@ -203,7 +203,7 @@ class Trainer:
                     if weighting is not None:
                         weights = zip(TASKS, weighting.weights().tolist(), strict=True)
                         values |= {f"weight_{name}": weight for name, weight in weights}
-                        values["gradient"] = gradient
+                        values["gradient_norm"] = gradient
                     rate = (done - first) / (time.monotonic() - started)
                     bar.update(task, losses=_shown(values))
                     self._log(label, done, **values, learning_rate=rates[0], rate=rate)

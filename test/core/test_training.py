@@ -78,7 +78,7 @@ def test_all_stages_train_what_they_should(data: Path, tmp_path: Path) -> None:
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert {row["stage"] for row in log} == {"0 fusion", "1 consistency", "2 joint"}
     seen = {name for row in log if row["stage"] == "2 joint" for name in row}
-    assert {"consistency", "information", "weight_fusion", "gradient", "qabf", "similarity",
+    assert {"consistency", "information", "weight_fusion", "gradient_norm", "qabf", "similarity",
             "entropy", "live_classes", "luma_information", "learning_rate"} <= seen  # fmt: skip
     assert (tmp_path / "summary.html").is_file() and (tmp_path / "run.json").is_file()
     assert len(list((tmp_path / "pictures").iterdir())) > 3

@@ -1,0 +1,50 @@
+"""The figures that tell how self-supervision fails."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from ssvif_core.training.config import HealthConfig
+from ssvif_core.training.health import CollapseWatch, class_figures, gradient_norm, image_figures
+
+
+def test_equal_classes_have_full_entropy_and_one_class_none() -> None:
+    luma = torch.rand(64, 64)
+    equal = class_figures(torch.arange(4096).view(64, 64) % 4, luma, 4)
+    assert equal["entropy"] == pytest.approx(1) and equal["live_classes"] == 1
+    one = class_figures(torch.zeros(64, 64, dtype=torch.long), luma, 4)
+    assert one["entropy"] == 0 and one["live_classes"] == 0.25
+
+
+def test_brightness_thresholds_are_told_from_content() -> None:
+    luma = torch.rand(64, 64, generator=torch.Generator().manual_seed(0))
+    thresholds = (luma * 4).long()
+    content = torch.arange(64)[None].expand(64, 64) // 16
+    assert class_figures(thresholds, luma, 4)["luma_information"] > 0.95
+    assert class_figures(content, luma, 4)["luma_information"] < 0.05
+
+
+def test_codes_painted_into_the_image_cost_similarity_and_edges() -> None:
+    image = torch.rand(1, 1, 16, 16).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    painted = (image + 0.3 * (torch.arange(64) % 2)).clamp(0, 1)
+    clean, coded = image_figures(image, image, image), image_figures(painted, image, image)
+    assert clean["similarity"] > 0.99 and clean["qabf"] > 0.9
+    assert coded["similarity"] < 0.8 and coded["qabf"] < clean["qabf"] - 0.02
+
+
+def test_the_gradient_norm_is_that_of_backward() -> None:
+    layer = nn.Linear(3, 2)
+    loss = layer(torch.rand(5, 3)).square().sum()
+    norm = gradient_norm(loss, layer.parameters())
+    loss.backward()  # the graph is still there
+    squares = [p.grad.square().sum() for p in layer.parameters() if p.grad is not None]
+    assert norm == pytest.approx(float(torch.stack(squares).sum().sqrt()), rel=1e-5)
+
+
+def test_a_collapse_is_called_only_after_some_bad_epochs_in_a_row() -> None:
+    watch = CollapseWatch(HealthConfig(entropy=0.3, live_classes=0.25, patience=2))
+    good, bad = {"entropy": 0.8, "live_classes": 1.0}, {"entropy": 0.1, "live_classes": 0.06}
+    assert [watch.look(x) for x in (bad, good, bad)] == [None, None, None]
+    assert "entropy 0.10 (gate 0.30), live_classes 0.06 (gate 0.25)" in (watch.look(bad) or "")

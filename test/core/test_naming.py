@@ -1,0 +1,114 @@
+"""From pseudo-classes to names: `ssvif name`, and what export makes of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from ssvif_core.errors import InputError
+from ssvif_core.models import Model, load_model, save_model
+from ssvif_core.training.naming import (
+    IGNORE,
+    check_ids,
+    embedding,
+    fit_naming,
+    mask_of_boxes,
+)
+
+NAMES = ("background", "person", "car")
+
+
+def scene(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hot people and bright blue cars on grey, with their ids."""
+    random = np.random.default_rng(seed)
+    visible = random.integers(70, 90, (96, 128, 3), dtype=np.uint8)
+    thermal = random.integers(40, 60, (96, 128), dtype=np.uint8)
+    mask = np.zeros((96, 128), np.uint8)
+    for kind in (1, 2):
+        y, x = random.integers(0, 64), random.integers(0, 32) + 64 * (kind - 1)
+        mask[y : y + 32, x : x + 32] = kind
+    thermal[mask == 1] = 220
+    visible[mask == 2] = (250, 60, 20)
+    return visible, thermal, mask
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    torch.manual_seed(0)
+    return Model().eval()
+
+
+def test_names_learned_on_some_images_hold_on_others(model: Model) -> None:
+    named = Model()
+    named.load_state_dict(model.state_dict())
+    named.name(NAMES, *fit_naming(model, [scene(seed) for seed in range(6)], NAMES))
+    visible, thermal, mask = scene(99)
+    assert named.naming is not None
+    labels = named.naming(embedding(named, visible, thermal)[None]).argmax(1)[0].numpy()
+    inner = cv2.erode(np.where(mask > 0, 255, 0).astype(np.uint8), np.ones((9, 9)))[2::4, 2::4] > 0
+    truth = mask[2::4, 2::4]
+    assert (labels[inner] == truth[inner]).mean() > 0.9
+    assert (labels[truth == 0] == 0).mean() > 0.8
+
+
+def test_names_go_with_the_weights_and_into_the_graph(model: Model, tmp_path: Path) -> None:
+    from ssvif_core.graph.export import export_model
+    from ssvif_core.types import Pair
+
+    named = Model()
+    named.load_state_dict(model.state_dict())
+    named.name(NAMES, torch.randn(3, 32), torch.zeros(3))
+    save_model(named, tmp_path / "named.safetensors")
+    again = load_model(tmp_path / "named.safetensors")
+    assert again.names == NAMES
+    visible, thermal, _ = scene(0)
+    export_model(again, tmp_path / "named.onnx", [Pair(visible, thermal)])
+    notes = {p.key: p.value for p in onnx.load(tmp_path / "named.onnx").metadata_props}
+    assert '"person"' in "".join(notes.values())
+
+
+def test_a_class_without_a_pixel_is_named(model: Model) -> None:
+    with pytest.raises(InputError, match="no labelled pixel of bus"):
+        fit_naming(model, [scene(0)], (*NAMES, "bus"))
+
+
+def test_unknown_ids_are_named_and_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    mask = np.array([[0, 1, 7, 255]], np.uint8)
+    assert check_ids(mask, NAMES, "a.png").tolist() == [[0, 1, IGNORE, 255]]
+    assert "a.png: ids [7] have no name" in caplog.text
+    with pytest.raises(InputError, match="b.png: no pixel has a known class id"):
+        check_ids(np.full((2, 2), 9, np.uint8), NAMES, "b.png")
+
+
+def test_a_box_counts_inside_and_is_ignored_at_its_border(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("1 0.5 0.5 0.4 0.8\n")
+    mask = mask_of_boxes(tmp_path / "a.txt", 100, 100)
+    assert mask[50, 50] == 2 and mask[50, 33] == IGNORE and mask[50, 25] == 0
+    (tmp_path / "b.txt").write_text("1 0.5 0.5\n")
+    with pytest.raises(InputError, match="b.txt, line 1: '1 0.5 0.5'; expected `class x y width"):
+        mask_of_boxes(tmp_path / "b.txt", 100, 100)
+
+
+def test_the_command_names_from_masks_and_says_what_is_missing(
+    model: Model, tmp_path: Path
+) -> None:
+    save_model(model, tmp_path / "m.safetensors")
+    for folder in ("vi", "ir", "mask"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    for seed in range(3):
+        for folder, image in zip(("vi", "ir", "mask"), scene(seed), strict=True):
+            cv2.imwrite(str(tmp_path / "data" / folder / f"{seed}.png"), image)
+    command = [sys.executable, "-m", "ssvif_core.cli", "name", str(tmp_path / "m.safetensors"),
+               str(tmp_path / "data"), "--out", str(tmp_path / "named.safetensors")]  # fmt: skip
+    run = subprocess.run([*command, "--names", ",".join(NAMES)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert load_model(tmp_path / "named.safetensors").names == NAMES
+    run = subprocess.run([*command, "--labels", str(tmp_path)], capture_output=True, text=True)
+    assert run.returncode == 2 and "no labels for the 3 pairs" in run.stderr
