@@ -65,8 +65,8 @@ class TargetConfig:
 
     minimum_share: float = 0.16
     minimum_pivot: float = 0.12
-    sharpen: float = 0.28
-    hot_threshold: float = 0.09
+    sharpen: float = 0.24
+    hot_threshold: float = 0.08
     hot_width: float = 0.12
     hot_lift: float = 0.5
     kept_contrast: float = 0.8
@@ -116,11 +116,11 @@ class FusionLossWeights:
 
     intensity: float = 10.0
     gradient: float = 30.0
-    ssim: float = 2.5
+    ssim: float = 4.0
     target_ssim: float = 2.0
-    difference: float = 2.0
+    difference: float = 1.5
     transfer: float = 4.5
-    emphasis: float = 2.5  # of hot objects, inside the intensity
+    emphasis: float = 4.0  # of hot objects, inside the intensity
 
 
 class FusionLoss(nn.Module):

@@ -101,7 +101,7 @@ def load_model(path: Path) -> Model:
         model.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError, TypeError) as error:
         raise ModelError(
-            f"{path}: does not hold the weights of an ssvif model of this version ({error}); "
-            "train or export it again"
+            f"{path}: does not hold the weights of an ssvif model of this version "
+            f"({str(error)[:200]}); train or export it again"
         ) from error
     return model.eval()
