@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import cv2
 import numpy as np
 import typer
 
@@ -18,7 +18,11 @@ def name(
     data: Annotated[Path, typer.Argument(help="Folder of pairs, as `ssvif pairs` lists them.")],
     out: Annotated[Path, typer.Option(help="Named weights to write.")],
     names: Annotated[
-        str, typer.Option(help="Names of ids 0, 1, 2, ..., comma-separated; 0 is background.")
+        str,
+        typer.Option(
+            help="Names of ids 0, 1, 2, ..., comma-separated; 0 is background. Ids of one name "
+            "become one class."
+        ),
     ] = "background,person,bicycle,car",
     labels: Annotated[
         Path | None, typer.Option(help="Folder of masks (PNG ids) or YOLO boxes; default: found.")
@@ -30,42 +34,39 @@ def name(
         from ssvif_core.data.layouts import find_pairs
         from ssvif_core.data.pairs import PairDataset
         from ssvif_core.models import load_model, save_model
-        from ssvif_core.training.naming import check_ids, fit_naming, mask_of_boxes
+        from ssvif_core.training.naming import IGNORE, check_ids, fit_naming, mask_of_boxes
     except ImportError as error:
         raise SsvifError(
             f"`ssvif name` needs the training extra ({error}); run `make setup-train`"
         ) from error
-    class_names = tuple(part.strip() for part in names.split(",") if part.strip())
+    name_of_id = tuple(part.strip() for part in names.split(",") if part.strip())
+    class_names = tuple(dict.fromkeys(name_of_id))
     if len(class_names) < 2:
-        raise InputError(f"names '{names}'; expected at least two, comma-separated")
+        raise InputError(f"names '{names}'; expected at least two different, comma-separated")
+    class_of_id = np.full(256, IGNORE, np.uint8)
+    class_of_id[: len(name_of_id)] = [class_names.index(part) for part in name_of_id]
     model = load_model(weights)
     listing = find_pairs(data)
-    chosen = []
-    for source in listing.pairs:
-        path = source.mask if labels is None else _label_file(labels, source.name)
-        if path is not None:
-            chosen.append((source, path))
+    if labels is not None:
+        sources = [replace(pair, mask=_label_file(labels, pair.name)) for pair in listing.pairs]
+    else:
+        sources = list(listing.pairs)
+    chosen = [source for source in sources if source.mask is not None]
     if not chosen:
         raise InputError(
             f"{labels or data}: no labels for the {len(listing.pairs)} pairs of {data}; expected "
             "files of the pairs' names, .png with class ids or .txt with YOLO boxes"
         )
-    chosen = chosen[:: max(len(chosen) // images, 1)][:images]
-    dataset = PairDataset([source for source, _ in chosen], cache="none")
-    paths = {source: path for source, path in chosen}
+    dataset = PairDataset(chosen[:: max(len(chosen) // images, 1)][:images], cache="none")
 
     def labelled() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         for index, source in enumerate(dataset.sources):
             visible, thermal = dataset[index]
-            path = paths[source]
-            if path.suffix == ".txt":
-                mask = mask_of_boxes(path, *thermal.shape)
-            else:
-                read = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-                if read is None or read.ndim != 2:
-                    raise InputError(f"{path}: not a PNG of class ids, one channel")
-                mask = cv2.resize(read, thermal.shape[::-1], interpolation=cv2.INTER_NEAREST)
-            yield visible, thermal, check_ids(mask, class_names, path)
+            assert source.mask is not None
+            boxes = source.mask.suffix == ".txt"
+            mask = mask_of_boxes(source.mask, *thermal.shape) if boxes else dataset.mask(index)
+            assert mask is not None
+            yield visible, thermal, class_of_id[check_ids(mask, name_of_id, source.mask)]
 
     model.name(class_names, *fit_naming(model, labelled(), class_names))
     save_model(model, out)

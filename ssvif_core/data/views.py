@@ -26,6 +26,8 @@ class ViewConfig:
     thermal_gain: float = 0.6
     polarity: float = 0.03
     stripes: float = 0.1
+    dead_pixels: float = 0.1
+    thermal_blur: float = 0.1
 
 
 def draw_views(
@@ -86,4 +88,10 @@ def _view(
         thermal = 1 - thermal
     if chance(config.stripes):
         thermal = thermal + uniform(0.005, 0.03) * noise(1, 1, size[1])
+    if chance(config.thermal_blur):
+        soft = F.avg_pool2d(thermal, 5, 1, 2, count_include_pad=False)
+        thermal = thermal + uniform(0.3, 1.0) * (soft - thermal)
+    if chance(config.dead_pixels):
+        dead = torch.rand(1, *size, generator=generator).to(device) < uniform(0.0002, 0.003)
+        thermal = torch.where(dead, thermal.new_tensor(uniform(0, 1)), thermal)
     return visible.clamp(0, 1), thermal.clamp(0, 1)

@@ -67,6 +67,11 @@ class ChannelNorm(nn.Module):
         return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6) * self.gain
 
 
+def enlarged(x: Tensor, like: Tensor) -> Tensor:
+    """`x` resized to the height and width of `like`, bilinear."""
+    return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
+
+
 def fold(module: nn.Module) -> nn.Module:
     """Replace every `RepConv` inside `module`, in place, by its folded form; returns `module`."""
     for name, child in module.named_children():

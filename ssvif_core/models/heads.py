@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ssvif_core.models.blocks import ChannelNorm, RepConv
+from ssvif_core.models.blocks import ChannelNorm, RepConv, enlarged
 from ssvif_core.models.fusion_net import FusionFeatures
 
 
@@ -57,10 +56,10 @@ class FeatureHead(nn.Module):
         x16 = self.norm16(features.stride16)
         x32 = self.deep(x16)
         x32 = x32 + self.whole(x32.mean((2, 3), keepdim=True))
-        x16 = self.mix16(x16 + _enlarged(self.from_deep(x32), x16))
-        x8 = self.mix8(x8 + _enlarged(self.from16(x16), x8))
+        x16 = self.mix16(x16 + enlarged(self.from_deep(x32), x16))
+        x8 = self.mix8(x8 + enlarged(self.from16(x16), x8))
         x4 = self.from4(features.stride4)
-        return self.project(torch.relu(x4 + _enlarged(self.from8(x8), x4)))
+        return self.project(torch.relu(x4 + enlarged(self.from8(x8), x4)))
 
     def forward(self, features: FusionFeatures) -> Tensor:
         return self.classify(self.embed(features))
@@ -76,10 +75,6 @@ class NamedHead(nn.Module):
 
     def forward(self, features: FusionFeatures) -> Tensor:
         return self.naming(self.head.embed(features))
-
-
-def _enlarged(x: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
 
 
 def classify_standardised(head: FeatureHead, mean: Tensor, deviation: Tensor, scale: float) -> None:

@@ -6,7 +6,8 @@ Used in training only, then dropped.
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from ssvif_core.models.blocks import enlarged
 
 
 class PixelNet(nn.Module):
@@ -35,9 +36,9 @@ class PixelNet(nn.Module):
         x4 = self.down4(4 * fused - 2)
         x8 = self.down8(x4)
         x16 = self.down16(x8)
-        x16 = x16 + _enlarged(self.from32(self.down32(x16)), x16)
-        x8 = x8 + _enlarged(self.from16(x16), x8)
-        return self.classify(self.merge(x4 + _enlarged(self.from8(x8), x4)))
+        x16 = x16 + enlarged(self.from32(self.down32(x16)), x16)
+        x8 = x8 + enlarged(self.from16(x16), x8)
+        return self.classify(self.merge(x4 + enlarged(self.from8(x8), x4)))
 
 
 def _block(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
@@ -46,7 +47,3 @@ def _block(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequentia
         nn.GroupNorm(8, out_channels),
         nn.ReLU(),
     )
-
-
-def _enlarged(x: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from ssvif_core.data.geometry import GeometryConfig
+from ssvif_core.data.pairs import CACHES
 from ssvif_core.data.views import ViewConfig
 from ssvif_core.errors import InputError
 from ssvif_core.losses.consistency import ConsistencyConfig
@@ -20,7 +21,6 @@ from ssvif_core.losses.weighting import WEIGHTINGS
 from ssvif_core.models import ModelConfig
 
 STAGES = ("fusion", "consistency", "joint")
-CACHES = ("ram", "disk", "none")
 
 
 VERSION = 1
@@ -69,6 +69,9 @@ class HealthConfig:
     entropy: float = 0.3  # of the classes, as a share of its maximum
     live_classes: float = 0.25  # share of the classes that hold more than 0.1 % of the pixels
     patience: int = 3  # epochs in a row below a gate
+    # These do not stop a run, but are told at its end.
+    agreement: float = 0.3  # share of pixels on which the branches agree
+    luma_information: float = 0.6  # share of the classes that luma explains
 
     def __post_init__(self) -> None:
         if self.patience < 1:

@@ -88,6 +88,24 @@ class CollapseWatch:
         )
 
 
+def verdicts(stage: str, figures: dict[str, float], config: HealthConfig) -> list[str]:
+    """What a person should know of a finished stage, in sentences; empty if all is well."""
+    found = []
+    agreement = figures.get("validation_agreement", 1.0)
+    if agreement < config.agreement:
+        found.append(
+            f"{stage}: the branches agree on {agreement:.0%} of the pixels (gate "
+            f"{config.agreement:.0%}): the classes mean little yet; train longer"
+        )
+    information = figures.get("luma_information", 0.0)
+    if information > config.luma_information:
+        found.append(
+            f"{stage}: luma explains {information:.0%} of the classes (gate "
+            f"{config.luma_information:.0%}): they are brightness thresholds; strengthen the views"
+        )
+    return found
+
+
 def _entropy(shares: Tensor) -> float:
     kept = shares[shares > 0]
     return float(-(kept * kept.log()).sum())

@@ -47,6 +47,7 @@ from ssvif_core.training.health import (
     class_figures,
     gradient_norm,
     image_figures,
+    verdicts,
 )
 from ssvif_core.training.monitor import Monitor
 from ssvif_core.training.steps import (
@@ -92,8 +93,8 @@ class Trainer:
         self.labels = [f"{index} {stage.name}" for index, stage in enumerate(config.stages)]
         self.checkpoint = Checkpoint(self.out / "checkpoints")
         self.watch = CollapseWatch(config.health)
-        self.verdict: list[str] = []
-        self.times: dict[str, dict[str, float]] = {}
+        self.figures: dict[str, float] = {}  # health, of the last epoch
+        self.report: dict[str, Any] = {"machine": _machine(self.fabric), "stages": {}, "health": []}
 
     def run(self) -> Path:
         """Train all stages; returns the path of the model file.
@@ -160,9 +161,8 @@ class Trainer:
         optimiser = torch.optim.AdamW(groups, weight_decay=1e-4)
         if "optimiser" in parts:
             load_optimiser(optimiser, parts["optimiser"])
-        state = {name: value for name, value in step_module.named_buffers() if name == "queue"}
         weighting = getattr(step_module, "weighting", None)
-        if "queue" in parts and state:
+        if "queue" in parts:
             step_module.queue = parts["queue"]["queue"]  # type: ignore[assignment]
         if "weighting" in parts and weighting is not None:
             weighting.load_state_dict(parts["weighting"])
@@ -172,7 +172,7 @@ class Trainer:
             sums = parts["epoch"]["sums"]
             self.watch.bad_epochs = int(parts["epoch"]["bad_epochs"])
         module, optimiser = self.fabric.setup(step_module, optimiser)
-        started, micro = time.monotonic(), stage.batch // stage.accumulate
+        started = time.monotonic()
         batches = self._batches(stage, index, pairs, first)
         with _progress(self.fabric.is_global_zero) as bar:
             task = bar.add_task(label, total=stage.steps, completed=first, losses="")
@@ -187,19 +187,22 @@ class Trainer:
                 for part in range(stage.accumulate):
                     last = part == stage.accumulate - 1
                     with self.fabric.no_backward_sync(module, enabled=not last):
-                        losses = module(next(batches), ramp)
-                        self._require_finite(losses["total"], label, step)
+                        part_losses = module(next(batches), ramp)
+                        self._require_finite(part_losses["total"], label, step)
                         if log_now and last and stage.name == "joint":
                             gradient = gradient_norm(
-                                losses["consistency"], self.model.fusion.parameters()
+                                part_losses["consistency"], self.model.fusion.parameters()
                             )
-                        self.fabric.backward(losses["total"] * (micro / stage.batch))
+                        self.fabric.backward(part_losses["total"] / stage.accumulate)
+                    for name, loss in part_losses.items():
+                        share = loss.detach() / stage.accumulate
+                        losses[name] = losses[name] + share if part else share
                 self.fabric.clip_gradients(module, optimiser, max_norm=1.0)
                 optimiser.step()
                 if weighting is not None:
-                    sums += torch.stack([losses[name].detach() for name in TASKS]).cpu()
+                    sums += torch.stack([losses[name] for name in TASKS]).cpu()
                 if log_now:
-                    values = {name: float(loss.detach()) for name, loss in losses.items()}
+                    values = {name: float(loss) for name, loss in losses.items()}
                     if weighting is not None:
                         weights = zip(TASKS, weighting.weights().tolist(), strict=True)
                         values |= {f"weight_{name}": weight for name, weight in weights}
@@ -303,6 +306,7 @@ class Trainer:
             self.monitor.pictures(
                 label, step, _bytes(visible[:PICTURES]), heat, _bytes(image[:PICTURES]), *ids
             )
+        self.figures = figures
         if labels:
             reason = self.watch.look(figures)
             if reason:
@@ -335,26 +339,15 @@ class Trainer:
         }
         if self.fabric.device.type == "cuda":
             times["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20)
-        self.times[self.labels[index]] = times
+        self.report["stages"][self.labels[index]] = times
+        self.report["health"] += verdicts(self.labels[index], self.figures, self.config.health)
         if self.monitor is not None:
             save_model(self.model, self.out / f"stage{index}_{stage.name}.safetensors")
-            text = json.dumps({"machine": _machine(self.fabric), "stages": self.times}, indent=2)
-            (self.out / "run.json").write_text(text + "\n")
+            (self.out / "run.json").write_text(json.dumps(self.report, indent=2) + "\n")
 
     def _write_summary(self, pairs: int) -> None:
-        stages = {
-            name: ", ".join(f"{k} {v}" for k, v in t.items()) for name, t in self.times.items()
-        }
-        write_summary(
-            self.out,
-            {
-                "training pairs": pairs,
-                "machine": _machine(self.fabric),
-                "stages": stages,
-                "health": self.verdict,
-                "configuration": asdict(self.config),
-            },
-        )
+        facts = {"training pairs": pairs, **self.report, "configuration": asdict(self.config)}
+        write_summary(self.out, facts)
 
     def _log(self, label: str, step: int, **values: float) -> None:
         if self.monitor is not None:
@@ -412,6 +405,8 @@ class Trainer:
             ) from error
         if self.monitor is not None:
             self.monitor.rewind(self.labels[stage], step)
+        if (self.out / "run.json").is_file():  # of the stages that are over
+            self.report |= json.loads((self.out / "run.json").read_text())
         logger.info("going on from stage %s, step %d", self.labels[stage], step)
         if step >= self.config.stages[stage].steps:
             return stage + 1, 0, {}

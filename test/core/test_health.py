@@ -7,7 +7,13 @@ import torch
 from torch import nn
 
 from ssvif_core.training.config import HealthConfig
-from ssvif_core.training.health import CollapseWatch, class_figures, gradient_norm, image_figures
+from ssvif_core.training.health import (
+    CollapseWatch,
+    class_figures,
+    gradient_norm,
+    image_figures,
+    verdicts,
+)
 
 
 def test_equal_classes_have_full_entropy_and_one_class_none() -> None:
@@ -48,3 +54,13 @@ def test_a_collapse_is_called_only_after_some_bad_epochs_in_a_row() -> None:
     good, bad = {"entropy": 0.8, "live_classes": 1.0}, {"entropy": 0.1, "live_classes": 0.06}
     assert [watch.look(x) for x in (bad, good, bad)] == [None, None, None]
     assert "entropy 0.10 (gate 0.30), live_classes 0.06 (gate 0.25)" in (watch.look(bad) or "")
+
+
+def test_a_finished_stage_is_told_what_is_wrong_with_it() -> None:
+    good = {"validation_agreement": 0.8, "luma_information": 0.2}
+    assert verdicts("2 joint", good, HealthConfig()) == []
+    assert verdicts("0 fusion", {"qabf": 0.6}, HealthConfig()) == []
+    bad = verdicts("2 joint", {"validation_agreement": 0.17, "luma_information": 0.9},
+                   HealthConfig())  # fmt: skip
+    assert "2 joint: the branches agree on 17% of the pixels (gate 30%)" in bad[0]
+    assert "luma explains 90% of the classes" in bad[1]

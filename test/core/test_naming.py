@@ -110,5 +110,8 @@ def test_the_command_names_from_masks_and_says_what_is_missing(
     run = subprocess.run([*command, "--names", ",".join(NAMES)], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert load_model(tmp_path / "named.safetensors").names == NAMES
+    merged = subprocess.run([*command, "--names", "background,person,background"])
+    assert merged.returncode == 0
+    assert load_model(tmp_path / "named.safetensors").names == ("background", "person")
     run = subprocess.run([*command, "--labels", str(tmp_path)], capture_output=True, text=True)
     assert run.returncode == 2 and "no labels for the 3 pairs" in run.stderr
