@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ class OpenVinoEngine(Engine):
 
     def __init__(self, model: Path, shapes: Shapes, precision: str, threads: int = 0) -> None:
         check_exists(model)
-        core = ov.Core()
+        core = _core()
         try:
             network = core.read_model(model)
         except RuntimeError as error:
@@ -67,6 +68,16 @@ class OpenVinoEngine(Engine):
             self._request.set_tensor(name, ov.Tensor(array, shared_memory=True))
         self._request.infer()
         return self._outputs
+
+
+@functools.cache
+def _core() -> ov.Core:
+    """One for the life of the process.
+
+    The CPU plugin gives the thread that loads it a signal stack, and frees it with itself,
+    wherever that happens: the next signal that Python handles in the first thread would crash.
+    """
+    return ov.Core()
 
 
 def _metadata(network: ov.Model) -> dict[str, str]:
