@@ -13,6 +13,7 @@ import logging
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import rclpy
@@ -153,10 +154,15 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        if rclpy.ok():
+            raise
+        # Interrupted while starting: the context went away under what was being made.
     finally:
         if node is not None:
             node.destroy_node()
-        rclpy.try_shutdown()
+        with suppress(RuntimeError):  # rclpy's signal thread may be shutting down at the same moment
+            rclpy.try_shutdown()
 
 
 if __name__ == "__main__":

@@ -79,7 +79,8 @@ def test_the_installed_node_starts(install: Path, tmp_path: Path) -> None:
     else:
         pytest.fail(f"the node ended with code {node.wait()}")
     node.send_signal(signal.SIGINT)
-    assert node.wait(timeout=20) == 0
+    log, _ = node.communicate(timeout=20)
+    assert node.returncode == 0, log
 
 
 def test_the_yaml_file_is_the_dataclass() -> None:
