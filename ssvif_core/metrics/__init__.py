@@ -5,7 +5,7 @@
 Reading files, running engines and writing reports is left to :mod:`ssvif_core.evaluation`.
 """
 
-from ssvif_core.metrics.fusion import FUSION_METRICS, fusion_metrics
+from ssvif_core.metrics.fusion import FUSION_METRICS, Analysed, fusion_metrics
 from ssvif_core.metrics.ranking import (
     Interval,
     Ranking,
@@ -18,12 +18,21 @@ from ssvif_core.metrics.segmentation import (
     confusion_matrix,
     segmentation_scores,
 )
-from ssvif_core.metrics.target import TargetContrast, TargetSummary, summarise, target_contrast
+from ssvif_core.metrics.target import (
+    TargetContrast,
+    TargetSummary,
+    box_regions,
+    person_regions,
+    region_contrast,
+    summarise,
+    target_contrast,
+)
 from ssvif_core.metrics.temporal import Flicker, LumaFrame, flicker, stream_flicker
 from ssvif_core.metrics.validate import luma_of_bgr
 
 __all__ = [
     "FUSION_METRICS",
+    "Analysed",
     "Flicker",
     "Interval",
     "LumaFrame",
@@ -34,10 +43,13 @@ __all__ = [
     "average_rank",
     "bootstrap_average_rank",
     "bootstrap_interval",
+    "box_regions",
     "confusion_matrix",
     "flicker",
     "fusion_metrics",
     "luma_of_bgr",
+    "person_regions",
+    "region_contrast",
     "segmentation_scores",
     "stream_flicker",
     "summarise",

@@ -7,7 +7,9 @@ they are read together (see :mod:`ssvif_core.metrics.ranking`). Whether the pers
 is asked elsewhere (:mod:`ssvif_core.metrics.target`).
 
 All functions take luma, (H, W) uint8 or float in 0..255, of one size, return a float, and raise
-ValueError for anything else. A flat source has nothing to keep and adds 0 to MI, SCD, VIF, Qabf.
+ValueError for anything else. In place of an array they take an :class:`Analysed` image, so that
+what several scores need of it (and of sources that several methods fuse) is computed once. A flat
+source has nothing to keep and adds 0 to MI, SCD, VIF, Qabf.
 
 The literature's codes disagree in details (borders, thresholds, orientation), so figures of
 different papers can't be compared; the choices made here are stated with each function.
@@ -16,6 +18,8 @@ different papers can't be compared; the choices made here are stated with each f
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
 
 import cv2
 import numpy as np
@@ -32,14 +36,62 @@ VIF_SMALLEST_SIDE = 41  # below this the coarsest of the four scales has no vali
 _FLAT = 1e-6
 
 
+class Analysed:
+    """A luma image with what several scores need of it, each computed once and when first asked.
+
+    Args:
+        luma: (H, W) uint8 or float in 0..255.
+
+    Raises:
+        ValueError: another shape, dtype or range.
+    """
+
+    def __init__(self, luma: NDArray, name: str = "image") -> None:
+        self.luma = validate.luma(luma, name)
+
+    @cached_property
+    def levels(self) -> NDArray[np.uint8]:
+        return np.rint(self.luma).astype(np.uint8)
+
+    @cached_property
+    def entropy(self) -> float:
+        return _entropy(np.bincount(self.levels.ravel(), minlength=LEVELS))
+
+    @cached_property
+    def edges(self) -> _Edges:
+        return _Edges.of(self.luma)
+
+    @cached_property
+    def contrast(self) -> Luma:
+        """C' of :func:`qcb`."""
+        return _masked_contrast(self.luma)
+
+    @cached_property
+    def ssim_moments(self) -> _Moments:
+        return _Moments.of(self.luma, _ssim_window)
+
+    @cached_property
+    def vif_moments(self) -> list[_Moments]:
+        """At the four scales of :func:`vif`."""
+        image, scales = self.luma, []
+        for scale, blur in enumerate(_vif_windows()):
+            if scale:
+                image = np.ascontiguousarray(blur(image)[::2, ::2])
+            scales.append(_Moments.of(image, blur))
+        return scales
+
+
+Image = NDArray | Analysed
+
+
 def fusion_metrics(
-    visible_bgr: NDArray, thermal: NDArray, fused_bgr: NDArray, extended: bool = False
+    visible_bgr: Image, thermal: Image, fused_bgr: NDArray, extended: bool = False
 ) -> dict[str, float]:
     """The nine scores of a fused colour image.
 
     Args:
-        visible_bgr: (H, W, 3) uint8 or float in 0..255, BGR.
-        thermal: (H, W) uint8 or float in 0..255.
+        visible_bgr: (H, W, 3) uint8 or float in 0..255, BGR; or its luma, analysed.
+        thermal: (H, W) uint8 or float in 0..255; or analysed.
         fused_bgr: (H, W, 3) as `visible_bgr`.
         extended: add "Qcb" (higher is better) and "Nabf" (lower is better).
 
@@ -50,59 +102,65 @@ def fusion_metrics(
     Raises:
         ValueError: shapes or dtypes other than above, sizes that differ, a side below 41 pixels.
     """
-    visible = luma_of_bgr(visible_bgr, "visible_bgr")
-    fused = luma_of_bgr(fused_bgr, "fused_bgr")
-    validate.lumas(VIF_SMALLEST_SIDE, visible_bgr=visible, thermal=thermal, fused_bgr=fused)
+    if not isinstance(visible_bgr, Analysed):
+        visible_bgr = Analysed(luma_of_bgr(visible_bgr, "visible_bgr"), "visible_bgr")
+    v, t, f = _analysed(
+        VIF_SMALLEST_SIDE, visible_bgr=visible_bgr, thermal=thermal,
+        fused_bgr=luma_of_bgr(fused_bgr, "fused_bgr"),
+    )  # fmt: skip
     scores = {
-        "EN": entropy(fused),
-        "SD": standard_deviation(fused),
-        "SF": spatial_frequency(fused),
-        "AG": average_gradient(fused),
-        "MI": mutual_information(visible, fused) + mutual_information(thermal, fused),
-        "SCD": scd(visible, thermal, fused),
-        "VIF": vif(visible, fused) + vif(thermal, fused),
-        "Qabf": qabf(visible, thermal, fused),
-        "SSIM": (ssim(visible, fused) + ssim(thermal, fused)) / 2,
+        "EN": entropy(f),
+        "SD": standard_deviation(f),
+        "SF": spatial_frequency(f),
+        "AG": average_gradient(f),
+        "MI": mutual_information(v, f) + mutual_information(t, f),
+        "SCD": scd(v, t, f),
+        "VIF": vif(v, f) + vif(t, f),
+        "Qabf": qabf(v, t, f),
+        "SSIM": (ssim(v, f) + ssim(t, f)) / 2,
     }
     if extended:
-        scores["Qcb"] = qcb(visible, thermal, fused)
-        scores["Nabf"] = nabf(visible, thermal, fused)
+        scores["Qcb"] = qcb(v, t, f)
+        scores["Nabf"] = nabf(v, t, f)
     return scores
 
 
 # --- the fused image alone --------------------------------------------------------------------
 
 
-def entropy(image: NDArray) -> float:
+def entropy(image: Image) -> float:
     """EN = -sum p log2 p over the 256-bin histogram (floats rounded); bits, 0 (one level) to 8.
 
     Roberts, van Aardt, Ahmed, J. Appl. Remote Sens. 2008.
     """
-    counts = np.bincount(_levels(validate.luma(image, "image")).ravel(), minlength=LEVELS)
-    return _entropy(counts)
+    (image,) = _analysed(image=image)
+    return image.entropy
 
 
-def standard_deviation(image: NDArray) -> float:
+def standard_deviation(image: Image) -> float:
     """SD = sqrt(mean((F - mean F)^2)), population; grey levels, 0 to 127.5."""
-    return float(np.std(validate.luma(image, "image"), dtype=np.float64))
+    (image,) = _analysed(image=image)
+    return float(np.std(image.luma, dtype=np.float64))
 
 
-def spatial_frequency(image: NDArray) -> float:
+def spatial_frequency(image: Image) -> float:
     """SF = sqrt(mean(dx^2) + mean(dy^2)), forward differences; grey levels, 0 and up.
 
     Eskicioglu and Fisher, IEEE Trans. Commun. 1995, eq. 10-12; each mean over the differences
     that exist.
     """
-    dx, dy = _differences(validate.luma(image, "image"))
+    (image,) = _analysed(image=image)
+    dx, dy = _differences(image.luma)
     return float(np.sqrt(np.mean(dx * dx) + np.mean(dy * dy)))
 
 
-def average_gradient(image: NDArray) -> float:
+def average_gradient(image: Image) -> float:
     """AG = mean(sqrt((dx^2 + dy^2) / 2)) on the (H-1, W-1) pixels that have both differences.
 
     Cui et al., Optics Communications 2015.
     """
-    dx, dy = _differences(validate.luma(image, "image"))
+    (image,) = _analysed(image=image)
+    dx, dy = _differences(image.luma)
     dx, dy = dx[:-1], dy[:, :-1]
     return float(np.mean(np.sqrt((dx * dx + dy * dy) * np.float32(0.5))))
 
@@ -110,27 +168,27 @@ def average_gradient(image: NDArray) -> float:
 # --- the fused image and its sources ----------------------------------------------------------
 
 
-def mutual_information(source: NDArray, fused: NDArray) -> float:
+def mutual_information(source: Image, fused: Image) -> float:
     """MI = H(source) + H(fused) - H(source, fused), 256 x 256 joint histogram; bits, 0 to 8.
 
     Qu, Zhang, Yan, Electronics Letters 2002. The table's MI is the sum over both sources.
     """
-    source, fused = validate.lumas(source=source, fused=fused)
-    pair = _levels(source).astype(np.intp) * LEVELS + _levels(fused)
-    joint = np.bincount(pair.ravel(), minlength=LEVELS * LEVELS).reshape(LEVELS, LEVELS)
-    return _entropy(joint.sum(1)) + _entropy(joint.sum(0)) - _entropy(joint)
+    source, fused = _analysed(source=source, fused=fused)
+    pair = source.levels.astype(np.int32) * LEVELS + fused.levels
+    joint = np.bincount(pair.ravel(), minlength=LEVELS * LEVELS)
+    return source.entropy + fused.entropy - _entropy(joint)
 
 
-def scd(visible: NDArray, thermal: NDArray, fused: NDArray) -> float:
+def scd(visible: Image, thermal: Image, fused: Image) -> float:
     """SCD = corr(F - T, V) + corr(F - V, T), sum of the correlations of differences; -2 to 2.
 
     Aslantas and Bendes, AEU 2015, eq. 3-5.
     """
-    v, t, f = validate.lumas(visible=visible, thermal=thermal, fused=fused)
+    v, t, f = (x.luma for x in _analysed(visible=visible, thermal=thermal, fused=fused))
     return _correlation(f - t, v) + _correlation(f - v, t)
 
 
-def vif(source: NDArray, fused: NDArray) -> float:
+def vif(source: Image, fused: Image) -> float:
     """Visual information fidelity of `fused` towards `source`, pixel domain, four scales.
 
     With g = cov / var(source) and s = var(fused) - g cov in Gaussian windows,
@@ -145,39 +203,34 @@ def vif(source: NDArray, fused: NDArray) -> float:
     Raises:
         ValueError: a side below 41 pixels, besides the module's.
     """
-    reference, image = validate.lumas(VIF_SMALLEST_SIDE, source=source, fused=fused)
+    reference, image = _analysed(VIF_SMALLEST_SIDE, source=source, fused=fused)
     noise = 2.0
     kept = present = 0.0
-    for scale, size in enumerate((17, 9, 5, 3)):
-        blur = _valid_gaussian(size)
-        if scale:
-            reference, image = (np.ascontiguousarray(blur(x)[::2, ::2]) for x in (reference, image))
-        _, _, var_r, var_i, cov = _moments(reference, image, blur)
+    for r, i, blur in zip(reference.vif_moments, image.vif_moments, _vif_windows(), strict=True):
         # An inverted patch keeps nothing; Cauchy-Schwarz holds float32 noise of flat windows down.
-        cov = np.clip(cov, 0, np.sqrt(var_r * var_i))
-        gain = cov / (var_r + np.float32(1e-10))
-        rest = np.maximum(var_i - gain * cov, 0)
-        kept += _sum_log(1 + gain * cov / (rest + noise))  # gain * cov = gain^2 var_r
-        present += _sum_log(1 + var_r / noise)
+        cov = np.clip(r.covariance(i, blur), 0, np.sqrt(r.variance * i.variance))
+        gain = cov / (r.variance + np.float32(1e-10))
+        rest = np.maximum(i.variance - gain * cov, 0)
+        kept += _sum_log(1 + gain * cov / (rest + noise))  # gain * cov = gain^2 r.variance
+        present += _sum_log(1 + r.variance / noise)
     return kept / present if present > _FLAT else 0.0
 
 
-def ssim(source: NDArray, fused: NDArray) -> float:
+def ssim(source: Image, fused: Image) -> float:
     """Structural similarity, -1 to 1 (identical).
 
     Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 2004, eq. 13, mean over every pixel: 11 x 11
     Gaussian, sigma 1.5, K1 = .01, K2 = .03, L = 255, population moments, borders mirrored. The
     table's SSIM is the mean over both sources.
     """
-    a, b = validate.lumas(source=source, fused=fused)
+    a, b = (x.ssim_moments for x in _analysed(source=source, fused=fused))
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    mu_a, mu_b, var_a, var_b, cov = _moments(a, b, _ssim_window)
-    luminance = (2 * mu_a * mu_b + c1) / (mu_a * mu_a + mu_b * mu_b + c1)
-    structure = (2 * cov + c2) / (var_a + var_b + c2)
+    luminance = (2 * a.mean * b.mean + c1) / (a.mean * a.mean + b.mean * b.mean + c1)
+    structure = (2 * a.covariance(b, _ssim_window) + c2) / (a.variance + b.variance + c2)
     return float(np.mean(luminance * structure, dtype=np.float64))
 
 
-def qabf(visible: NDArray, thermal: NDArray, fused: NDArray) -> float:
+def qabf(visible: Image, thermal: Image, fused: Image) -> float:
     """Edge information kept, 0 to .975 (all): mean of both sources' edge preservation by strength.
 
     Xydeas and Petrovic, Electronics Letters 2000, eq. 1-7: Sobel strength g and orientation
@@ -186,20 +239,18 @@ def qabf(visible: NDArray, thermal: NDArray, fused: NDArray) -> float:
     As in the paper the orientation does not wrap: edges just left and right of the vertical
     differ by pi. Borders replicated.
     """
-    v, t, f = validate.lumas(visible=visible, thermal=thermal, fused=fused)
-    edges_f = _edges(f)
+    v, t, f = (x.edges for x in _analysed(visible=visible, thermal=thermal, fused=fused))
     kept = present = 0.0
-    for source in (v, t):
-        edges_s = _edges(source)
-        strength = _ratio(edges_s[0], edges_f[0])
-        orientation = 1 - np.abs(edges_s[1] - edges_f[1]) * (2 / np.pi)
+    for s in (v, t):
+        strength = _ratio(s.strength, f.strength)
+        orientation = 1 - np.abs(s.unsigned_angle - f.unsigned_angle) * np.float32(2 / np.pi)
         quality = _sigmoid(strength, 0.9994, 15, 0.5) * _sigmoid(orientation, 0.9879, 22, 0.8)
-        kept += _dot(quality, edges_s[0])
-        present += float(np.sum(edges_s[0], dtype=np.float64))
+        kept += _dot(quality, s.strength)
+        present += float(np.sum(s.strength, dtype=np.float64))
     return kept / present if present > _FLAT else 0.0
 
 
-def qcb(visible: NDArray, thermal: NDArray, fused: NDArray) -> float:
+def qcb(visible: Image, thermal: Image, fused: Image) -> float:
     """Perceptual contrast kept, 0 to 1.
 
     Chen and Blum, Image and Vision Computing 2009: each image, stretched to 0..255, passes the
@@ -209,8 +260,7 @@ def qcb(visible: NDArray, thermal: NDArray, fused: NDArray) -> float:
     saliency lambda_i = C'_i^2 / (C'_V^2 + C'_T^2), mean over pixels. Constants as in Liu's
     `metricChenBlum` (Liu et al., IEEE TPAMI 2012). Where no image has contrast, all is kept: 1.
     """
-    images = validate.lumas(visible=visible, thermal=thermal, fused=fused)
-    v, t, f = (_masked_contrast(image) for image in images)
+    v, t, f = (x.contrast for x in _analysed(visible=visible, thermal=thermal, fused=fused))
     v2, t2 = v * v, t * t
     total = v2 + t2
     share = np.where(total > 0, v2 / np.maximum(total, np.finfo(np.float32).tiny), 0.5)
@@ -218,7 +268,7 @@ def qcb(visible: NDArray, thermal: NDArray, fused: NDArray) -> float:
     return float(np.mean(kept, dtype=np.float64))
 
 
-def nabf(visible: NDArray, thermal: NDArray, fused: NDArray) -> float:
+def nabf(visible: Image, thermal: Image, fused: Image) -> float:
     """Fusion artefacts: edges of the fused image that neither source has; 0 (none) to 1, low is
     good.
 
@@ -228,16 +278,14 @@ def nabf(visible: NDArray, thermal: NDArray, fused: NDArray) -> float:
     Qa = .9995 / (1 + exp(-22 (A - .5))), A = ||da| - pi/2| 2/pi, w = g^1.5 where the Sobel
     strength (/8) is >= 2, else .001.
     """
-    v, t, f = validate.lumas(visible=visible, thermal=thermal, fused=fused)
-    edges_f = _edges(f, flat_angle=0.0)
-    strength_f = edges_f[0] / 8
-    new_edge = np.ones(f.shape, bool)
-    loss = np.zeros(f.shape, np.float32)
+    v, t, f = (x.edges for x in _analysed(visible=visible, thermal=thermal, fused=fused))
+    strength_f = f.strength / 8
+    new_edge = np.ones(strength_f.shape, bool)
+    loss = np.zeros(strength_f.shape, np.float32)
     total = 0.0
-    for source in (v, t):
-        strength_s, angle_s = _edges(source, flat_angle=0.0)
-        strength_s = strength_s / 8
-        turned = np.abs(np.abs(angle_s - edges_f[1]) - np.pi / 2) * (2 / np.pi)
+    for s in (v, t):
+        strength_s = s.strength / 8
+        turned = np.abs(np.abs(s.angle - f.angle) - np.pi / 2) * np.float32(2 / np.pi)
         quality = np.sqrt(
             _sigmoid(_ratio(strength_s, strength_f), 0.9999, 19, 0.5)
             * _sigmoid(turned, 0.9995, 22, 0.5)
@@ -252,8 +300,13 @@ def nabf(visible: NDArray, thermal: NDArray, fused: NDArray) -> float:
 # --- shared arithmetic ------------------------------------------------------------------------
 
 
-def _levels(image: Luma) -> NDArray[np.uint8]:
-    return np.rint(image).astype(np.uint8)
+def _analysed(smallest_side: int = validate.SMALLEST_SIDE, **images: Image) -> list[Analysed]:
+    """The images by name, analysed, after a check that they are of one size and large enough."""
+    analysed = [x if isinstance(x, Analysed) else Analysed(x, n) for n, x in images.items()]
+    validate.same_shape(**{n: x.luma for n, x in zip(images, analysed, strict=True)})
+    for name, image in zip(images, analysed, strict=True):
+        validate.large_enough(image.luma, name, smallest_side)
+    return analysed
 
 
 def _entropy(counts: NDArray[np.integer]) -> float:
@@ -279,21 +332,37 @@ def _sum_log(x: Luma) -> float:
     return float(np.sum(cv2.log(x), dtype=np.float64))
 
 
-def _moments(a: Luma, b: Luma, blur: Callable[[Luma], Luma]) -> tuple[Luma, Luma, Luma, Luma, Luma]:
-    """Windowed means, variances and covariance.
+@dataclass(frozen=True)
+class _Moments:
+    """Windowed mean and variance of an image; the image centred, and its windowed mean then.
 
-    Both images are centred first: E[x^2] - E[x]^2 then loses nothing that matters in float32.
+    It is centred first: E[x^2] - E[x]^2 then loses nothing that matters in float32.
     """
-    mean_a, mean_b = (np.float32(np.mean(x, dtype=np.float64)) for x in (a, b))
-    a, b = a - mean_a, b - mean_b
-    mu_a, mu_b = blur(a), blur(b)
-    var_a = np.maximum(blur(a * a) - mu_a * mu_a, 0)
-    var_b = np.maximum(blur(b * b) - mu_b * mu_b, 0)
-    return mu_a + mean_a, mu_b + mean_b, var_a, var_b, blur(a * b) - mu_a * mu_b
+
+    mean: Luma
+    variance: Luma
+    centred: Luma
+    centred_mean: Luma
+
+    @classmethod
+    def of(cls, image: Luma, blur: Callable[[Luma], Luma]) -> _Moments:
+        centre = np.float32(np.mean(image, dtype=np.float64))
+        centred = image - centre
+        mean = blur(centred)
+        variance = np.maximum(blur(centred * centred) - mean * mean, 0)
+        return cls(mean + centre, variance, centred, mean)
+
+    def covariance(self, other: _Moments, blur: Callable[[Luma], Luma]) -> Luma:
+        return blur(self.centred * other.centred) - self.centred_mean * other.centred_mean
 
 
 def _ssim_window(image: Luma) -> Luma:
     return cv2.GaussianBlur(image, (11, 11), 1.5, borderType=cv2.BORDER_REFLECT)
+
+
+@cache
+def _vif_windows() -> tuple[Callable[[Luma], Luma], ...]:
+    return tuple(_valid_gaussian(size) for size in (17, 9, 5, 3))
 
 
 def _valid_gaussian(size: int) -> Callable[[Luma], Luma]:
@@ -305,19 +374,29 @@ def _valid_gaussian(size: int) -> Callable[[Luma], Luma]:
     return blur
 
 
-def _edges(image: Luma, flat_angle: float = np.pi / 2) -> tuple[Luma, Luma]:
-    """Sobel strength and orientation atan(sy / sx) in -pi/2..pi/2.
+@dataclass(frozen=True)
+class _Edges:
+    """Sobel strength, and orientation atan(sy / sx) in -pi/2..pi/2.
 
-    Where sx = 0 Xydeas' codes take +pi/2; with another `flat_angle` only pixels without any
-    gradient take it, and sx = 0 gives the sign of sy.
+    Where sx = 0, `angle` has the sign of sy (0 without any gradient), and `unsigned_angle` is
+    +pi/2, as in Xydeas' codes.
     """
-    sx = cv2.Sobel(image, cv2.CV_32F, 1, 0, borderType=cv2.BORDER_REPLICATE)
-    sy = cv2.Sobel(image, cv2.CV_32F, 0, 1, borderType=cv2.BORDER_REPLICATE)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        angle = np.arctan(sy / sx)
-    undefined = sx == 0 if flat_angle == np.pi / 2 else (sx == 0) & (sy == 0)
-    angle[undefined] = flat_angle
-    return np.sqrt(sx * sx + sy * sy), angle
+
+    strength: Luma
+    angle: Luma
+    unsigned_angle: Luma
+
+    @classmethod
+    def of(cls, image: Luma) -> _Edges:
+        sx = cv2.Sobel(image, cv2.CV_32F, 1, 0, borderType=cv2.BORDER_REPLICATE)
+        sy = cv2.Sobel(image, cv2.CV_32F, 0, 1, borderType=cv2.BORDER_REPLICATE)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            angle = np.arctan(sy / sx)
+        upright = sx == 0
+        angle[upright & (sy == 0)] = 0
+        unsigned = angle.copy()
+        unsigned[upright] = np.pi / 2
+        return cls(np.sqrt(sx * sx + sy * sy), angle, unsigned)
 
 
 def _ratio(a: Luma, b: Luma, both_zero: float = 0) -> Luma:

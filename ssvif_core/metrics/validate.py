@@ -17,6 +17,15 @@ SMALLEST_SIDE = 2
 _ROUNDING = 1e-3  # OpenCV's float Y of white may lie a little above 255
 
 
+def large_enough(image: NDArray, name: str, smallest_side: int) -> None:
+    """Raise ValueError if a side of `image` has fewer than `smallest_side` pixels."""
+    if min(image.shape[:2]) < smallest_side:
+        raise ValueError(
+            f"{name} has shape {image.shape}, expected at least {smallest_side} pixels a side; "
+            "pass a larger image"
+        )
+
+
 def luma(image: NDArray, name: str, smallest_side: int = SMALLEST_SIDE) -> Luma:
     """Return `image`, (H, W) uint8 or float in 0..255, as float32.
 
@@ -30,11 +39,7 @@ def luma(image: NDArray, name: str, smallest_side: int = SMALLEST_SIDE) -> Luma:
             f"{name} has shape {image.shape}, expected (H, W); "
             "pass its luma, see ssvif_core.metrics.luma_of_bgr"
         )
-    if min(image.shape) < smallest_side:
-        raise ValueError(
-            f"{name} has shape {image.shape}, expected at least {smallest_side} pixels a side; "
-            "pass a larger image"
-        )
+    large_enough(image, name, smallest_side)
     if image.dtype != np.uint8:
         if not np.issubdtype(image.dtype, np.floating):
             raise ValueError(
