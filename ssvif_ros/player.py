@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import struct
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 
-from ssvif_core.data.bags import IMAGE_TYPE, Bag, Message
+from ssvif_core.data.bags import IMAGE_TYPE, Bag, header_stamp
 from ssvif_core.errors import InputError
 
 
@@ -137,16 +136,9 @@ def _play_once(
             clock.publish(tick)
         publisher, is_image = publishers[message.topic]
         if is_image:
-            sent.append(Sent(message.topic, _header_stamp(message), time.time()))
+            sent.append(Sent(message.topic, header_stamp(message), time.time()))
         publisher.publish(message.data)
     return sent
-
-
-def _header_stamp(message: Message) -> int:
-    """Nanoseconds of the header's stamp, which opens the CDR of every stamped message."""
-    order = "<" if message.data[1] & 1 else ">"
-    seconds, nanoseconds = struct.unpack_from(f"{order}iI", message.data, 4)
-    return seconds * 1_000_000_000 + nanoseconds
 
 
 def write_report(path: Path, sent: list[Sent]) -> None:

@@ -23,13 +23,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssvif_core.data.images import read_visible
+from ssvif_core.data.labels import IGNORE
 from ssvif_core.data.layouts import find_pairs
 from ssvif_core.data.pairs import PairDataset
 from ssvif_core.metrics.segmentation import confusion_matrix, segmentation_scores
 from ssvif_core.models import Model, load_model, save_model
 from ssvif_core.models.fusion_net import FusionFeatures
 from ssvif_core.models.pixel_net import PixelNet
-from ssvif_core.training.naming import IGNORE, embedding, fit_naming
+from ssvif_core.training.naming import embedding, fit_naming
 
 NAMES = ("background", "person", "bicycle", "car")
 LABELLED = 20

@@ -31,10 +31,11 @@ def name(
 ) -> None:
     """Name the classes: fits a linear layer on frozen features; under a minute for 50 images."""
     try:
+        from ssvif_core.data.labels import IGNORE, find_label, mask_of_boxes
         from ssvif_core.data.layouts import find_pairs
         from ssvif_core.data.pairs import PairDataset
         from ssvif_core.models import load_model, save_model
-        from ssvif_core.training.naming import IGNORE, check_ids, fit_naming, mask_of_boxes
+        from ssvif_core.training.naming import check_ids, fit_naming
     except ImportError as error:
         raise SsvifError(
             f"`ssvif name` needs the training extra ({error}); run `make setup-train`"
@@ -48,7 +49,7 @@ def name(
     model = load_model(weights)
     listing = find_pairs(data)
     if labels is not None:
-        sources = [replace(pair, mask=_label_file(labels, pair.name)) for pair in listing.pairs]
+        sources = [replace(pair, mask=find_label(labels, pair.name)) for pair in listing.pairs]
     else:
         sources = list(listing.pairs)
     chosen = [source for source in sources if source.mask is not None]
@@ -71,11 +72,3 @@ def name(
     model.name(class_names, *fit_naming(model, labelled(), class_names))
     save_model(model, out)
     typer.echo(f"{out}: {', '.join(class_names)}, from {len(dataset)} labelled images")
-
-
-def _label_file(folder: Path, pair: str) -> Path | None:
-    stem = Path(pair).name
-    for suffix in (".png", ".txt"):
-        if (folder / f"{stem}{suffix}").is_file():
-            return folder / f"{stem}{suffix}"
-    return None

@@ -12,28 +12,25 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
-import numpy as np
-from rosbags.image import message_to_cvimage
-
-from ssvif_core.data.bags import IMAGE_TYPE, THERMAL_TOPIC, VISIBLE_TOPIC, Bag, Message, decode
+from ssvif_core.data.bag_pairs import SLOP, choose_topics, synchronised
+from ssvif_core.data.bags import Bag
 from ssvif_core.data.images import SUFFIXES as IMAGE_SUFFIXES
 from ssvif_core.data.video import frame_count
+from ssvif_core.data.words import (
+    HELD_OUT,
+    HELD_OUT_NAME,
+    MASK,
+    MASK_WORDS,
+    THERMAL,
+    THERMAL_WORDS,
+    VISIBLE,
+    VISIBLE_WORDS,
+    pattern,
+)
 from ssvif_core.errors import InputError
-from ssvif_core.types import Pair, stamp_of
-
-# In order of preference: some sets hold a coloured label in `color` beside `visible`.
-VISIBLE_WORDS = (
-    "visible", "vis", "vi", "visual", "rgb", "eo", "crop_lr_visible", "colour", "color",
-)  # fmt: skip
-THERMAL_WORDS = ("thermal", "infrared", "ir", "inf", "tir", "lwir", "cropinfrared")
-MASK_WORDS = ("masks", "mask", "segmentation_labels", "labels", "label")
-HELD_OUT = ("test", "testing", "val", "validation")
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov")
 BAG_SUFFIXES = (".mcap", ".db3", ".bag")
-COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
-SLOP = 20_000_000  # ns; the node's default
 DEPTH = 5  # folders below the root; links may lead in circles
 
 
@@ -44,6 +41,7 @@ class PairSource:
     mask: image of class ids.
     frame: number of the frame in both videos, or of the synchronised pair in the bag, from 0.
     topics: of a bag, which is then both `visible` and `thermal`.
+    slop, recover: how the pairs of the bag were found and numbered; it must be read in this way.
     """
 
     name: str
@@ -52,6 +50,8 @@ class PairSource:
     mask: Path | None = None
     frame: int | None = None
     topics: tuple[str, str] | None = None
+    slop: int = SLOP
+    recover: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,13 @@ def some(names: Sequence[str], count: int = 3) -> str:
     return ", ".join(names[:count]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def find_pairs(root: Path, frame_step: int = 10, topics: tuple[str, str] | None = None) -> Listing:
+def find_pairs(
+    root: Path,
+    frame_step: int = 10,
+    topics: tuple[str, str] | None = None,
+    slop: int = SLOP,
+    recover: bool = False,
+) -> Listing:
     """The pairs below `root`, a folder or a bag.
 
     A folder of visible and one of thermal files side by side (vi and ir, Visible and Infrared,
@@ -115,6 +121,8 @@ def find_pairs(root: Path, frame_step: int = 10, topics: tuple[str, str] | None 
 
     Args:
         topics: visible and thermal topic of bags; default: found by name, then by encoding.
+        slop: images of a bag are a pair if their stamps are less than this apart, ns.
+        recover: list a bag that was cut off up to its break, which goes into `problems`.
 
     Raises:
         InputError: no such folder or no pairs; says what is there instead.
@@ -123,7 +131,7 @@ def find_pairs(root: Path, frame_step: int = 10, topics: tuple[str, str] | None 
         raise InputError(f"frame_step={frame_step}; expected at least 1")
     if not root.exists():
         raise InputError(f"{root}: no such folder; expected a folder of pairs, or a bag")
-    search = _Search(root, frame_step, topics)
+    search = _Search(root, frame_step, topics, slop, recover)
     try:
         if _is_bag(root):
             search.bag(root, "")
@@ -138,16 +146,6 @@ def find_pairs(root: Path, frame_step: int = 10, topics: tuple[str, str] | None 
 
 # --- names
 
-
-def _pattern(words: Iterable[str]) -> re.Pattern[str]:
-    """Matches a word that no letter adjoins: in `1_vis` and `VIS1`, but not in `television`."""
-    longest_first = sorted(words, key=len, reverse=True)
-    return re.compile(rf"(?<![a-z])(?:{'|'.join(longest_first)})(?![a-z])", re.IGNORECASE)
-
-
-_VISIBLE, _THERMAL, _MASK, _HELD_OUT = map(
-    _pattern, (VISIBLE_WORDS, THERMAL_WORDS, MASK_WORDS, HELD_OUT)
-)
 
 Keys = Callable[[str, "re.Pattern[str]"], dict[str, str]]
 Match = tuple[str, Path, Path]
@@ -193,7 +191,7 @@ def match_names(
         by_key: tuple[dict[str, list[Path]], ...] = ({}, {})
         shorts: dict[str, str] = {}
         for side, files, modality in zip(
-            by_key, (visible, thermal), (_VISIBLE, _THERMAL), strict=True
+            by_key, (visible, thermal), (VISIBLE, THERMAL), strict=True
         ):
             for name, path in files.items():
                 for key, short in keys(name, modality).items():
@@ -217,8 +215,16 @@ def match_names(
 class _Search:
     """Collects what `find_pairs` returns."""
 
-    def __init__(self, root: Path, frame_step: int, topics: tuple[str, str] | None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        frame_step: int,
+        topics: tuple[str, str] | None,
+        slop: int,
+        recover: bool,
+    ) -> None:
         self.root, self.frame_step, self.topics = root, frame_step, topics
+        self.slop, self.recover = slop, recover
         self.layouts: list[str] = []
         self.pairs: list[PairSource] = []
         self.only_visible: list[Path] = []
@@ -264,9 +270,9 @@ class _Search:
     ) -> _Files | None:
         """The files of the folder that is named best for a modality, if any has files."""
         exact = [path for word in words for path in folders if path.name.lower() == word]
-        modality = _pattern(words)
+        modality = pattern(words)
         others = [
-            p for p in (_VISIBLE, _THERMAL, _MASK, _HELD_OUT) if p.pattern != modality.pattern
+            p for p in (VISIBLE, THERMAL, MASK, HELD_OUT_NAME) if p.pattern != modality.pattern
         ]
         loose = [
             path
@@ -318,15 +324,15 @@ class _Search:
         before = len(self.pairs)
         masks, others = [], _Files(folder, [])
         for path in files:
-            if _MASK.search(path.stem):
+            if MASK.search(path.stem):
                 masks.append((path.stem, path))
-            elif _VISIBLE.search(path.stem) or _THERMAL.search(path.stem):
+            elif VISIBLE.search(path.stem) or THERMAL.search(path.stem):
                 others.files.append((path.stem, path))
         for suffixes in (IMAGE_SUFFIXES, VIDEO_SUFFIXES):
             named = self._by_name(others, suffixes)
             left, right = (
                 {name: path for name, path in named.items() if modality.search(name)}
-                for modality in (_VISIBLE, _THERMAL)
+                for modality in (VISIBLE, THERMAL)
             )
             mask_of = _mask_names(masks)
             matches = match_names(left, right, (_slots,))
@@ -407,17 +413,28 @@ class _Search:
 
     def bag(self, path: Path, prefix: str) -> None:
         """Add every `frame_step`-th synchronised pair of a bag."""
-        with Bag(path) as bag:
+        with Bag(path, self.recover) as bag:
             topics = choose_topics(bag, self.topics)
-            count = len(_synchronised(bag, topics))
+            count = len(synchronised(bag, topics, self.slop))
+            broken = bag.broken
+        if broken:
+            self.problems.append(broken)
         if not count:
             raise InputError(
                 f"{path}: no image on {topics[0]} has one on {topics[1]} within "
-                f"{SLOP * 1e-6:.0f} ms; are the cameras' clocks the same?"
+                f"{self.slop * 1e-6:.0f} ms; are the cameras' clocks the same?"
             )
         self.layouts.append(f"bag {path.name} with {topics[0]} + {topics[1]}, {count} synchronised")
         self.pairs += [
-            PairSource(f"{prefix}{path.name}#{frame}", path, path, frame=frame, topics=topics)
+            PairSource(
+                f"{prefix}{path.name}#{frame}",
+                path,
+                path,
+                frame=frame,
+                topics=topics,
+                slop=self.slop,
+                recover=self.recover,
+            )
             for frame in range(0, count, self.frame_step)
         ]
 
@@ -468,126 +485,11 @@ def _mask_names(files: Iterable[tuple[str, Path]]) -> dict[str, Path]:
         short: path
         for name, path in files
         if path.suffix.lower() in IMAGE_SUFFIXES
-        for short in _shortened(name, _MASK)
+        for short in _shortened(name, MASK)
     }
-
-
-# --- bags
 
 
 def _is_bag(path: Path) -> bool:
     if path.is_dir():
         return (path / "metadata.yaml").is_file()
     return path.suffix.lower() in BAG_SUFFIXES
-
-
-def choose_topics(bag: Bag, topics: tuple[str, str] | None = None) -> tuple[str, str]:
-    """The visible and the thermal topic of an open bag: those given, or the only likely ones.
-
-    Raises:
-        InputError: a topic is not there, or several are likely; lists the bag's image topics.
-    """
-    if topics is not None:
-        bag.require(*topics)
-        return topics
-    images = [topic for topic in bag.topics() if topic.type in (IMAGE_TYPE, COMPRESSED_TYPE)]
-    if {VISIBLE_TOPIC, THERMAL_TOPIC} <= {topic.name for topic in images}:
-        return VISIBLE_TOPIC, THERMAL_TOPIC
-    chosen = []
-    for modality, other, encodings in (
-        (_VISIBLE, _THERMAL, ("bgr", "rgb", "bayer", "yuv", "uyvy", "yuyv", "8UC3")),
-        (_THERMAL, _VISIBLE, ("mono", "8UC1", "16UC1")),
-    ):
-        likely = [t for t in images if modality.search(t.name)] or [
-            t
-            for t in images
-            if not other.search(t.name) and t.frames.rpartition(" ")[2].startswith(encodings)
-        ]
-        chosen += [topic.name for topic in likely] if len(likely) == 1 else []
-    if len(chosen) != 2 or chosen[0] == chosen[1]:
-        there = ", ".join(f"{t.name} ({t.frames or t.type})" for t in images) or "none"
-        raise InputError(
-            f"{bag.path}: which topics are visible and thermal cannot be told from their names; "
-            f"say it with `topics`; the bag's image topics: {there}"
-        )
-    return chosen[0], chosen[1]
-
-
-def _synchronised(bag: Bag, topics: tuple[str, str]) -> list[tuple[int, int]]:
-    """Which image of the visible and which of the thermal topic belong together, by number.
-
-    Two images do if each is the other's nearest in time, and within the slop.
-    """
-    stamps: dict[str, list[int]] = {topic: [] for topic in topics}
-    for message in bag.messages(topics):
-        # Some drivers leave the stamp at 0; then the time of recording must do.
-        stamps[message.topic].append(stamp_of(decode(message).header) or message.time)
-    visible, thermal = (np.array(stamps[topic], np.int64) for topic in topics)
-    if not (visible.size and thermal.size):
-        return []
-    to_thermal, to_visible = _nearest(visible, thermal), _nearest(thermal, visible)
-    return [
-        (number, int(partner))
-        for number, partner in enumerate(to_thermal)
-        if to_visible[partner] == number and abs(visible[number] - thermal[partner]) < SLOP
-    ]
-
-
-def _nearest(times: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """For each of `times`, (n,), the index of the nearest of `among`, (m,) with m > 0."""
-    order = np.argsort(among, kind="stable")
-    ordered = among[order]
-    after = np.searchsorted(ordered, times).clip(max=len(among) - 1)
-    before = (after - 1).clip(min=0)
-    return order[np.where(times - ordered[before] <= ordered[after] - times, before, after)]
-
-
-def bag_pairs(
-    path: Path, topics: tuple[str, str], frames: Collection[int]
-) -> Iterator[tuple[int, Pair]]:
-    """The synchronised pairs of a bag whose numbers are in `frames`, each with its number.
-
-    Raises:
-        InputError: the bag breaks off, or an image is of no use.
-    """
-    with Bag(path) as bag:
-        wanted: tuple[dict[int, int], dict[int, int]] = ({}, {})
-        for frame, numbers in enumerate(_synchronised(bag, topics)):
-            if frame in frames:
-                wanted[0][numbers[0]] = wanted[1][numbers[1]] = frame
-        seen = [0, 0]
-        waiting: dict[int, Message] = {}
-        for message in bag.messages(topics):
-            side = topics.index(message.topic)
-            pair = wanted[side].get(seen[side])
-            seen[side] += 1
-            if pair is None:
-                continue
-            other = waiting.pop(pair, None)
-            if other is None:
-                waiting[pair] = message
-                continue
-            visible, thermal = (message, other) if side == 0 else (other, message)
-            yield pair, Pair(_image(visible, thermal=False), _image(thermal, thermal=True))
-
-
-def _image(message: Message, thermal: bool) -> np.ndarray:
-    """A recorded image as BGR, (H, W, 3) uint8, or if thermal as counts, (h, w)."""
-    image = decode(message)
-    try:
-        if message.type == COMPRESSED_TYPE:
-            grey = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_GRAYSCALE
-            pixels = cv2.imdecode(image.data, grey if thermal else cv2.IMREAD_COLOR)
-            if pixels is None:
-                raise ValueError(f"format '{image.format}' cannot be decoded")
-            return pixels
-        # The converter knows no padding of rows, which is always less than a byte a pixel.
-        row = image.width * (image.step // image.width)
-        image.data = np.ascontiguousarray(image.data.reshape(image.height, image.step)[:, :row])
-        pixels = np.asarray(message_to_cvimage(image, None if thermal else "bgr8"))
-        return cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if thermal and pixels.ndim == 3 else pixels
-    except Exception as error:  # a message that is filled wrongly fails in many ways
-        kind = "thermal" if thermal else "visible"
-        raise InputError(
-            f"{message.topic}: cannot be read as {kind} images ({error}); are the topics right?"
-        ) from error

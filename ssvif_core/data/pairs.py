@@ -27,8 +27,11 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ssvif_core.data.bag_pairs import bag_pairs
+from ssvif_core.data.files import facts_of
 from ssvif_core.data.images import read_thermal, read_visible
-from ssvif_core.data.layouts import Listing, PairSource, bag_pairs
+from ssvif_core.data.labels import fit_mask, read_mask
+from ssvif_core.data.layouts import Listing, PairSource
 from ssvif_core.data.video import video_pairs
 from ssvif_core.errors import InputError
 
@@ -136,7 +139,7 @@ class PairDataset(Dataset[Pair]):
         if path is None:
             return None
         height, width = self[index][0].shape[:2]
-        return cv2.resize(_read_mask(path), (width, height), interpolation=cv2.INTER_NEAREST)
+        return fit_mask(read_mask(path), height, width)
 
 
 # --- reading
@@ -149,7 +152,8 @@ def _in_threads(
     # Frames of one video or bag are read together, in one go.
     groups: dict[object, list[PairSource]] = {}
     for source in dict.fromkeys(sources):
-        key = source if source.frame is None else (source.visible, source.thermal, source.topics)
+        way = (source.topics, source.slop, source.recover)
+        key = source if source.frame is None else (source.visible, source.thermal, way)
         groups.setdefault(key, []).append(source)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from track(
@@ -194,7 +198,7 @@ def _read(group: list[PairSource]) -> Iterator[tuple[PairSource, Pair]]:
         return
     wanted = {source.frame or 0: source for source in group}
     if first.topics:
-        frames = bag_pairs(first.visible, first.topics, set(wanted))
+        frames = bag_pairs(first.visible, first.topics, set(wanted), first.slop, first.recover)
     else:
         frames = enumerate(video_pairs(first.visible, first.thermal))
     for number, pair in frames:
@@ -215,21 +219,6 @@ def _fit(visible: np.ndarray, thermal: np.ndarray) -> Pair:
     if thermal.shape != visible.shape[:2]:
         thermal = cv2.resize(thermal, visible.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     return visible, thermal
-
-
-def _read_mask(path: Path) -> np.ndarray:
-    ids = read_thermal(path)
-    if ids.max() > 255:
-        raise InputError(f"{path}: ids up to {ids.max()}; expected class ids of 0 to 255")
-    if ids.dtype == np.uint8:
-        colour = read_visible(path)
-        if (colour != colour[..., :1]).any():
-            raise InputError(
-                f"{path}: a coloured picture; expected an image of one channel that holds class "
-                "ids (a PNG with a palette must be saved without it)"
-            )
-        ids = colour[..., 0]
-    return ids.astype(np.uint8)
 
 
 def _require_memory(kept: dict[PairSource, _Held], count: int) -> None:
@@ -259,7 +248,8 @@ class _CachedPair:
     @classmethod
     def of(cls, source: PairSource, folder: Path) -> _CachedPair:
         """Named by what the pair depends on: path, time and size of its files."""
-        facts = [_facts(source.visible), _facts(source.thermal), source.frame, source.topics]
+        bag = source.topics and (*source.topics, source.slop)
+        facts = [facts_of(source.visible), facts_of(source.thermal), source.frame, bag]
         digest = hashlib.sha256(repr((CACHE_VERSION, facts)).encode()).hexdigest()[:32]
         return cls(folder / f"{digest}_visible.npy", folder / f"{digest}_thermal.npy")
 
@@ -289,15 +279,6 @@ class _CachedPair:
                 f"{self.visible.parent}: the cache has changed while in use ({error}); start again"
             ) from error
         return visible, thermal
-
-
-def _facts(path: Path) -> list[tuple[str, int, int]]:
-    try:
-        files = sorted(path.iterdir()) if path.is_dir() else [path]  # a bag may be a folder
-        stats = [(str(file.resolve()), file.stat()) for file in files]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    return [(name, stat.st_mtime_ns, stat.st_size) for name, stat in stats]
 
 
 _Held = Pair | PairSource | _CachedPair

@@ -12,17 +12,22 @@ from ssvif_core.errors import InputError
 from ssvif_core.types import Pair
 
 
-def video_pairs(visible: Path, thermal: Path, start_stamp: int = 1_000_000_000) -> Iterator[Pair]:
+def video_pairs(
+    visible: Path, thermal: Path, start_stamp: int = 1_000_000_000, start: int = 0
+) -> Iterator[Pair]:
     """Pairs of two synchronised videos, frame n with frame n, stamped by the visible frame rate.
 
-    Ends with the shorter video. Thermal frames become (h, w) uint8.
+    Begins with frame `start`, ends with the shorter video. Thermal frames become (h, w) uint8.
 
     Raises:
         InputError: a file cannot be read as a video.
     """
     visible_video, thermal_video = _open(visible), _open(thermal)
     period = round(1e9 / (visible_video.get(cv2.CAP_PROP_FPS) or 30.0))
-    stamp = start_stamp
+    stamp = start_stamp + start * period
+    for _ in range(start):  # seeking by number is not exact in every format
+        if not (visible_video.grab() and thermal_video.grab()):
+            return
     while True:
         seen_visible, visible_frame = visible_video.read()
         seen_thermal, thermal_frame = thermal_video.read()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssvif_core.data.labels import IGNORE
 from ssvif_core.errors import InputError
 from ssvif_core.models import Model
 
 logger = logging.getLogger(__name__)
 
-IGNORE = 255
 STRIDE = 4
 Labelled = tuple[np.ndarray, np.ndarray, np.ndarray]  # visible, thermal (8 bit), class ids
 
@@ -38,36 +37,6 @@ class NamingConfig:
     background_share: float = 0.25  # of the background's pixels that are used, for speed
     iterations: int = 150
     seed: int = 0
-
-
-def mask_of_boxes(path: Path, height: int, width: int, background: int = 0) -> np.ndarray:
-    """Class ids (H, W) uint8 from a YOLO file: lines `class x y w h`, shares of the image.
-
-    YOLO's class n becomes id n + 1, outside of all boxes is background. A box holds background in
-    its corners, so only its inner half (by side) counts as the class, and the rest is ignored.
-
-    Raises:
-        InputError: a line is not as expected.
-    """
-    mask = np.full((height, width), background, np.uint8)
-    rows = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        try:
-            number_text, *box = line.split()
-            x, y, w, h = (float(value) for value in box)
-            rows.append((int(number_text), x, y, w, h))
-        except ValueError as error:
-            raise InputError(
-                f"{path}, line {number}: '{line}'; expected `class x y width height`, the last "
-                "four as shares of the image"
-            ) from error
-    for share in (1.0, 0.5):
-        for kind, x, y, w, h in rows:
-            left, right = ((x + side * share * w / 2) * width for side in (-1, 1))
-            top, bottom = ((y + side * share * h / 2) * height for side in (-1, 1))
-            value = IGNORE if share == 1.0 else kind + 1
-            mask[max(round(top), 0) : round(bottom), max(round(left), 0) : round(right)] = value
-    return mask
 
 
 def check_ids(mask: np.ndarray, names: tuple[str, ...], path: object) -> np.ndarray:

@@ -12,6 +12,7 @@ import onnx
 import pytest
 import torch
 
+from ssvif_core.data.labels import mask_of_boxes
 from ssvif_core.errors import InputError
 from ssvif_core.models import Model, load_model, save_model
 from ssvif_core.training.naming import (
@@ -19,7 +20,6 @@ from ssvif_core.training.naming import (
     check_ids,
     embedding,
     fit_naming,
-    mask_of_boxes,
 )
 
 NAMES = ("background", "person", "car")

@@ -21,18 +21,13 @@ from typer.testing import CliRunner
 
 from ssvif_core.cli.pairs import pairs as pairs_command
 from ssvif_core.data import pairs as pairs_module
+from ssvif_core.data.bag_pairs import COMPRESSED_TYPE
 from ssvif_core.data.bags import IMAGE_TYPE, TYPES, write_pairs
-from ssvif_core.data.layouts import (
-    COMPRESSED_TYPE,
-    THERMAL_WORDS,
-    VISIBLE_WORDS,
-    Listing,
-    find_pairs,
-    match_names,
-)
+from ssvif_core.data.layouts import Listing, find_pairs, match_names
 from ssvif_core.data.pairs import CropDataset, PairDataset
 from ssvif_core.data.splits import PARTS, Split, read_split, select, write_split
 from ssvif_core.data.video import VideoWriter
+from ssvif_core.data.words import THERMAL_WORDS, VISIBLE_WORDS
 from ssvif_core.errors import InputError
 from ssvif_core.types import Pair
 
