@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import math
-import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
-import matplotlib
 import numpy as np
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
+from ssvif_core.page import INK, calm, colour, new_figure, render, to_svg
 from ssvif_core.training.monitor import LINE_KEYS, Line, list_pictures, read_log
 
-# Of medium lightness: a contrast of 3 at least on both backgrounds of the page.
-STAGE_COLOURS = ("#2f7fd6", "#c96a1e", "#2f9668", "#b45cc4", "#85852a", "#d6487a")
-# Stands for the page's text colour, which CSS knows and matplotlib does not.
-INK = "#010203"
 POINTS = 300  # a curve; more are not seen on a chart of this size
 PICTURE_BYTES = 2_400_000  # of all pictures together
 PICTURE_WIDTH = 1400  # px
@@ -55,14 +46,12 @@ def write_summary(out: Path, facts: dict[str, Any]) -> Path:
     lengths = [max(line["step"] for line in log if line["stage"] == stage) for stage in stages]
     starts = np.cumsum([0, *lengths])
     model = out / "model.safetensors"
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
-    )
-    page = environment.get_template("summary.html.jinja").render(
+    page = render(
+        Path(__file__).with_name("summary.html.jinja"),
         title=out.resolve().name,
         facts={name: _text(value) for name, value in facts.items() if name != "health"},
         health=facts.get("health"),
-        stages=list(zip(stages, STAGE_COLOURS * len(stages), strict=False)),
+        stages=[(stage, colour(index)) for index, stage in enumerate(stages)],
         charts=[_chart(name, log, stages, starts) for name in _names(log)],
         pictures=_pictures(out),
         model=shlex.quote(str(model)) if model.is_file() else None,
@@ -118,40 +107,21 @@ def _thinned(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw(name: str, curves: list[Curve], starts: np.ndarray) -> Markup:
-    figure = Figure(figsize=(4.2, 2.1), layout="constrained")
-    axes = figure.add_subplot(facecolor="none")
+    figure = new_figure(4.2, 2.1)
+    axes = calm(figure.add_subplot())
     for start in starts[1:-1]:
         axes.axvline(start, color=INK, alpha=0.35, linewidth=0.8, linestyle=":")
     for curve in curves:
         axes.plot(
             curve.steps,
             curve.values,
-            color=STAGE_COLOURS[curve.stage % len(STAGE_COLOURS)],
+            color=colour(curve.stage),
             linewidth=1.4,
             marker="o" if len(curve.steps) == 1 else "",
             markersize=3,
         )
     axes.set_xlim(0, max(starts[-1], 1))
-    axes.grid(color=INK, alpha=0.15, linewidth=0.6)
-    axes.tick_params(labelsize=8, colors=INK, length=0)
-    axes.spines[:].set_visible(False)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-        axis.set_major_formatter("{x:.6g}")
-    drawing = io.StringIO()
-    # Text stays text, in the page's font; the salt keeps ids of the page's drawings apart.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(
-            drawing,
-            format="svg",
-            transparent=True,
-            metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")),
-        )
-    svg = drawing.getvalue()
-    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)  # those of viewBox serve
-    return Markup(svg)
+    return to_svg(figure, name)
 
 
 def _pictures(out: Path) -> list[dict[str, Any]]:

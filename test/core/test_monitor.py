@@ -22,8 +22,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ssvif_core.overlay import palette
+from ssvif_core.page import COLOURS as STAGE_COLOURS
 from ssvif_core.training.monitor import GAP, TITLE_HEIGHT, Monitor, list_pictures, read_log
-from ssvif_core.training.summary import POINTS, STAGE_COLOURS, write_summary
+from ssvif_core.training.summary import POINTS, write_summary
 
 STAGES = ["0 fusion", "1 consistency"]
 CROP, SAMPLES = 128, 2
