@@ -11,18 +11,19 @@ setup(
     version="0.1.0",
     packages=find_packages(include=["ssvif_ros", "ssvif_ros.*", "ssvif_core", "ssvif_core.*"]),
     package_data={
-        "ssvif_core": ["weights/*", "training/*.jinja", "py.typed"],
+        "ssvif_core": ["weights/*", "*.jinja", "*/*.jinja", "py.typed"],
         "ssvif_ros": ["py.typed"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", glob("launch/*.launch.py")),
-        (f"share/{NAME}/config", glob("config/*.yaml") + glob("config/*.xml")),
+        (f"share/{NAME}/config", glob("config/*.*")),
     ],
     # On a robot rosdep brings what package.xml names; elsewhere the locked files in requirements/
     # do. Listing it here would make pip replace the distribution's OpenCV and NumPy.
     install_requires=["setuptools"],
+    extras_require={"ray": ["ray>=2.50"]},  # `ssvif evaluate --ray`; both ends in one version
     python_requires=">=3.10",
     zip_safe=False,
     maintainer="SSVIF for robots maintainers",
@@ -38,5 +39,6 @@ setup(
             "play = ssvif_ros.cli:play",
             "demo = ssvif_ros.cli:demo",
         ],
+        "ssvif.through_ros": ["play = ssvif_ros.evaluation:through_node"],
     },
 )

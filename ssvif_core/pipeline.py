@@ -55,8 +55,15 @@ class FusionPipeline:
         self._engines.move_to_end(shapes)
         return self._engines[shapes]
 
-    def __call__(self, pair: Pair) -> Fusion:
+    def __call__(self, pair: Pair, thermal_range: np.ndarray | None = None) -> Fusion:
+        """Fuse a pair.
+
+        thermal_range: (2,) counts shown as black and as white; None leaves it to the gain.
+        """
         engine = self.prepare(Shapes.of(pair))
-        visible = np.ascontiguousarray(pair.visible)
-        thermal = np.ascontiguousarray(pair.thermal)
-        return engine.infer(visible, thermal, self.gain.update(thermal))
+        # Engines take memory as it is; what is read-only, as bytes of a bag, they may refuse.
+        visible = np.require(pair.visible, requirements=["C", "W"])
+        thermal = np.require(pair.thermal, requirements=["C", "W"])
+        if thermal_range is None:
+            thermal_range = self.gain.update(thermal)
+        return engine.infer(visible, thermal, thermal_range)

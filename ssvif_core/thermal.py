@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from ssvif_core.errors import InputError
@@ -66,3 +67,15 @@ class ThermalGain:
         else:
             self._range = self.smoothing * self._range + (1 - self.smoothing) * fresh
         return self._range.astype(np.float32)
+
+
+def to_grey(thermal: np.ndarray, thermal_range: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Counts as the grey levels they are shown in, (height, width) uint8.
+
+    Args:
+        thermal: (h, w) uint8 or uint16.
+        thermal_range: (2,) counts shown as black and as white.
+    """
+    black, white = (float(count) for count in thermal_range)
+    grey = np.clip((thermal.astype(np.float32) - black) * (255 / (white - black)), 0, 255)
+    return cv2.resize(np.rint(grey).astype(np.uint8), (width, height))

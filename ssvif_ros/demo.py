@@ -6,7 +6,7 @@ import json
 import platform
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -61,7 +61,7 @@ def run_demo(
         result = replay(options, lambda n, of: bar.update(task, completed=n, total=of))
     show(result, console)
     (out / "result.json").write_text(
-        json.dumps({"machine": machine(), **asdict(result)}, indent=2) + "\n"
+        json.dumps({"machine": machine(), **result.figures()}, indent=2) + "\n"
     )
     if not result.pairs_fused:
         raise InputError(

@@ -161,7 +161,7 @@ def main(arguments: list[str] | None = None) -> None:
     finally:
         if node is not None:
             node.destroy_node()
-        with suppress(RuntimeError):  # rclpy's signal thread may be shutting down at the same moment
+        with suppress(RuntimeError):  # rclpy's signal thread may be at it at the same moment
             rclpy.try_shutdown()
 
 

@@ -16,8 +16,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rclpy
@@ -56,9 +57,20 @@ class ReplayOptions:
 
 
 @dataclass(frozen=True)
+class PairTrace:
+    """One pair of the bag: its stamps (ns), when its later image was sent (s, epoch; None: not at
+    all), and ms from then until its fused image arrived in another process (None: it did not)."""
+
+    visible_stamp: int
+    thermal_stamp: int
+    sent: float | None
+    latency: float | None
+
+
+@dataclass(frozen=True)
 class ReplayResult:
-    """What came of it. Latencies in ms: from the sending of a pair's second image to the arrival
-    of its fused image in another process; `frames_per_second` from first to last arrival."""
+    """What came of it. Latencies in ms, as in `PairTrace`; `frames_per_second` from first to last
+    arrival. `causes`: (s, epoch; pairs lost until then by cause), about once a second."""
 
     pairs_in_bag: int
     pairs_fused: int
@@ -69,6 +81,22 @@ class ReplayResult:
     node_cpu_share: float
     node_memory_mb: dict[str, float]
     diagnostics: dict[str, str]
+    traces: tuple[PairTrace, ...] = ()
+    causes: tuple[tuple[float, dict[str, int]], ...] = ()
+
+    def figures(self) -> dict[str, Any]:
+        """All but what is of single pairs and moments, for JSON."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if name not in ("traces", "causes")}
+
+
+# What the node counts of lost pairs -> what we call it.
+CAUSES = {
+    "dropped, engine busy": "engine busy",
+    "dropped, engine preparing": "engine preparing",
+    "dropped, bad image": "bad image",
+    "skipped, no one listens": "no one listened yet",
+}
 
 
 def replay(options: ReplayOptions, progress: Callable[[int, int], None]) -> ReplayResult:
@@ -113,8 +141,9 @@ def replay(options: ReplayOptions, progress: Callable[[int, int], None]) -> Repl
             node.destroy_node()
             rclpy.shutdown(context=context)
         return _result(
-            options, pairs, sent, recorder.arrivals[options.topics[0]], last, cpu, memory
-        )
+            options, pairs, sent, recorder.arrivals[options.topics[0]], last, cpu, memory,
+            tuple(watch.causes),
+        )  # fmt: skip
 
 
 def match_stamps(visible: list[int], thermal: list[int], slop: float) -> list[tuple[int, int]]:
@@ -251,6 +280,7 @@ class _Watch:
     def __init__(self, node: Node) -> None:
         self._changed = threading.Condition()
         self._ready = False
+        self.causes: list[tuple[float, dict[str, int]]] = []
         self._states: list[dict[str, str]] = []
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         node.create_subscription(String, LABEL_INFO, self._on_ready, latched)
@@ -267,6 +297,8 @@ class _Watch:
                 if status.name.endswith("fusion_node: fusion"):
                     state = {item.key: item.value for item in status.values}
                     self._states = [*self._states[-2:], {**state, "message": status.message}]
+                    lost = {name: int(state[key]) for key, name in CAUSES.items()}
+                    self.causes.append((time.time(), lost))
             self._changed.notify_all()
 
     def _wait(self, process: subprocess.Popen[str], done: Callable[[], bool], what: str) -> None:
@@ -348,17 +380,11 @@ def _result(
     state: dict[str, str],
     cpu: float,
     memory: dict[str, float],
+    causes: tuple[tuple[float, dict[str, int]], ...],
 ) -> ReplayResult:
     times = {(topic, stamp): when for topic, stamp, when in sent}
-    latencies = [
-        1000
-        * (
-            arrivals[visible]
-            - max(times[options.visible, visible], times[options.thermal, thermal])
-        )
-        for visible, thermal in pairs
-        if visible in arrivals
-    ]
+    traces = tuple(_trace(pair, options, times, arrivals) for pair in pairs)
+    latencies = [trace.latency for trace in traces if trace.latency is not None]
     percentiles = dict.fromkeys(("p50", "p95", "p99"))
     if latencies:
         for name in percentiles:
@@ -369,10 +395,7 @@ def _result(
         pairs_in_bag=len(pairs),
         pairs_fused=fused,
         dropped={
-            "engine busy": int(state["dropped, engine busy"]),
-            "engine preparing": int(state["dropped, engine preparing"]),
-            "bad image": int(state["dropped, bad image"]),
-            "no one listened yet": int(state["skipped, no one listens"]),
+            **{name: int(state[key]) for key, name in CAUSES.items()},
             "not paired or lost on the way": len(pairs) - int(state["pairs"]),
         },
         latency_ms=percentiles,
@@ -382,7 +405,24 @@ def _result(
         node_cpu_share=round(cpu / max(sent[-1][2] - sent[0][2], 1e-3), 3),
         node_memory_mb=memory,
         diagnostics=state,
+        traces=traces,
+        causes=causes,
     )
+
+
+def _trace(
+    pair: tuple[int, int],
+    options: ReplayOptions,
+    times: dict[tuple[str, int], float],
+    arrivals: dict[int, float],
+) -> PairTrace:
+    visible, thermal = pair
+    moments = [times.get((options.visible, visible)), times.get((options.thermal, thermal))]
+    known = [moment for moment in moments if moment is not None]
+    sent = max(known) if len(known) == 2 else None
+    arrived = arrivals.get(visible)
+    latency = None if sent is None or arrived is None else 1000 * (arrived - sent)
+    return PairTrace(visible, thermal, sent, latency)
 
 
 def _memory_mb(pid: int) -> float:

@@ -8,9 +8,11 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import pytest
+from rosbags.rosbag2 import StoragePlugin, Writer
 
-from ssvif_core.data.bags import write_pairs
+from ssvif_core.data.bags import COMPRESSED_TYPE, THERMAL_TOPIC, TYPES, VISIBLE_TOPIC, write_pairs
 from ssvif_core.data.scenes import SceneConfig, SceneGenerator
 from ssvif_core.types import Pair
 from ssvif_ros.transport import use_transport_profile
@@ -58,4 +60,32 @@ def drive_pairs() -> list[Pair]:
 def drive_bag(drive_pairs: list[Pair], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bags") / "drive"
     write_pairs(path, drive_pairs)
+    return path
+
+
+@pytest.fixture(scope="session")
+def compressed_bag(drive_pairs: list[Pair], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drive as compressed images: JPEG, and PNG of 16 bits for the thermal ones."""
+    path = tmp_path_factory.mktemp("bags") / "compressed"
+    types = TYPES.types
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        out = {
+            name: writer.add_connection(f"{name}/compressed", COMPRESSED_TYPE, typestore=TYPES)
+            for name in (VISIBLE_TOPIC, THERMAL_TOPIC)
+        }
+        for pair in drive_pairs:
+            for topic, image, stamp, kind in (
+                (VISIBLE_TOPIC, pair.visible, pair.visible_stamp, ".jpg"),
+                (THERMAL_TOPIC, pair.thermal, pair.thermal_stamp, ".png"),
+            ):
+                message = types[COMPRESSED_TYPE](
+                    header=types["std_msgs/msg/Header"](
+                        stamp=types["builtin_interfaces/msg/Time"](*divmod(stamp, 1_000_000_000)),
+                        frame_id="camera",
+                    ),
+                    format=kind[1:],
+                    data=cv2.imencode(kind, image)[1].reshape(-1),
+                )
+                data = TYPES.serialize_cdr(message, COMPRESSED_TYPE)
+                writer.write(out[topic], stamp, data)
     return path

@@ -10,7 +10,6 @@ import json
 import shutil
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +67,7 @@ def bench_node(seconds: int, best_effort: bool, bag: Path) -> dict[str, object]:
             result = replay(options, lambda n, _: bar.update(task, completed=n))
     finally:
         shutil.rmtree(recording.parent, ignore_errors=True)
-    figures = asdict(result)
+    figures = result.figures()
     del figures["diagnostics"]
     return {"publishers": publishers, **figures}
 

@@ -1,0 +1,169 @@
+"""`ssvif evaluate`: how good a fusion is, in figures and in pictures."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import platform
+import shlex
+import sys
+import time
+from importlib.metadata import entry_points, version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ssvif_core.errors import InputError, SsvifError
+from ssvif_core.evaluation.plan import NAMES, Settings
+from ssvif_core.evaluation.results import Evaluation, RobotRun
+from ssvif_core.evaluation.run import evaluate as run
+from ssvif_core.evaluation.summary import LOWER_IS_BETTER
+from ssvif_core.evaluation.tables import write_tables
+
+PARTLY = 3  # exit code: done, but not with everything that was given
+
+
+def evaluate(
+    inputs: Annotated[list[Path], typer.Argument(help="Folders of pairs or videos, bags.")],
+    fused: Annotated[
+        list[str] | None,
+        typer.Option(help="DIR=NAME: images of another method, named as the pairs; repeatable."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Folder of masks (PNG ids) or YOLO boxes; default: found.")
+    ] = None,
+    names: Annotated[
+        str, typer.Option(help="Names of the masks' ids 0, 1, 2, ..., comma-separated.")
+    ] = ",".join(NAMES),
+    out: Annotated[Path, typer.Option(help="Folder for tables and report.")] = Path("evaluation"),
+    only: Annotated[str, typer.Option(help="Pattern of pairs' names, as 0117_1605*.")] = "*",
+    every: Annotated[int, typer.Option(help="Every n-th pair of videos and bags.")] = 1,
+    visible: Annotated[str | None, typer.Option(help="Visible topic; default: by name.")] = None,
+    thermal: Annotated[str | None, typer.Option(help="Thermal topic; default: by name.")] = None,
+    slop: Annotated[float, typer.Option(help="Largest stamp difference in a pair, s.")] = 0.02,
+    model: Annotated[Path | None, typer.Option(help="ONNX file; default: ours.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    precision: Annotated[str, typer.Option(help="f32, or bf16 on OpenVINO.")] = "f32",
+    ours: Annotated[bool, typer.Option(help="Score our model, too.")] = True,
+    workers: Annotated[int, typer.Option(help="Processes; 0: one a core.")] = 0,
+    ray: Annotated[
+        str, typer.Option(help="Score the inputs on this Ray cluster: its address, or local.")
+    ] = "",
+    through_ros: Annotated[
+        bool, typer.Option(help="Also play the bags to the real node, and time it.")
+    ] = False,
+    rate: Annotated[float, typer.Option(help="Speed of that; 1.0 is as recorded.")] = 1.0,
+    report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
+) -> None:
+    """Score our fusion, and others' images of the same pairs; leave tables and an HTML report.
+
+    Exit code 3 if something that was given could not be scored; the rest is done all the same.
+    """
+    console = Console(stderr=True)
+    logging.getLogger("ssvif_core").setLevel(logging.WARNING)
+    if (visible is None) != (thermal is None):
+        raise InputError("--visible and --thermal belong together; one is missing")
+    settings = Settings(
+        fused=_methods(fused or []),
+        ours=ours,
+        model=model,
+        engine=engine,
+        precision=precision,
+        labels=labels,
+        names=tuple(name.strip() for name in names.split(",") if name.strip()),
+        every=every,
+        topics=(visible, thermal) if visible and thermal else None,
+        slop=round(slop * 1e9),
+        only=only,
+    )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be made ({error.strerror})") from error
+    robot = _through_ros(inputs, settings, rate, console) if through_ros else []
+    started = time.monotonic()
+    result = run(inputs, settings, workers, ray, robot=robot, console=console)
+    seconds = time.monotonic() - started
+    try:
+        written = write_tables(out, result)
+        (out / "run.json").write_text(json.dumps(_run_facts(seconds, len(result.pairs)), indent=2))
+        if report:
+            from ssvif_core.evaluation.report import write_report  # plots take a second to load
+
+            written.append(out / "report.html")
+            write_report(written[-1], result)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror})") from error
+    Console().print(_table(result))
+    console.print(f"{len(result.pairs)} pairs in {seconds:.1f} s; see {written[-1]}")
+    for problem in result.problems:
+        print(f"ssvif: {problem}", file=sys.stderr)  # not rich: names may look like its markup
+    if result.problems:
+        sys.exit(PARTLY)
+
+
+def _methods(options: list[str]) -> dict[str, Path]:
+    methods: dict[str, Path] = {}
+    for option in options:
+        folder, separator, name = option.rpartition("=")
+        if not (separator and folder and name):
+            raise InputError(f"--fused {option}; expected DIR=NAME, as out/seafusion=SeAFusion")
+        if name in methods:
+            raise InputError(f"--fused {option}: the name {name} is taken; give another")
+        methods[name] = Path(folder)
+    return methods
+
+
+def _through_ros(
+    inputs: list[Path], settings: Settings, rate: float, console: Console
+) -> list[RobotRun]:
+    points = entry_points(group="ssvif.through_ros")
+    try:
+        (play,) = (point.load() for point in points)
+    except (ImportError, ValueError) as error:
+        raise SsvifError(
+            f"--through-ros needs ROS 2, which cannot be imported here ({error}); source your ROS "
+            "install, or run `make setup` in the checkout"
+        ) from error
+    return [play(path, settings, rate, console) for path in inputs]
+
+
+def _table(result: Evaluation) -> Table:
+    """Methods beside each other, a row a metric: narrow enough for any terminal."""
+    table = Table(title=f"{len(result.pairs)} pairs; best of each row in bold")
+    table.add_column("")
+    for method in result.methods:
+        table.add_column(Text(method.name), justify="right")
+    metrics = dict.fromkeys(metric for method in result.methods for metric in method.means)
+    for metric in metrics:
+        lower = metric in LOWER_IS_BETTER
+        values = [m.means[metric].value if metric in m.means else math.nan for m in result.methods]
+        best = (min if lower else max)(v for v in values if not math.isnan(v))
+        cells = [
+            Text("–" if math.isnan(value) else f"{value:.4g}", "bold" if value == best else "")
+            for value in values
+        ]
+        table.add_row(f"{metric}{', lower is better' * lower}", *cells)
+    if len(result.methods) > 1:
+        ranks = [method.average_rank for method in result.methods]
+        table.add_row("average rank", *("–" if r is None else f"{r.value:.2f}" for r in ranks))
+    if result.segmentation is not None:
+        table.caption = f"mIoU of our labels: {result.segmentation.scores.mean_iou:.3f}"
+    return table
+
+
+def _run_facts(seconds: float, pairs: int) -> dict[str, Any]:
+    """What may differ from run to run, kept apart from the scores."""
+    return {
+        "command": shlex.join(["ssvif", *sys.argv[1:]]),
+        "seconds": round(seconds, 2),
+        "pairs per second": round(pairs / seconds, 2),
+        "machine": platform.platform(),
+        "python": platform.python_version(),
+        "version": version("ssvif_ros"),
+    }

@@ -1,0 +1,161 @@
+"""Inputs in, `Evaluation` out: plan, score, compare."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ssvif_core.data.layouts import some
+from ssvif_core.errors import InputError
+from ssvif_core.evaluation.execution import InputTask, run_jobs, run_on_ray
+from ssvif_core.evaluation.plan import Job, Plan, Settings, fused_images, input_names
+from ssvif_core.evaluation.results import Evaluation, RobotRun
+from ssvif_core.evaluation.scoring import PairResult
+from ssvif_core.evaluation.summary import (
+    METRICS,
+    find_worst,
+    summarise_methods,
+    summarise_segmentation,
+)
+from ssvif_core.graph.model_file import DEFAULT_MODEL, check_exists
+
+PICTURED = 200  # pairs of which a report has pictures, besides the worst
+
+
+def evaluate(
+    inputs: Sequence[Path],
+    settings: Settings,
+    workers: int = 0,
+    ray: str = "",
+    pictured: int = PICTURED,
+    robot: Sequence[RobotRun] = (),
+    console: Console | None = None,
+) -> Evaluation:
+    """Score our model and others' images on all pairs of the inputs.
+
+    Args:
+        inputs: folders of pairs or of two videos, and bags.
+        workers: processes; 0 is one a core.
+        ray: address of a Ray cluster, which then scores an input a task; empty: this machine.
+        pictured: of how many pairs pictures are made, besides the worst cases.
+        robot: what playing bags to the node gave, to be part of the evaluation.
+        console: shows progress.
+
+    Raises:
+        InputError: an input cannot be used at all, or no pair is left to score.
+        SsvifError: the model, an engine, a worker process or the cluster fails.
+    """
+    if settings.ours:
+        check_exists(settings.model or DEFAULT_MODEL)
+    others = {method: fused_images(folder) for method, folder in settings.fused.items()}
+    names = input_names(inputs)
+    tasks = [
+        InputTask(path, name, f"{name}/" if len(inputs) > 1 else "", -(-pictured // len(inputs)))
+        for path, name in zip(inputs, names, strict=True)
+    ]
+    console = console or Console(quiet=True)
+    if ray:
+        plans, results = _on_ray(tasks, settings, ray, console)
+    else:
+        with console.status("looking for pairs"):
+            plans = [task.plan(settings) for task in tasks]
+        with _bar(console, "scoring", sum(len(plan.names) for plan in plans)) as advance:
+            jobs = [job for plan in plans for job in plan.jobs]
+            results = run_jobs(jobs, settings, workers, advance)
+    ordered = [results[name] for plan in plans for name in plan.names]
+    rows = [row for result in ordered for row in result.rows]
+    if not rows:
+        raise InputError(f"no pair could be scored: {'; '.join(_problems(plans, ordered)[:3])}")
+    worst = find_worst(rows, settings.methods)
+    pictures = {result.name: result.pictures for result in ordered if result.pictures}
+    if pictured:
+        pictures |= _pictures_of({case.pair for case in worst} - set(pictures), plans, settings)
+    problems = _problems(plans, ordered)
+    whole = settings.only == "*" and settings.every == 1
+    for method, images in others.items() if whole else ():
+        extra = set(images).difference(*(plan.used.get(method, ()) for plan in plans))
+        if extra:
+            problems.append(f"{method}: {len(extra)} images of no pair here: {some(sorted(extra))}")
+    return Evaluation(
+        methods=summarise_methods(rows, settings.methods),
+        metrics=METRICS,
+        pairs=tuple(result.name for result in ordered if result.rows),
+        rows=tuple(rows),
+        worst=worst,
+        segmentation=summarise_segmentation(ordered, settings.names),
+        facts=_facts(plans, settings),
+        problems=tuple(problems),
+        robot=tuple(robot),
+        pictures=pictures,
+    )
+
+
+def _on_ray(
+    tasks: list[InputTask], settings: Settings, address: str, console: Console
+) -> tuple[list[Plan], dict[str, PairResult]]:
+    # On other machines paths must not depend on where the command was typed.
+    settings = replace(
+        settings,
+        fused={method: folder.resolve() for method, folder in settings.fused.items()},
+        model=settings.model and settings.model.resolve(),
+        labels=settings.labels and settings.labels.resolve(),
+    )
+    tasks = [replace(task, path=task.path.resolve()) for task in tasks]
+    with _bar(console, "scoring inputs", len(tasks)) as advance:
+        parts = run_on_ray(tasks, settings, address, lambda: advance(1))
+    plans: list[Plan] = []
+    results: dict[str, PairResult] = {}
+    for part in parts:
+        if isinstance(part, InputError):
+            raise part
+        plans.append(part[0])
+        results |= part[1]
+    return plans, results
+
+
+def _pictures_of(
+    names: set[str], plans: Sequence[Plan], settings: Settings
+) -> dict[str, dict[str, bytes]]:
+    jobs: list[Job] = []
+    for plan in plans:
+        for job in plan.jobs:
+            items = tuple(item for item in job.items if item.name in names)
+            if items:
+                jobs.append(replace(job, items=items, before=None, measured=False,
+                                    pictured=frozenset(names)))  # fmt: skip
+    results = run_jobs(jobs, settings, 1, lambda _: None)
+    return {name: result.pictures for name, result in results.items() if result.pictures}
+
+
+def _problems(plans: Sequence[Plan], results: Sequence[PairResult]) -> list[str]:
+    """Sentences; those that many pairs share once, with their number."""
+    counts = Counter(problem for result in results for problem in result.problems)
+    shared = [text if n == 1 else f"{text} ({n} pairs)" for text, n in counts.items()]
+    return [problem for plan in plans for problem in plan.problems] + shared
+
+
+def _facts(plans: Sequence[Plan], settings: Settings) -> dict[str, str]:
+    facts = {plan.input: f"{plan.layout}; {len(plan.names)} pairs" for plan in plans}
+    if settings.ours:
+        model = settings.model or DEFAULT_MODEL
+        digest = hashlib.sha256(model.read_bytes()).hexdigest()[:12]
+        facts["our model"] = f"{model.name} (sha256 {digest}), {settings.precision}"
+    facts |= {method: f"images of {folder.name}" for method, folder in settings.fused.items()}
+    return facts
+
+
+@contextmanager
+def _bar(console: Console, text: str, total: int) -> Iterator[Callable[[int], None]]:
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    )  # fmt: skip
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(text, total=total)
+        yield lambda count: bar.advance(task, count)

@@ -1,0 +1,133 @@
+"""An evaluation as files for programs and editors: scores.csv, summary.json, summary.md."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ssvif_core.evaluation.results import Evaluation, RobotRun
+from ssvif_core.evaluation.summary import CHANGE, LOWER_IS_BETTER, METRICS
+from ssvif_core.metrics import Interval
+
+DIGITS = 6
+
+
+def write_tables(folder: Path, evaluation: Evaluation) -> list[Path]:
+    """Write the three files; they depend on the scores alone, so two runs can be compared.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    summary = to_json(evaluation)
+    paths = [folder / name for name in ("scores.csv", "summary.json", "summary.md")]
+    _write_csv(paths[0], evaluation)
+    paths[1].write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    page = environment.get_template("summary.md.jinja").render(
+        evaluation=evaluation, metrics=METRICS, change=CHANGE, lower=LOWER_IS_BETTER,
+        best=_best(evaluation), number=_number, robot=[run_json(run) for run in evaluation.robot],
+    )  # fmt: skip
+    paths[2].write_text(page, encoding="utf-8")
+    return paths
+
+
+def _write_csv(path: Path, evaluation: Evaluation) -> None:
+    """A row a pair and method; `targets` holds the contrast kept of each person."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["input", "pair", "method", *METRICS, *CHANGE, "targets"])
+        for row in evaluation.rows:
+            scores = [row.scores.get(metric) for metric in (*METRICS, *CHANGE)]
+            targets = " ".join(f"{value:.4f}" for value in row.targets)
+            writer.writerow(
+                [row.input, row.pair, row.method]
+                + ["" if score is None else f"{score:.{DIGITS}g}" for score in scores]
+                + [targets]
+            )
+
+
+def to_json(evaluation: Evaluation) -> dict[str, Any]:
+    """The summary as plain values; figures that do not exist are null."""
+    result: dict[str, Any] = {
+        "facts": evaluation.facts,
+        "pairs": len(evaluation.pairs),
+        "methods": {},
+    }
+    for method in evaluation.methods:
+        own: dict[str, Any] = {name: _interval(value) for name, value in method.means.items()}
+        if method.average_rank is not None:
+            own["ranks"] = method.ranks
+            own["average rank"] = _interval(method.average_rank)
+        if method.persons:
+            own["persons"] = method.persons
+        result["methods"][method.name] = own
+    if evaluation.segmentation is not None:
+        scores = evaluation.segmentation.scores
+        result["segmentation"] = {
+            "masks": evaluation.segmentation.masks,
+            "IoU": {
+                name: _rounded(iou)
+                for name, iou in zip(evaluation.segmentation.names, scores.iou, strict=True)
+            },
+            "mIoU": _rounded(scores.mean_iou),
+            "pixel accuracy": _rounded(scores.pixel_accuracy),
+        }
+    result["worst"] = [
+        {"pair": w.pair, "method": w.method, "metric": w.metric, "value": _rounded(w.value)}
+        for w in evaluation.worst
+    ]
+    result["problems"] = list(evaluation.problems)
+    if evaluation.robot:
+        result["through ROS"] = [run_json(run) for run in evaluation.robot]
+    result["names"] = list(evaluation.pairs)
+    return result
+
+
+def run_json(run: RobotRun) -> dict[str, Any]:
+    """The figures of a run through the node."""
+    return {
+        "bag": run.bag,
+        "rate": run.rate,
+        "engine": run.engine,
+        "pairs": run.pairs,
+        "fused": run.fused,
+        "dropped": run.dropped,
+        "stamp difference, ms": run.spread(run.stamp_differences),
+        "latency, ms": run.spread(run.latencies),
+        "frames per second": run.frames_per_second,
+        "CPU, cores": run.cpu,
+        "memory, MB": list(run.memory_mb),
+    }
+
+
+def _interval(value: Interval) -> dict[str, float | None]:
+    return {name: _rounded(getattr(value, name)) for name in ("value", "low", "high")}
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+
+
+def _number(value: float) -> str:
+    """Four digits that matter, as tables show them."""
+    return f"{value:.4g}" if math.isfinite(value) else "–"
+
+
+def _best(evaluation: Evaluation) -> dict[str, float]:
+    """The best mean of each metric, if there are several methods."""
+    best: dict[str, float] = {}
+    if len(evaluation.methods) > 1:
+        for method in evaluation.methods:
+            for metric, value in method.means.items():
+                choose = min if metric in LOWER_IS_BETTER else max
+                best[metric] = choose(best.get(metric, value.value), value.value)
+    return best
