@@ -68,7 +68,8 @@ def robot_run(name: str, rate: float, result: ReplayResult) -> RobotRun:
         cpu=result.node_cpu_share,
         memory_mb=(result.node_memory_mb["start"], result.node_memory_mb["end"]),
         timeline=timeline,
-        causes=tuple((time - begin, lost) for time, lost in result.causes),
+        # The node speaks before the first image, too.
+        causes=tuple((time - begin, lost) for time, lost in result.causes if time >= begin),
     )
 
 

@@ -75,7 +75,7 @@ def test_lost_pairs_have_their_place_on_the_timeline() -> None:
     )
     result = ReplayResult(
         3, 1, {"engine busy": 1}, {}, 0.0, "engine", 0.5, {"start": 1.0, "end": 2.0}, {},
-        traces, ((50.5, {"engine busy": 1}),),
+        traces, ((49.5, {"engine busy": 0}), (50.5, {"engine busy": 1})),
     )  # fmt: skip
     run = robot_run("bag", 2.0, result)
     assert [round(time, 6) for time, _ in run.timeline] == [0.0, 0.1, 0.1]
