@@ -10,11 +10,14 @@ import typer
 
 from ssvif_core.data.layouts import find_pairs
 from ssvif_core.data.splits import PARTS, read_split, select, write_split
+from ssvif_core.errors import InputError
 
 
 def pairs(
     roots: Annotated[list[Path], typer.Argument(help="Folders of pairs, or bags.")],
     frame_step: Annotated[int, typer.Option(min=1, help="Of videos and bags, every n-th.")] = 10,
+    visible: Annotated[str | None, typer.Option(help="Visible topic of bags.")] = None,
+    thermal: Annotated[str | None, typer.Option(help="Thermal topic of bags.")] = None,
     split: Annotated[Path | None, typer.Option(help="Split file to check against this.")] = None,
     write: Annotated[
         Path | None, typer.Option("--write-split", help="Split file to make of this.")
@@ -24,9 +27,12 @@ def pairs(
 
     Exit code 2 if something could not be paired.
     """
+    if (visible is None) != (thermal is None):
+        raise InputError("--visible and --thermal belong together; one is missing")
+    topics = (visible, thermal) if visible and thermal else None
     listings = []
     for root in roots:
-        listings.append(find_pairs(root, frame_step))
+        listings.append(find_pairs(root, frame_step, topics))
         typer.echo(listings[-1].describe())
     if write is not None:
         made = write_split(write, [name for listing in listings for name in listing.names])

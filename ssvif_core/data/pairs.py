@@ -34,11 +34,14 @@ from ssvif_core.data.labels import fit_mask, read_mask
 from ssvif_core.data.layouts import Listing, PairSource
 from ssvif_core.data.video import video_pairs
 from ssvif_core.errors import InputError
+from ssvif_core.thermal import ThermalGain, to_grey
 
 logger = logging.getLogger(__name__)
 
 CACHES = ("ram", "disk", "none")
-CACHE_VERSION = 1  # part of every name in a disk cache; to be raised when `_fit` changes
+SALIENCY_STRIDE = 8  # pixels of an image a pixel of the map of what stands out
+SURROUNDINGS = 11  # side of the surroundings, on that map
+CACHE_VERSION = 2  # part of every name in a disk cache; to be raised when `_fit` changes
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -213,12 +216,9 @@ def _read(group: list[PairSource]) -> Iterator[tuple[PairSource, Pair]]:
 
 
 def _fit(visible: np.ndarray, thermal: np.ndarray) -> Pair:
-    if thermal.dtype == np.uint16:
-        low, high = np.percentile(thermal, (0.5, 99.5))
-        thermal = np.clip((thermal - low) / max(high - low, 1) * 255, 0, 255).astype(np.uint8)
-    if thermal.shape != visible.shape[:2]:
-        thermal = cv2.resize(thermal, visible.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    return visible, thermal
+    # As the node shows an image of which it does not know the ones before.
+    shown = ThermalGain(smoothing=0).update(thermal)
+    return visible, to_grey(thermal, shown, *visible.shape[:2])
 
 
 def _require_memory(kept: dict[PairSource, _Held], count: int) -> None:
@@ -298,14 +298,19 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         crop: side S in pixels, a multiple of 16.
         seed: seed of the run.
         length: how many crops there are in all.
+        salient: share of the crops that are drawn around what stands out of its surroundings in
+            the thermal image; people and cars are small, and else hardly seen.
     """
 
-    def __init__(self, pairs: Pairs, crop: int, seed: int, length: int) -> None:
+    def __init__(
+        self, pairs: Pairs, crop: int, seed: int, length: int, salient: float = 0.0
+    ) -> None:
         if not len(pairs):
             raise InputError("no pairs to train on")
         if crop % 16:
             raise InputError(f"crop of {crop} pixels; expected a multiple of 16")
         self.pairs, self.crop, self.seed, self.length = pairs, crop, seed, length
+        self.salient = salient
 
     def __len__(self) -> int:
         return self.length
@@ -316,6 +321,10 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         height, width = thermal.shape
         side = min(int(self.crop / random.uniform(0.5, 1.4)), height, width)
         y, x = random.integers(height - side + 1), random.integers(width - side + 1)
+        if self.salient and random.random() < self.salient:
+            row, column = _salient_place(thermal, random)
+            y = int(np.clip(row - random.integers(side), 0, height - side))
+            x = int(np.clip(column - random.integers(side), 0, width - side))
         flip = random.random() < 0.5
         images = []
         for image in (visible, thermal):
@@ -332,3 +341,15 @@ class CropDataset(Dataset[dict[str, Tensor]]):
             "thermal": images[1],
             "seed": torch.tensor(int(random.integers(2**31))),
         }
+
+
+def _salient_place(thermal: np.ndarray, random: np.random.Generator) -> tuple[int, int]:
+    """Row and column of a random place, likelier where the thermal image stands out."""
+    height, width = thermal.shape
+    size = max(width // SALIENCY_STRIDE, 1), max(height // SALIENCY_STRIDE, 1)
+    small = cv2.resize(thermal, size, interpolation=cv2.INTER_AREA).astype(np.float64)
+    contrast = np.abs(small - cv2.blur(small, (SURROUNDINGS, SURROUNDINGS)))
+    odds = np.square(contrast).ravel() + 1e-6  # a flat image: anywhere
+    place = int(random.choice(odds.size, p=odds / odds.sum()))
+    row, column = divmod(place, size[0])
+    return row * height // size[1], column * width // size[0]

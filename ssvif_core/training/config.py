@@ -39,6 +39,7 @@ class StageConfig:
     batch: int = 8  # over all processes
     accumulate: int = 1  # parts a batch is computed in, for small memories
     crop: int = 160
+    salient: float = 0.0  # share of the crops around what stands out in the thermal image
     learning_rate: float = 1e-3
     fusion_learning_rate: float = 1e-4  # of F in the joint stage
     warmup: int = 100
@@ -51,6 +52,8 @@ class StageConfig:
         for name in ("steps", "batch", "accumulate", "crop", "warmup"):
             if getattr(self, name) < 1:
                 raise InputError(f"stage {self.name}: {name}={getattr(self, name)}; expected >= 1")
+        if not 0 <= self.salient <= 1:
+            raise InputError(f"stage {self.name}: salient={self.salient}; expected 0 to 1")
         if self.batch % self.accumulate:
             raise InputError(
                 f"stage {self.name}: batch={self.batch} cannot be cut into "
@@ -86,6 +89,7 @@ class TrainConfig:
     data: list[str] = field(default_factory=list)
     split: str = ""  # file that says which pairs are for training and for validation
     frame_step: int = 10  # every how many frames of videos and bags
+    topics: list[str] = field(default_factory=list)  # of bags: visible, thermal; default: by name
     cache: str = "ram"  # or disk, or none
     out: str = "runs/default"
     init: str = ""  # weights to start from, of an earlier run
@@ -115,6 +119,8 @@ class TrainConfig:
         for name in ("frame_step", "devices", "log_every", "save_every", "epoch"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)}; expected >= 1")
+        if len(self.topics) not in (0, 2):
+            raise InputError(f"topics={self.topics}; expected the visible and the thermal topic")
         if self.cache not in CACHES:
             raise InputError(f"cache '{self.cache}'; expected one of {', '.join(CACHES)}")
 

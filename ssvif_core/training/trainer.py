@@ -135,7 +135,8 @@ class Trainer:
         config = self.config
         if not config.data:
             raise InputError("no data; set data to folders, videos or bags of pairs")
-        listings = [find_pairs(Path(root), config.frame_step) for root in config.data]
+        topics = (config.topics[0], config.topics[1]) if config.topics else None
+        listings = [find_pairs(Path(root), config.frame_step, topics) for root in config.data]
         for listing in listings:
             logger.info("%s", listing.describe())
         cache = (config.cache, self.out / "cache")
@@ -263,7 +264,8 @@ class Trainer:
                 f"stage {stage.name}: {micro} samples cannot be shared by "
                 f"{self.fabric.world_size} processes; choose batch / accumulate a multiple"
             )
-        crops = CropDataset(pairs, stage.crop, self.config.seed + 1000 * index, everything)
+        seed = self.config.seed + 1000 * index
+        crops = CropDataset(pairs, stage.crop, seed, everything, stage.salient)
         offset = self.fabric.global_rank * share
         starts = range(first * stage.batch + offset, everything, micro)
         loader = DataLoader(

@@ -29,6 +29,7 @@ from ssvif_core.data.splits import PARTS, Split, read_split, select, write_split
 from ssvif_core.data.video import VideoWriter
 from ssvif_core.data.words import THERMAL_WORDS, VISIBLE_WORDS
 from ssvif_core.errors import InputError
+from ssvif_core.thermal import ThermalGain
 from ssvif_core.types import Pair
 
 VISIBLE, THERMAL = "/visible/image_raw", "/thermal/image_raw"
@@ -418,7 +419,11 @@ def test_thermal_comes_on_the_visible_grid_in_eight_bits(tmp_path: Path) -> None
     visible, thermal = PairDataset([find_pairs(tmp_path)])[0]
     assert (visible.shape, visible.dtype) == ((40, 60, 3), np.uint8)
     assert (thermal.shape, thermal.dtype) == ((40, 60), np.uint8)
-    assert (thermal.min(), thermal.max()) == (0, 255) and 120 < thermal.mean() < 135
+    # As the node shows it: white is the 99.5th percentile, black is bound to the median.
+    assert (thermal.min(), thermal.max()) == (0, 255)
+    black, white = ThermalGain().update(counts)
+    middle = 255 * (np.median(counts) - black) / (white - black)
+    assert np.median(thermal) == pytest.approx(middle, abs=1)
 
 
 @pytest.mark.parametrize("cache", ["ram", "disk", "none"])
@@ -696,3 +701,21 @@ def test_real_pairs_and_masks_are_read(shared: Path, caplog) -> None:
     mask = dataset.mask(5)
     assert mask is not None and mask.shape == dataset[5][1].shape == (480, 640)
     assert set(np.unique(mask)) <= {0, 1, 2, 3, 255}
+
+
+def test_salient_crops_hold_what_stands_out_of_its_surroundings() -> None:
+    """A small warm spot in a large image: by chance it is seldom in a crop."""
+    visible, thermal = np.zeros((480, 640, 3), np.uint8), np.full((480, 640), 80, np.uint8)
+    thermal[300:316, 500:508] = 200
+    shares = []
+    for salient in (0.0, 1.0):
+        crops = CropDataset([(visible, thermal)], 96, 0, 100, salient)
+        shares.append(np.mean([float(crops[n]["thermal"].max()) > 0.5 for n in range(100)]))
+        assert crops[7]["thermal"].equal(crops[7]["thermal"])  # a function of its number alone
+    assert shares[0] < 0.3 and shares[1] > 0.85
+
+
+def test_a_flat_image_gives_salient_crops_from_anywhere() -> None:
+    column = np.arange(640, dtype=np.uint8)[None].repeat(480, 0)
+    crops = CropDataset([(np.dstack([column] * 3), np.zeros((480, 640), np.uint8))], 96, 0, 20, 1.0)
+    assert len({float(item["visible"].mean()) for item in (crops[n] for n in range(20))}) > 10
