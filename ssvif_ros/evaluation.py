@@ -9,9 +9,17 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ssvif_core.data.bag_pairs import bag_pairs, choose_topics, synchronised
-from ssvif_core.data.bags import COMPRESSED_TYPE, THERMAL_TOPIC, VISIBLE_TOPIC, Bag, write_pairs
+from ssvif_core.data.bags import (
+    COMPRESSED_TYPE,
+    THERMAL_TOPIC,
+    VISIBLE_TOPIC,
+    Bag,
+    header_stamp,
+    write_pairs,
+)
 from ssvif_core.evaluation.plan import Settings
 from ssvif_core.evaluation.results import RobotRun
+from ssvif_core.types import Pair
 from ssvif_ros.replay import FUSED, ReplayOptions, ReplayResult, replay
 
 
@@ -79,17 +87,23 @@ def _period(stamps: list[int]) -> float:
 
 
 def playable(path: Path, settings: Settings, scratch: Path) -> tuple[Path, tuple[str, str]]:
-    """A whole bag of raw images: this one, or what can be had of it.
+    """A whole bag of raw images with stamps that differ: this one, or the pairs of it, rewritten.
 
-    The node takes raw images alone, and the player whole bags; on a robot image_transport and
-    the camera driver see to that.
+    The node takes raw images alone, the player whole bags, and by the stamps is found what became
+    of an image; on a robot image_transport and the camera driver see to that.
     """
     with Bag(path, recover=True) as bag:
         topics = choose_topics(bag, settings.topics)
         kinds = {topic.type for topic in bag.topics() if topic.name in topics}
-        if not bag.broken and COMPRESSED_TYPE not in kinds:
+        if not bag.broken and COMPRESSED_TYPE not in kinds and _distinct(bag, topics):
             return path, topics
         numbers = range(len(synchronised(bag, topics, settings.slop)))
     pairs = bag_pairs(path, topics, numbers, settings.slop, recover=True)
-    write_pairs(scratch / "bag", (pair for _, pair in pairs))
+    write_pairs(scratch / "bag", (pair for _, pair in pairs if isinstance(pair, Pair)))
     return scratch / "bag", (VISIBLE_TOPIC, THERMAL_TOPIC)
+
+
+def _distinct(bag: Bag, topics: tuple[str, str]) -> bool:
+    """Whether no two images of a topic have the same stamp, as where a driver leaves it at 0."""
+    stamps = [(message.topic, header_stamp(message)) for message in bag.messages(topics)]
+    return len(set(stamps)) == len(stamps)

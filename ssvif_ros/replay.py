@@ -357,12 +357,15 @@ def _play(
         text=True,
     )
     arrived = recorder.arrivals[options.topics[0]]
-    while player.poll() is None and node.poll() is None:
-        with recorder.changed:
-            recorder.changed.wait(timeout=0.5)
-        progress(len(arrived), total)
+    try:
+        while player.poll() is None and node.poll() is None:
+            with recorder.changed:
+                recorder.changed.wait(timeout=0.5)
+            progress(len(arrived), total)
+    finally:
+        if player.poll() is None:  # interrupted, or the node has ended: nobody listens any more
+            player.kill()
     if node.poll() is not None:
-        player.kill()
         player.communicate()
         lines = "\n".join(node.log.lines)  # type: ignore[attr-defined]
         raise EngineError(f"the fusion node ended (code {node.returncode}):\n{lines}")

@@ -18,13 +18,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ssvif_core.data.layouts import is_bag
 from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.evaluation.plan import NAMES, Settings
 from ssvif_core.evaluation.results import Evaluation, RobotRun
 from ssvif_core.evaluation.run import evaluate as run
-from ssvif_core.evaluation.summary import LOWER_IS_BETTER
 from ssvif_core.evaluation.tables import write_tables
+from ssvif_core.metrics.ranking import LOWER_IS_BETTER
 
+FILES = ("scores.csv", "summary.json", "summary.md", "run.json", "report.html")
 PARTLY = 3  # exit code: done, but not with everything that was given
 
 
@@ -42,7 +44,9 @@ def evaluate(
     ] = ",".join(NAMES),
     out: Annotated[Path, typer.Option(help="Folder for tables and report.")] = Path("evaluation"),
     only: Annotated[str, typer.Option(help="Pattern of pairs' names, as 0117_1605*.")] = "*",
-    every: Annotated[int, typer.Option(help="Every n-th pair of videos and bags.")] = 1,
+    every: Annotated[
+        int, typer.Option(help="Every n-th pair of videos and bags; flicker needs each.")
+    ] = 1,
     visible: Annotated[str | None, typer.Option(help="Visible topic; default: by name.")] = None,
     thermal: Annotated[str | None, typer.Option(help="Thermal topic; default: by name.")] = None,
     slop: Annotated[float, typer.Option(help="Largest stamp difference in a pair, s.")] = 0.02,
@@ -62,7 +66,8 @@ def evaluate(
 ) -> None:
     """Score our fusion, and others' images of the same pairs; leave tables and an HTML report.
 
-    Exit code 3 if something that was given could not be scored; the rest is done all the same.
+    Exit code 3 if something that was given could not be scored as it is; the rest is done all the
+    same.
     """
     console = Console(stderr=True)
     logging.getLogger("ssvif_core").setLevel(logging.WARNING)
@@ -75,16 +80,13 @@ def evaluate(
         engine=engine,
         precision=precision,
         labels=labels,
-        names=tuple(name.strip() for name in names.split(",") if name.strip()),
+        names=tuple(name.strip() for name in names.split(",")),
         every=every,
         topics=(visible, thermal) if visible and thermal else None,
-        slop=round(slop * 1e9),
+        slop=round(slop * 1e9) if math.isfinite(slop) else 0,
         only=only,
     )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be made ({error.strerror})") from error
+    _make_room(out)
     robot = _through_ros(inputs, settings, rate, console) if through_ros else []
     started = time.monotonic()
     result = run(inputs, settings, workers, ray, robot=robot, console=console)
@@ -105,6 +107,20 @@ def evaluate(
         print(f"ssvif: {problem}", file=sys.stderr)  # not rich: names may look like its markup
     if result.problems:
         sys.exit(PARTLY)
+
+
+def _make_room(out: Path) -> None:
+    """Make the folder, and see that it can be written before hours of work go by.
+
+    What an earlier run left is removed, or it would be taken for part of this one.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            (out / name).unlink(missing_ok=True)
+        (out / FILES[0]).touch()
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror})") from error
 
 
 def _methods(options: list[str]) -> dict[str, Path]:
@@ -130,25 +146,29 @@ def _through_ros(
             f"--through-ros needs ROS 2, which cannot be imported here ({error}); source your ROS "
             "install, or run `make setup` in the checkout"
         ) from error
+    if not rate > 0:
+        raise InputError(f"rate {rate}; expected above 0, where 1 is as recorded")
+    for path in inputs:
+        if not is_bag(path):
+            raise InputError(f"{path}: no bag; --through-ros plays bags, so leave it out")
     return [play(path, settings, rate, console) for path in inputs]
 
 
 def _table(result: Evaluation) -> Table:
     """Methods beside each other, a row a metric: narrow enough for any terminal."""
-    table = Table(title=f"{len(result.pairs)} pairs; best of each row in bold")
+    table = Table(title=f"{len(result.pairs)} pairs")
     table.add_column("")
     for method in result.methods:
         table.add_column(Text(method.name), justify="right")
-    metrics = dict.fromkeys(metric for method in result.methods for metric in method.means)
-    for metric in metrics:
-        lower = metric in LOWER_IS_BETTER
-        values = [m.means[metric].value if metric in m.means else math.nan for m in result.methods]
-        best = (min if lower else max)(v for v in values if not math.isnan(v))
-        cells = [
-            Text("–" if math.isnan(value) else f"{value:.4g}", "bold" if value == best else "")
-            for value in values
-        ]
-        table.add_row(f"{metric}{', lower is better' * lower}", *cells)
+    best = result.best()
+    for metric in result.figures():
+        cells = []
+        for method in result.methods:
+            mean = method.means.get(metric)
+            text = "–" if mean is None else f"{mean.value:.4g}"
+            is_best = mean is not None and mean.value == best.get(metric)
+            cells.append(Text(text, "bold" if is_best else ""))
+        table.add_row(f"{metric}{', lower is better' * (metric in LOWER_IS_BETTER)}", *cells)
     if len(result.methods) > 1:
         ranks = [method.average_rank for method in result.methods]
         table.add_row("average rank", *("–" if r is None else f"{r.value:.2f}" for r in ranks))

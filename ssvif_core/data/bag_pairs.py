@@ -73,8 +73,9 @@ def choose_topics(bag: Bag, topics: tuple[str, str] | None = None) -> tuple[str,
     if len(chosen) != 2 or chosen[0] == chosen[1]:
         there = ", ".join(f"{t.name} ({t.frames or t.type})" for t in images) or "none"
         raise InputError(
-            f"{bag.path}: which topics are visible and thermal cannot be told from their names; "
-            f"say it with `topics`; the bag's image topics: {there}"
+            f"{bag.path}: which topics are visible and thermal can be told neither from their "
+            "names nor from their encodings; name both (--visible and --thermal, or `topics` of a "
+            f"training); the bag's image topics: {there}"
         )
     return chosen[0], chosen[1]
 
@@ -107,8 +108,10 @@ def bag_pairs(
     frames: Collection[int],
     slop: int = SLOP,
     recover: bool = False,
-) -> Iterator[tuple[int, Pair]]:
+) -> Iterator[tuple[int, Pair | InputError]]:
     """The synchronised pairs of a bag whose numbers are in `frames`, in order of number.
+
+    In place of a pair whose images are of no use comes the error that says why.
 
     Images are read only of the parts of the bag where these pairs lie. Pairs are stamped as
     `BagPair` says.
@@ -117,7 +120,7 @@ def bag_pairs(
         slop, recover: what the pairs were numbered with; see `synchronised` and `Bag`.
 
     Raises:
-        InputError: the bag breaks off, or an image is of no use.
+        InputError: the bag breaks off.
     """
     with Bag(path, recover) as bag:
         wanted = {
@@ -131,7 +134,7 @@ def bag_pairs(
 
 def _read(
     bag: Bag, topics: tuple[str, str], wanted: dict[int, BagPair]
-) -> Iterator[tuple[int, Pair]]:
+) -> Iterator[tuple[int, Pair | InputError]]:
     """Pairs that lie near each other in a bag, by number."""
     recorded = [time for pair in wanted.values() for time in (pair.visible_time, pair.thermal_time)]
     start, stop = min(recorded), max(recorded) + 1
@@ -155,15 +158,19 @@ def _read(
             if not (images[0] in held and images[1] in held):
                 break
             waiting.pop()
-            yield (
-                number,
-                Pair(
-                    _image(held.pop(images[0]), thermal=False),
-                    _image(held.pop(images[1]), thermal=True),
-                    pair.visible_stamp,
-                    pair.thermal_stamp,
-                ),
-            )
+            yield number, _decoded(pair, held.pop(images[0]), held.pop(images[1]))
+
+
+def _decoded(pair: BagPair, visible: Message, thermal: Message) -> Pair | InputError:
+    try:
+        return Pair(
+            _image(visible, thermal=False),
+            _image(thermal, thermal=True),
+            pair.visible_stamp,
+            pair.thermal_stamp,
+        )
+    except InputError as error:
+        return error
 
 
 def _parts(wanted: dict[int, BagPair]) -> list[dict[int, BagPair]]:

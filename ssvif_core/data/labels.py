@@ -12,6 +12,7 @@ from ssvif_core.data.images import read_thermal, read_visible
 from ssvif_core.errors import InputError
 
 IGNORE = 255
+SUFFIXES = (".png", ".txt")  # of masks, of boxes
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def _slice(start: float, stop: float, share: float) -> slice:
 def find_label(folder: Path, pair: str) -> Path | None:
     """The mask (.png) or the boxes (.txt) of a pair in a folder of labels, by the pair's name."""
     for stem in (pair, Path(pair).name):
-        for suffix in (".png", ".txt"):
+        for suffix in SUFFIXES:
             path = folder / f"{stem}{suffix}"
             if path.is_file():
                 return path

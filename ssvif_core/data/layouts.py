@@ -133,7 +133,7 @@ def find_pairs(
         raise InputError(f"{root}: no such folder; expected a folder of pairs, or a bag")
     search = _Search(root, frame_step, topics, slop, recover)
     try:
-        if _is_bag(root):
+        if is_bag(root):
             search.bag(root, "")
         elif root.is_dir():
             search.folder(root, "", DEPTH)
@@ -257,10 +257,10 @@ class _Search:
         if self._by_file_name(folder, [path for path in entries if path.is_file()], prefix):
             return
         for path in entries:
-            if path.is_file() and _is_bag(path):
+            if path.is_file() and is_bag(path):
                 self._bag_among_others(path, prefix)
         for name, path in self._to_enter(folders) if depth else ():
-            if _is_bag(path):
+            if is_bag(path):
                 self._bag_among_others(path, prefix)
             else:
                 self.folder(path, prefix + name, depth - 1)
@@ -391,7 +391,8 @@ class _Search:
 
     def _add_video(self, name: str, visible: Path, thermal: Path) -> None:
         try:
-            count = min(frame_count(visible), frame_count(thermal))
+            counts = frame_count(visible), frame_count(thermal)
+            count = min(counts)
         except InputError as error:
             self.problems.append(str(error))
             return
@@ -400,6 +401,8 @@ class _Search:
                 f"{visible} or {thermal}: says to have no frames; if it plays, "
                 "`ffmpeg -i OLD -c copy NEW` gives it a right header"
             )
+        if counts[0] != counts[1]:
+            self.layouts.append(f"{name} has {counts[0]} visible and {counts[1]} thermal frames")
         self.pairs += [
             PairSource(f"{name}#{frame}", visible, thermal, frame=frame)
             for frame in range(0, count, self.frame_step)
@@ -416,6 +419,7 @@ class _Search:
         with Bag(path, self.recover) as bag:
             topics = choose_topics(bag, self.topics)
             count = len(synchronised(bag, topics, self.slop))
+            images = {topic.name: topic.count for topic in bag.topics()}
             broken = bag.broken
         if broken:
             self.problems.append(broken)
@@ -424,7 +428,8 @@ class _Search:
                 f"{path}: no image on {topics[0]} has one on {topics[1]} within "
                 f"{self.slop * 1e-6:.0f} ms; are the cameras' clocks the same?"
             )
-        self.layouts.append(f"bag {path.name} with {topics[0]} + {topics[1]}, {count} synchronised")
+        there = " + ".join(f"{topic} ({images[topic]})" for topic in topics)
+        self.layouts.append(f"bag {path.name} with {there}, {count} synchronised")
         self.pairs += [
             PairSource(
                 f"{prefix}{path.name}#{frame}",
@@ -489,7 +494,8 @@ def _mask_names(files: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     }
 
 
-def _is_bag(path: Path) -> bool:
+def is_bag(path: Path) -> bool:
+    """Whether a path looks like a bag: a rosbag2 folder, or a file of one."""
     if path.is_dir():
         return (path / "metadata.yaml").is_file()
     return path.suffix.lower() in BAG_SUFFIXES

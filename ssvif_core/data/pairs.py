@@ -27,6 +27,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ssvif_core import types
 from ssvif_core.data.bag_pairs import bag_pairs
 from ssvif_core.data.files import facts_of
 from ssvif_core.data.images import read_thermal, read_visible
@@ -201,18 +202,29 @@ def _read(group: list[PairSource]) -> Iterator[tuple[PairSource, Pair]]:
         return
     wanted = {source.frame or 0: source for source in group}
     if first.topics:
-        frames = bag_pairs(first.visible, first.topics, set(wanted), first.slop, first.recover)
+        frames: Iterator[tuple[int, types.Pair | InputError]] = bag_pairs(
+            first.visible, first.topics, set(wanted), first.slop, first.recover
+        )
     else:
         frames = enumerate(video_pairs(first.visible, first.thermal))
+    useless: list[InputError] = []
     for number, pair in frames:
-        if number in wanted:
-            yield wanted.pop(number), _fit(pair.visible, pair.thermal)
+        source = wanted.pop(number, None)
+        if isinstance(pair, InputError):
+            useless.append(pair)
+        elif source is not None:
+            yield source, _fit(pair.visible, pair.thermal)
         if not wanted:
-            return
-    raise InputError(
-        f"{first.visible}: ends before frame {min(wanted)}, so {len(wanted)} of {len(group)} pairs "
-        "are missing"
-    )
+            break
+    if wanted:
+        raise InputError(
+            f"{first.visible}: ends before frame {min(wanted)}, so {len(wanted)} of {len(group)} "
+            "pairs are missing"
+        )
+    if useless:
+        raise InputError(
+            f"{first.visible}: {len(useless)} of {len(group)} pairs are of no use; {useless[0]}"
+        )
 
 
 def _fit(visible: np.ndarray, thermal: np.ndarray) -> Pair:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -72,8 +73,17 @@ class _results_of:
 
 def _start(settings: Settings) -> None:
     global _scorer
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.getLogger("ssvif_core").setLevel(logging.WARNING)
     _scorer = Scorer(settings)
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot end its workers, and they would wait for it for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _score(job: Job) -> list[PairResult]:

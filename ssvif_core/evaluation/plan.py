@@ -8,6 +8,7 @@ before: the node smooths it in the same way.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import groupby
@@ -16,16 +17,18 @@ from pathlib import Path
 import numpy as np
 
 from ssvif_core.data.bag_pairs import SLOP, bag_pairs
-from ssvif_core.data.images import list_images, read_thermal, read_visible
-from ssvif_core.data.labels import find_label
+from ssvif_core.data.images import SUFFIXES, read_thermal, read_visible
+from ssvif_core.data.labels import SUFFIXES as LABEL_SUFFIXES
 from ssvif_core.data.layouts import PairSource, find_pairs, some
 from ssvif_core.data.video import video_pairs
+from ssvif_core.engines import ENGINES
 from ssvif_core.errors import InputError
 from ssvif_core.evaluation.results import OURS
 from ssvif_core.thermal import ThermalGain
 from ssvif_core.types import Pair
 
 NAMES = ("background", "person", "bicycle", "car")
+PICTURES = ("visible", "thermal", "overlay")  # of every report, besides the fused ones
 JOB_PAIRS = 16  # so few that all cores are busy to the end, so many that a video is seldom reopened
 
 
@@ -58,8 +61,19 @@ class Settings:
             raise InputError(f"--fused ...={OURS}: this name is our model's; take another")
         if not (self.ours or self.fused):
             raise InputError("nothing to score: our model is left out, and no --fused is given")
+        for name in PICTURES:
+            if name in self.fused:
+                raise InputError(f"--fused ...={name}: every report has a picture of that name")
         if self.every < 1:
             raise InputError(f"every {self.every}; expected at least 1")
+        if self.slop < 1:
+            raise InputError(f"slop of {self.slop} ns; expected more than nothing")
+        if not all(self.names) or len(set(self.names)) < len(self.names):
+            raise InputError(
+                f"names {','.join(self.names)}; expected one of its own for each id, 0, 1, 2, ..."
+            )
+        if self.engine != "auto" and self.engine not in ENGINES:
+            raise InputError(f"engine {self.engine}; expected auto or one of {', '.join(ENGINES)}")
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -155,37 +169,7 @@ def plan_input(path: Path, name: str, prefix: str, settings: Settings, pictured:
             f"{path}: no name of its {len(listing.pairs)} pairs is like '{settings.only}'; "
             f"they are {some(listing.names)}"
         )
-    files = {method: fused_images(folder) for method, folder in settings.fused.items()}
-    items = []
-    used: dict[str, set[str]] = {method: set() for method in files}
-    missing: dict[str, list[str]] = {method: [] for method in files}
-    for source in pairs:
-        found = {method: _spelling(source, images) for method, images in files.items()}
-        for method, spelling in found.items():
-            if spelling is None:
-                missing[method].append(source.name)
-            else:
-                used[method].add(spelling)
-        if None not in found.values():
-            label = find_label(settings.labels, source.name) if settings.labels else source.mask
-            fused = {m: files[m][spelling] for m, spelling in found.items() if spelling is not None}
-            items.append(Item(prefix + source.name, source, fused, label))
-    for method, names in missing.items():
-        if names:
-            problems.append(
-                f"{method}: no image of {len(names)} of the {len(pairs)} pairs of {name}, which "
-                f"are left out for every method: {some(names)}"
-            )
-    if not items:
-        raise InputError(
-            f"{path}: none of its {len(pairs)} pairs has an image of every method; images are "
-            f"found by the pairs' names, such as {pairs[0].name}.png; " + "; ".join(problems)
-        )
-    if settings.labels and not any(item.label for item in items):
-        problems.append(
-            f"{settings.labels}: no labels for pairs of {name}; expected files of the pairs' "
-            "names, .png with class ids or .txt with YOLO boxes"
-        )
+    items, used = _items_of(pairs, name, prefix, settings, problems)
     chosen = np.linspace(0, len(items) - 1, min(pictured, len(items))).round().astype(int)
     shown = frozenset(items[index].name for index in chosen)
     jobs = []
@@ -197,9 +181,56 @@ def plan_input(path: Path, name: str, prefix: str, settings: Settings, pictured:
         size = max(JOB_PAIRS, len(members) // 8) if stream and listing.problems else JOB_PAIRS
         for start in range(0, len(members), size):
             before = members[start - 1] if stream is not None and start else None
+            if before is not None and not follow(before, members[start]):
+                before = None
             jobs.append(Job(name, tuple(members[start : start + size]), before, shown))
-    frozen = {method: frozenset(names) for method, names in used.items()}
-    return Plan(name, listing.layout, tuple(jobs), tuple(problems), frozen)
+    return Plan(name, listing.layout, tuple(jobs), tuple(problems), used)
+
+
+def _items_of(
+    pairs: Sequence[PairSource], name: str, prefix: str, settings: Settings, problems: list[str]
+) -> tuple[list[Item], dict[str, frozenset[str]]]:
+    """The pairs of which every method has an image, with their labels; and which images are used.
+
+    What is missing is added to `problems`.
+    """
+    files = {method: fused_images(folder) for method, folder in settings.fused.items()}
+    labels = label_files(settings.labels) if settings.labels else {}
+    items = []
+    used: dict[str, set[str]] = {method: set() for method in files}
+    missing: dict[str, list[str]] = {method: [] for method in files}
+    for source in pairs:
+        fused, label = {}, source.mask
+        for method, images in files.items():
+            spelling = _spelling(source, images, prefix)
+            if spelling is None:
+                missing[method].append(source.name)
+            else:
+                used[method].add(spelling)
+                fused[method] = images[spelling]
+        if settings.labels:
+            spelling = _spelling(source, labels, prefix)
+            label = None if spelling is None else labels[spelling]
+        if len(fused) == len(files):
+            items.append(Item(prefix + source.name, source, fused, label))
+    for method, names in missing.items():
+        if names:
+            problems.append(
+                f"{method}: no image of {len(names)} of the {len(pairs)} pairs of {name}, which "
+                f"are left out for every method: {some(names)}"
+            )
+    example = prefix + pairs[0].name
+    if not items:
+        raise InputError(
+            f"{name}: none of its {len(pairs)} pairs has an image of every method; images are "
+            f"found by the pairs' names, such as {example}.png; " + "; ".join(problems)
+        )
+    if settings.labels and not any(item.label for item in items):
+        problems.append(
+            f"{settings.labels}: no labels for pairs of {name}; expected files such as "
+            f"{example}.png with class ids, or {example}.txt with YOLO boxes"
+        )
+    return items, {method: frozenset(names) for method, names in used.items()}
 
 
 def fused_images(folder: Path) -> dict[str, Path]:
@@ -208,15 +239,36 @@ def fused_images(folder: Path) -> dict[str, Path]:
     Raises:
         InputError: no such folder, or no images in it.
     """
-    folders = [folder, *(path for path in sorted(folder.rglob("*")) if path.is_dir())]
-    images = {
-        (file.relative_to(folder).parent / stem).as_posix(): file
-        for each in folders
-        for stem, file in list_images(each).items()
-    }
+    images = _files_by_name(folder, SUFFIXES)
     if not images:
         raise InputError(f"{folder}: no images in it; expected fused images of the pairs' names")
     return images
+
+
+def label_files(folder: Path) -> dict[str, Path]:
+    """Masks and boxes by name, as `fused_images`."""
+    return _files_by_name(folder, LABEL_SUFFIXES)
+
+
+def _files_by_name(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected one of files of the pairs' names")
+    files: dict[str, Path] = {}
+    for file in sorted(folder.rglob("*")):
+        if file.suffix.lower() in suffixes and file.is_file():
+            name = file.relative_to(folder).with_suffix("").as_posix()
+            if name in files:
+                raise InputError(
+                    f"{folder}: {files[name].name} and {file.name} share the name '{name}', by "
+                    "which they are found; keep one of them"
+                )
+            files[name] = file
+    return files
+
+
+def follow(previous: Item, item: Item) -> bool:
+    """Whether two items of a stream are neighbouring frames."""
+    return (item.source.frame or 0) - (previous.source.frame or 0) == 1
 
 
 def read_items(items: Sequence[Item]) -> Iterator[tuple[Item, Pair | InputError]]:
@@ -232,11 +284,13 @@ def read_items(items: Sequence[Item]) -> Iterator[tuple[Item, Pair | InputError]
             except InputError as error:
                 yield item, InputError(f"{item.name}: {error}")
         return
-    waiting = {item.source.frame: item for item in items}
+    waiting: dict[int, Item] = {item.source.frame or 0: item for item in items}
     try:
-        for number, pair in _frames(items):
+        for number, pair in _frames(items[0].source, [item.source.frame or 0 for item in items]):
             if number in waiting:
-                yield waiting.pop(number), pair
+                item = waiting.pop(number)
+                bad = isinstance(pair, InputError)
+                yield item, InputError(f"{item.name}: {pair}") if bad else pair
             if not waiting:
                 return
         broken = InputError(f"{items[0].source.visible}: ends early")
@@ -246,9 +300,8 @@ def read_items(items: Sequence[Item]) -> Iterator[tuple[Item, Pair | InputError]
         yield item, InputError(f"{item.name}: {broken}")
 
 
-def _frames(items: Sequence[Item]) -> Iterator[tuple[int, Pair]]:
-    source = items[0].source
-    numbers = [item.source.frame or 0 for item in items]
+def _frames(source: PairSource, numbers: Sequence[int]) -> Iterator[tuple[int, Pair | InputError]]:
+    """Frames of a stream with their numbers; of a video more than those asked for."""
     if source.topics:
         return bag_pairs(source.visible, source.topics, set(numbers), source.slop, source.recover)
     return enumerate(video_pairs(source.visible, source.thermal, start=numbers[0]), numbers[0])
@@ -260,23 +313,36 @@ def _stream(item: Item) -> tuple[Path, Path] | None:
 
 
 def _with_ranges(items: list[Item]) -> list[Item]:
-    """The items of a stream with the thermal ranges that the node would give its frames."""
+    """The items of a stream with the thermal ranges that the node would give its frames.
+
+    The node sees every frame, so all before the last item are looked at.
+    """
     gain, ranges = ThermalGain(), {}
-    for item, pair in read_items(items):
-        if isinstance(pair, Pair):
+    last = items[-1].source.frame or 0
+    with suppress(InputError):  # which is said where the frames are scored
+        for number, pair in _frames(items[0].source, range(last + 1)):
+            if isinstance(pair, InputError):
+                continue
             if pair.thermal.dtype == np.uint8:  # shown as it is; no need to read on
                 break
             black, white = gain.update(pair.thermal)
-            ranges[item.name] = (float(black), float(white))
-    return [replace(item, thermal_range=ranges.get(item.name)) for item in items]
+            ranges[number] = (float(black), float(white))
+            if number >= last:
+                break
+    return [replace(item, thermal_range=ranges.get(item.source.frame or 0)) for item in items]
 
 
-def _spelling(source: PairSource, images: dict[str, Path]) -> str | None:
-    """The name under which `images` has the pair: a/1 or 1; drive#12, drive/0012 or 0012."""
-    names = [source.name, source.name.rpartition("/")[2]]
+def _spelling(source: PairSource, files: dict[str, Path], prefix: str) -> str | None:
+    """The name under which `files` has the pair: a/1 or 1; drive#12, drive/0012 or 0012.
+
+    With several inputs it must begin with the input's name, or it might mean another's pair.
+    """
+    names = [source.name]
+    if not prefix:
+        names.append(source.name.rpartition("/")[2])
     if source.frame is not None:
         stem = source.name.rpartition("#")[0]
         for width in range(1, 9):
             number = f"{source.frame:0{width}}"
             names += [f"{stem}#{number}", f"{stem}/{number}", number]
-    return next((name for name in names if name in images), None)
+    return next((prefix + name for name in names if prefix + name in files), None)

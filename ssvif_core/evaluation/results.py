@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ssvif_core.metrics import Interval, SegmentationScores
+from ssvif_core.metrics.ranking import LOWER_IS_BETTER
 
 OURS = "ours"
 
@@ -20,6 +21,8 @@ class PairScores:
     scores: by metric: the nine, Qcb and Nabf; `flicker` and `wobble` if it is a frame that has a
         predecessor.
     targets: share of contrast kept, of each person that a mask or box shows.
+    block: what neighbours in a stream share: a second, some thirty frames, says the same thing
+        over and over, so intervals are drawn from blocks. Of a pair of files its own name.
     """
 
     pair: str
@@ -27,6 +30,7 @@ class PairScores:
     method: str
     scores: dict[str, float]
     targets: tuple[float, ...] = ()
+    block: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,10 +72,10 @@ class WorstCase:
 
 @dataclass(frozen=True)
 class RobotRun:
-    """A bag that was played to the real node; times in ms, stamps in ns.
+    """A bag that was played to the real node; times in ms, but where they are said to be in s.
 
     dropped: cause -> pairs. latencies: of the fused pairs, from the sending of the later image to
-    the arrival of the fused one. stamp_differences: inside each pair of the bag.
+    the arrival of the fused one. stamp_differences: inside each pair of the bag, ms.
     timeline: a row a pair of the bag, in order: seconds from its begin, and the latency, or None
     if the pair was lost. causes: a row a second or so: seconds from the begin, and how many pairs
     each cause had lost until then.
@@ -122,3 +126,16 @@ class Evaluation:
     problems: tuple[str, ...] = ()
     robot: tuple[RobotRun, ...] = ()
     pictures: dict[str, dict[str, bytes]] = field(default_factory=dict)
+
+    def figures(self) -> list[str]:
+        """The metrics of which a method has a mean, in the order of the tables."""
+        return list(dict.fromkeys(metric for method in self.methods for metric in method.means))
+
+    def best(self) -> dict[str, float]:
+        """The best mean of each metric; empty for a single method, which is best in nothing."""
+        best: dict[str, float] = {}
+        if len(self.methods) > 1:
+            for metric in self.figures():
+                values = [m.means[metric].value for m in self.methods if metric in m.means]
+                best[metric] = (min if metric in LOWER_IS_BETTER else max)(values)
+        return best

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ssvif_core.data.layouts import some
 from ssvif_core.errors import InputError
 from ssvif_core.evaluation.execution import InputTask, run_jobs, run_on_ray
-from ssvif_core.evaluation.plan import Job, Plan, Settings, fused_images, input_names
+from ssvif_core.evaluation.plan import Job, Plan, Settings, fused_images, input_names, label_files
 from ssvif_core.evaluation.results import Evaluation, RobotRun
 from ssvif_core.evaluation.scoring import PairResult
 from ssvif_core.evaluation.summary import (
@@ -25,6 +26,8 @@ from ssvif_core.evaluation.summary import (
     summarise_segmentation,
 )
 from ssvif_core.graph.model_file import DEFAULT_MODEL, check_exists
+
+T = TypeVar("T")
 
 PICTURED = 200  # pairs of which a report has pictures, besides the worst
 
@@ -49,23 +52,28 @@ def evaluate(
         console: shows progress.
 
     Raises:
-        InputError: an input cannot be used at all, or no pair is left to score.
+        InputError: no input can be used, or no pair is left to score.
         SsvifError: the model, an engine, a worker process or the cluster fails.
     """
     if settings.ours:
         check_exists(settings.model or DEFAULT_MODEL)
+    if settings.labels is not None:
+        label_files(settings.labels)
     others = {method: fused_images(folder) for method, folder in settings.fused.items()}
     names = input_names(inputs)
     tasks = [
         InputTask(path, name, f"{name}/" if len(inputs) > 1 else "", -(-pictured // len(inputs)))
         for path, name in zip(inputs, names, strict=True)
     ]
+    if workers < 0:
+        raise InputError(f"workers {workers}; expected a number of processes, or 0 for one a core")
     console = console or Console(quiet=True)
+    unusable: list[str] = []
     if ray:
-        plans, results = _on_ray(tasks, settings, ray, console)
+        plans, results = _on_ray(tasks, settings, ray, console, unusable)
     else:
         with console.status("looking for pairs"):
-            plans = [task.plan(settings) for task in tasks]
+            plans = _usable([_plan_or_error(task, settings) for task in tasks], unusable)
         with _bar(console, "scoring", sum(len(plan.names) for plan in plans)) as advance:
             jobs = [job for plan in plans for job in plan.jobs]
             results = run_jobs(jobs, settings, workers, advance)
@@ -77,7 +85,7 @@ def evaluate(
     pictures = {result.name: result.pictures for result in ordered if result.pictures}
     if pictured:
         pictures |= _pictures_of({case.pair for case in worst} - set(pictures), plans, settings)
-    problems = _problems(plans, ordered)
+    problems = unusable + _problems(plans, ordered)
     whole = settings.only == "*" and settings.every == 1
     for method, images in others.items() if whole else ():
         extra = set(images).difference(*(plan.used.get(method, ()) for plan in plans))
@@ -98,7 +106,11 @@ def evaluate(
 
 
 def _on_ray(
-    tasks: list[InputTask], settings: Settings, address: str, console: Console
+    tasks: list[InputTask],
+    settings: Settings,
+    address: str,
+    console: Console,
+    unusable: list[str],
 ) -> tuple[list[Plan], dict[str, PairResult]]:
     # On other machines paths must not depend on where the command was typed.
     settings = replace(
@@ -110,14 +122,32 @@ def _on_ray(
     tasks = [replace(task, path=task.path.resolve()) for task in tasks]
     with _bar(console, "scoring inputs", len(tasks)) as advance:
         parts = run_on_ray(tasks, settings, address, lambda: advance(1))
-    plans: list[Plan] = []
-    results: dict[str, PairResult] = {}
-    for part in parts:
-        if isinstance(part, InputError):
-            raise part
-        plans.append(part[0])
-        results |= part[1]
-    return plans, results
+    usable = _usable(parts, unusable)
+    return [plan for plan, _ in usable], {k: v for _, own in usable for k, v in own.items()}
+
+
+def _plan_or_error(task: InputTask, settings: Settings) -> Plan | InputError:
+    try:
+        return task.plan(settings)
+    except InputError as error:
+        return error
+
+
+def _usable(results: Sequence[T | InputError], problems: list[str]) -> list[T]:
+    """The results of inputs that can be used; of the others the errors are added to `problems`.
+
+    Raises:
+        InputError: none can be used.
+    """
+    usable: list[T] = []
+    for result in results:
+        if isinstance(result, InputError):
+            problems.append(str(result))
+        else:
+            usable.append(result)
+    if not usable:
+        raise InputError("; ".join(problems))
+    return usable
 
 
 def _pictures_of(

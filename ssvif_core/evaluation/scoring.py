@@ -12,7 +12,7 @@ import numpy as np
 from ssvif_core.data.images import read_visible
 from ssvif_core.data.labels import IGNORE, fit_mask, read_boxes, read_mask
 from ssvif_core.errors import InputError
-from ssvif_core.evaluation.plan import Item, Job, Settings, read_items
+from ssvif_core.evaluation.plan import Item, Job, Settings, follow, read_items
 from ssvif_core.evaluation.results import OURS, PairScores
 from ssvif_core.metrics import (
     Analysed,
@@ -34,6 +34,7 @@ from ssvif_core.types import Pair, Shapes
 PERSON = "person"
 PICTURE_SIDE = 640  # px, the longer one
 PICTURE_QUALITY = 60
+BLOCK_FRAMES = 30  # a second, at the rate most cameras have
 ASPECT = 0.02  # relative difference of proportions up to which an image is stretched
 
 
@@ -119,10 +120,11 @@ class Scorer:
             fused[OURS], labels = fusion.fused.copy(), fusion.labels.copy()
             classes = self._pipeline.prepare(Shapes.of(pair)).note.names
         for method, path in item.fused.items():
-            image = read_visible(path)
+            image = read = read_visible(path)
             if image.shape[:2] != (height, width):
                 image = _stretched(image, height, width, f"{method}, {item.name}")
-                problems.append(f"{method}: images of another size are stretched to the visible's")
+                own = f"{read.shape[1]}x{read.shape[0]}"
+                problems.append(f"{method}: images of {own} are stretched to {width}x{height}")
             fused[method] = image
         grey = to_grey(pair.thermal, thermal_range, height, width)
         return _Moment(item, pair.visible, grey, fused, labels, classes, tuple(problems))
@@ -150,13 +152,13 @@ class Scorer:
         visible, thermal = moment.analysed
         scores = fusion_metrics(visible, thermal, moment.fused[method], extended=True)
         frame = moment.luma(method)
-        if previous is not None and _follow(previous.item, moment.item):
+        if previous is not None and follow(previous.item, moment.item):
             change = flicker(previous.luma(method), frame)
             if change.valid:
                 scores |= {"flicker": change.flicker, "wobble": change.wobble}
         targets = region_contrast(frame.visible, frame.thermal, frame.fused, regions)
         kept = tuple(target.kept for target in targets)
-        return PairScores(moment.item.name, name, method, scores, kept)
+        return PairScores(moment.item.name, name, method, scores, kept, _block(moment.item))
 
     def _labels(
         self, moment: _Moment, problems: list[str]
@@ -192,8 +194,11 @@ class Scorer:
         return confusion_matrix(truth, cv2.LUT(moment.labels, of_class), len(names) + 1, IGNORE)
 
 
-def _follow(previous: Item, item: Item) -> bool:
-    return (item.source.frame or 0) - (previous.source.frame or 0) == 1
+def _block(item: Item) -> str:
+    """What neighbours in a stream share; see `PairScores`."""
+    stem, separator, _ = item.name.rpartition("#")
+    frame = item.source.frame
+    return item.name if frame is None else f"{stem}{separator}{frame // BLOCK_FRAMES}"
 
 
 def _stretched(image: np.ndarray, height: int, width: int, what: str) -> np.ndarray:

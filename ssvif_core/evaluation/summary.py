@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,10 +17,10 @@ from ssvif_core.metrics import (
     bootstrap_interval,
     segmentation_scores,
 )
+from ssvif_core.metrics.ranking import LOWER_IS_BETTER
 
 METRICS = (*FUSION_METRICS, "Qcb", "Nabf")
 CHANGE = ("flicker", "wobble")
-LOWER_IS_BETTER = frozenset({"Nabf", *CHANGE})
 # What a person would complain of: a target that is gone, and a scene that is.
 COMPLAINTS = ("target", "VIF", "Qabf", "SSIM", "flicker")
 WORST = 3  # of each method and complaint
@@ -28,7 +29,7 @@ WORST = 3  # of each method and complaint
 def summarise_methods(
     rows: Sequence[PairScores], methods: Sequence[str]
 ) -> tuple[MethodSummary, ...]:
-    """One summary a method, in the order of `methods`; intervals by bootstrap over pairs."""
+    """One summary a method, in the order of `methods`; intervals by bootstrap over blocks."""
     by_method = {method: [row for row in rows if row.method == method] for method in methods}
     tables = {method: [row.scores for row in own] for method, own in by_method.items()}
     ranks: dict[str, dict[str, float]] = {method: {} for method in methods}
@@ -41,27 +42,27 @@ def summarise_methods(
         ranking = average_rank(means)
         for method, own in zip(ranking.methods, ranking.ranks, strict=True):
             ranks[method] = {m: float(r) for m, r in zip(ranking.metrics, own, strict=True)}
-        averages |= bootstrap_average_rank(tables)
+        blocks = [row.block for row in by_method[methods[0]]]
+        averages |= bootstrap_average_rank(tables, blocks=blocks)
     summaries = []
     for method in methods:
         own = by_method[method]
-        intervals = {m: bootstrap_interval([row.scores[m] for row in own]) for m in METRICS}
-        for metric in CHANGE:
-            changes = [row.scores[metric] for row in own if metric in row.scores]
-            if changes:
-                intervals[metric] = bootstrap_interval(changes)
+        intervals = {}
+        for metric in (*METRICS, *CHANGE):
+            having = [row for row in own if metric in row.scores]
+            if having:
+                intervals[metric] = bootstrap_interval(
+                    [row.scores[metric] for row in having], [row.block for row in having]
+                )
         kept = [value for row in own for value in row.targets]
         if kept:
-            intervals["target"] = bootstrap_interval(kept)
-            intervals["target_p10"] = bootstrap_interval(kept, _p10)
+            blocks = [row.block for row in own for _ in row.targets]
+            intervals["target"] = bootstrap_interval(kept, blocks)
+            intervals["target_p10"] = bootstrap_interval(kept, blocks, percentile=10)
         summaries.append(
             MethodSummary(method, intervals, ranks[method], averages[method], len(kept))
         )
     return tuple(summaries)
-
-
-def _p10(values: np.ndarray, axis: int) -> np.ndarray:
-    return np.percentile(values, 10, axis=axis)
 
 
 def summarise_segmentation(
@@ -74,9 +75,11 @@ def summarise_segmentation(
     scores = segmentation_scores(np.sum(matrices, axis=0))
     known = slice(len(names))
     iou = scores.iou[known]
+    occurs = ~np.isnan(iou)
+    mean = float(iou[occurs].mean()) if occurs.any() else float("nan")
     return Segmentation(
         names,
-        type(scores)(iou, float(np.nanmean(iou)), scores.pixel_accuracy, scores.pixels[known]),
+        replace(scores, iou=iou, mean_iou=mean, pixels=scores.pixels[known]),
         len(matrices),
     )
 

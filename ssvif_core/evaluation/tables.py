@@ -10,11 +10,12 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ssvif_core.evaluation.results import Evaluation, RobotRun
+from ssvif_core.evaluation.results import Evaluation, MethodSummary, RobotRun
 from ssvif_core.evaluation.summary import CHANGE, LOWER_IS_BETTER, METRICS
 from ssvif_core.metrics import Interval
 
 DIGITS = 6
+ODD_NAMES = "backslashreplace"  # file names may be no text
 
 
 def write_tables(folder: Path, evaluation: Evaluation) -> list[Path]:
@@ -26,23 +27,27 @@ def write_tables(folder: Path, evaluation: Evaluation) -> list[Path]:
     summary = to_json(evaluation)
     paths = [folder / name for name in ("scores.csv", "summary.json", "summary.md")]
     _write_csv(paths[0], evaluation)
-    paths[1].write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+    paths[1].write_text(text, encoding="utf-8", errors=ODD_NAMES)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     page = environment.get_template("summary.md.jinja").render(
-        evaluation=evaluation, metrics=METRICS, change=CHANGE, lower=LOWER_IS_BETTER,
-        best=_best(evaluation), number=_number, robot=[run_json(run) for run in evaluation.robot],
-    )  # fmt: skip
-    paths[2].write_text(page, encoding="utf-8")
+        evaluation=evaluation,
+        lower=LOWER_IS_BETTER,
+        number=_number,
+        figure=_cell,
+        robot=[run_json(run) for run in evaluation.robot],
+    )
+    paths[2].write_text(page, encoding="utf-8", errors=ODD_NAMES)
     return paths
 
 
 def _write_csv(path: Path, evaluation: Evaluation) -> None:
     """A row a pair and method; `targets` holds the contrast kept of each person."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors=ODD_NAMES) as file:
         writer = csv.writer(file)
         writer.writerow(["input", "pair", "method", *METRICS, *CHANGE, "targets"])
         for row in evaluation.rows:
@@ -122,12 +127,14 @@ def _number(value: float) -> str:
     return f"{value:.4g}" if math.isfinite(value) else "–"
 
 
-def _best(evaluation: Evaluation) -> dict[str, float]:
-    """The best mean of each metric, if there are several methods."""
-    best: dict[str, float] = {}
-    if len(evaluation.methods) > 1:
-        for method in evaluation.methods:
-            for metric, value in method.means.items():
-                choose = min if metric in LOWER_IS_BETTER else max
-                best[metric] = choose(best.get(metric, value.value), value.value)
-    return best
+def _cell(method: MethodSummary, metric: str, best: dict[str, float]) -> str:
+    """A mean, bold if it is the best, its interval, and the rank."""
+    mean = method.means.get(metric)
+    if mean is None:
+        return "–"
+    text = _number(mean.value)
+    if mean.value == best.get(metric):
+        text = f"**{text}**"
+    if math.isfinite(mean.low):
+        text += f" ({_number(mean.low)} to {_number(mean.high)})"
+    return text + (f", {method.ranks[metric]:g}" if metric in method.ranks else "")

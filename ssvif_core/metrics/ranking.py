@@ -2,13 +2,14 @@
 
 A metric's scale says little (an SD of 42 against 43, a Qabf of .66 against .65), its order does:
 methods are ranked in each metric (1 = best, ties share the mean of their ranks), and the average
-rank over the nine is the score. Intervals are percentile bootstraps over images (Efron and
-Tibshirani 1993, ch. 13), seeded, so that a report says the same each time.
+rank over the nine is the score. Intervals are percentile bootstraps (Efron and Tibshirani 1993,
+ch. 13), seeded, so that a report says the same each time. What is drawn are blocks of samples that
+say much the same: frames of one second, persons of one image (Davison and Hinkley 1997, sec. 3.8).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ssvif_core.metrics.fusion import FUSION_METRICS
 
-LOWER_IS_BETTER = frozenset({"Nabf"})
+LOWER_IS_BETTER = frozenset({"Nabf", "flicker", "wobble"})
+
+DRAWN_AT_ONCE = 4_000_000  # numbers held while drawing; long recordings have many samples
 
 Scores = Mapping[str, float]
 """One method's score per metric name, as fusion_metrics returns it."""
@@ -103,17 +106,22 @@ def average_rank(
 
 def bootstrap_interval(
     values: ArrayLike,
-    statistic: Callable[..., NDArray] = np.mean,
+    blocks: Sequence[Hashable] | None = None,
+    percentile: float | None = None,
     level: float = 0.95,
-    resamples: int = 2000,
+    resamples: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap of a statistic over images (or regions).
+    """Percentile bootstrap of the mean, or of a percentile, over blocks of samples.
 
     Args:
         values: (N,) finite, one a sample.
-        statistic: takes an array and `axis`, such as np.mean or np.median.
+        blocks: of each sample, the block it is drawn with; None: each is drawn alone.
+        percentile: 0 to 100; None takes the mean.
         level: confidence, between 0 and 1.
+
+    Returns:
+        The value, and its bounds; they are NaN if there is one block only.
 
     Raises:
         ValueError: not one-dimensional, empty, not finite, or a level outside 0..1.
@@ -122,14 +130,39 @@ def bootstrap_interval(
     if x.ndim != 1 or not x.size or not np.isfinite(x).all():
         raise ValueError(f"values have shape {x.shape}, expected (N,) finite with N >= 1")
     _check_level(level)
-    drawn = x[np.random.default_rng(seed).integers(x.size, size=(resamples, x.size))]
-    return _interval(float(statistic(x, axis=0)), statistic(drawn, axis=1), level)
+    statistics = []
+    for weights in _draw(x.size, blocks, resamples, seed):
+        if percentile is None:
+            statistics.append(weights @ x / weights.sum(1))
+        else:
+            drawn = (np.repeat(x, row) for row in weights)
+            statistics.append(np.array([np.percentile(some, percentile) for some in drawn]))
+    value = np.mean(x) if percentile is None else np.percentile(x, percentile)
+    return _interval(float(value), np.concatenate(statistics) if statistics else None, level)
+
+
+def _draw(
+    samples: int, blocks: Sequence[Hashable] | None, resamples: int, seed: int
+) -> Iterator[NDArray[np.int64]]:
+    """How often each sample is in each resample, (some resamples, samples); none for one block."""
+    numbers: dict[Hashable, int] = {}
+    each = range(samples) if blocks is None else blocks
+    block_of = np.array([numbers.setdefault(block, len(numbers)) for block in each])
+    if len(block_of) != samples:
+        raise ValueError(f"{len(block_of)} blocks came for {samples} samples, expected one each")
+    count = len(numbers)
+    random = np.random.default_rng(seed)
+    step = max(DRAWN_AT_ONCE // samples, 1)
+    for start in range(0, resamples if count > 1 else 0, step):
+        size = min(step, resamples - start)
+        yield random.multinomial(count, np.full(count, 1 / count), size)[:, block_of]
 
 
 def bootstrap_average_rank(
     per_image: Mapping[str, Sequence[Scores]],
     metrics: Sequence[str] = FUSION_METRICS,
     lower_is_better: Collection[str] = LOWER_IS_BETTER,
+    blocks: Sequence[Hashable] | None = None,
     level: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
@@ -139,6 +172,7 @@ def bootstrap_average_rank(
     Args:
         per_image: for every method its scores per image; the images and their order are the
             same for all, and are drawn together.
+        blocks: of each image, the block it is drawn with; see `bootstrap_interval`.
 
     Raises:
         ValueError: no method, metric or image, numbers of images that differ, or a score that is
@@ -160,9 +194,11 @@ def bootstrap_average_rank(
             "evaluate it or leave the method out"
         )
     values = values * _signs(metrics, lower_is_better)
-    n = values.shape[1]
-    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples) / n
-    resampled = ranks(np.einsum("mnk,bn->mbk", values, drawn, optimize=True)).mean(2)
+    parts = [
+        ranks(np.einsum("mnk,bn->mbk", values, weights / weights.sum(1)[:, None], optimize=True))
+        for weights in _draw(values.shape[1], blocks, resamples, seed)
+    ]
+    resampled = np.concatenate(parts, 1).mean(2) if parts else [None] * len(values)
     whole = ranks(values.mean(1)).mean(1)
     return {
         method: _interval(float(whole[i]), resampled[i], level)
@@ -170,7 +206,9 @@ def bootstrap_average_rank(
     }
 
 
-def _interval(value: float, resampled: NDArray, level: float) -> Interval:
+def _interval(value: float, resampled: NDArray | None, level: float) -> Interval:
+    if resampled is None:
+        return Interval(value, float("nan"), float("nan"), level)
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high), level)
 

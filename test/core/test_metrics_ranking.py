@@ -12,6 +12,7 @@ from ssvif_core.metrics import (
     average_rank,
     bootstrap_average_rank,
     bootstrap_interval,
+    ranking,
 )
 from ssvif_core.metrics.ranking import ranks
 
@@ -81,11 +82,32 @@ class TestBootstrap:
         interval = bootstrap_interval(values)
         assert interval.high - interval.low == pytest.approx(2 * 1.96 * 2 / 20, rel=0.15)
 
-    def test_takes_other_statistics_and_levels(self):
+    def test_takes_percentiles_and_levels(self):
         values = np.arange(101.0)
-        narrow, wide = (bootstrap_interval(values, np.median, level) for level in (0.5, 0.99))
+        narrow, wide = (
+            bootstrap_interval(values, percentile=50, level=level) for level in (0.5, 0.99)
+        )
         assert narrow.value == 50
         assert wide.low < narrow.low <= narrow.high < wide.high
+
+    def test_frames_that_repeat_each_other_make_nothing_surer(self):
+        values = np.random.default_rng(3).normal(10, 2, 60)
+        alone = bootstrap_interval(values)
+        blocks = np.repeat(np.arange(60), 30).tolist()
+        repeated = bootstrap_interval(np.repeat(values, 30), blocks)
+        assert (repeated.low, repeated.high) == pytest.approx((alone.low, alone.high))
+        as_if_alone = bootstrap_interval(np.repeat(values, 30))
+        assert as_if_alone.high - as_if_alone.low < (alone.high - alone.low) / 3
+
+    def test_one_block_says_nothing_of_others(self):
+        interval = bootstrap_interval([1.0, 2.0], ["a", "a"])
+        assert interval.value == 1.5 and np.isnan([interval.low, interval.high]).all()
+
+    def test_long_recordings_are_drawn_in_parts(self, monkeypatch):
+        values = np.random.default_rng(3).normal(10, 2, 400)
+        whole = bootstrap_interval(values)
+        monkeypatch.setattr(ranking, "DRAWN_AT_ONCE", 7_000)
+        assert bootstrap_interval(values) == whole
 
     def test_of_equal_values_has_no_width(self):
         interval = bootstrap_interval([4.0] * 5)
@@ -109,8 +131,8 @@ class TestBootstrapAverageRank:
     def test_agrees_with_the_ranking_of_the_means(self):
         per_image = {name: [scores, scores] for name, scores in peers().items()}
         intervals = bootstrap_average_rank(per_image, resamples=20)
-        ranking = average_rank(peers())
-        for name, rank in zip(ranking.methods, ranking.average, strict=True):
+        whole = average_rank(peers())
+        for name, rank in zip(whole.methods, whole.average, strict=True):
             assert intervals[name].value == pytest.approx(rank)
 
 
