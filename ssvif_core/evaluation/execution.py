@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -31,44 +31,29 @@ def run_jobs(
         SsvifError: a worker was ended from outside, for example for want of memory.
     """
     workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
-    results: dict[str, PairResult] = {}
-    with _results_of(jobs, settings, workers) as done:
-        for part in done:
-            results |= {result.name: result for result in part}
-            progress(len(part))
-    return results
-
-
-class _results_of:
-    """Context of the results of all jobs, as they come; what still waits is dropped at the end."""
-
-    def __init__(self, jobs: Sequence[Job], settings: Settings, workers: int) -> None:
-        self._jobs, self._settings, self._workers = jobs, settings, workers
-        self._pool: ProcessPoolExecutor | None = None
-
-    def __enter__(self) -> Iterator[list[PairResult]]:
-        if self._workers <= 1:
-            return map(Scorer(self._settings), self._jobs)
-        # Fresh processes, not forks: engines and their threads do not survive a fork.
-        self._pool = ProcessPoolExecutor(
-            self._workers, multiprocessing.get_context("spawn"), _start, (self._settings,)
-        )
-        return self._collect(self._pool)
-
-    def _collect(self, pool: ProcessPoolExecutor) -> Iterator[list[PairResult]]:
-        futures = [pool.submit(_score, job) for job in self._jobs]
+    if workers <= 1:
+        return _gather(map(Scorer(settings), jobs), progress)
+    # Fresh processes, not forks: engines and their threads do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _start, (settings,)) as pool:
+        futures = [pool.submit(_score, job) for job in jobs]
         try:
-            for future in as_completed(futures):
-                yield future.result()
+            return _gather((future.result() for future in as_completed(futures)), progress)
         except BrokenProcessPool as error:
             raise SsvifError(
                 "a worker process was ended from outside, perhaps for want of memory; try fewer "
                 "with --workers"
             ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
 
-    def __exit__(self, *exception: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+
+def _gather(parts: Iterable[list[PairResult]], progress: Progress) -> dict[str, PairResult]:
+    results: dict[str, PairResult] = {}
+    for part in parts:
+        results |= {result.name: result for result in part}
+        progress(len(part))
+    return results
 
 
 def _start(settings: Settings) -> None:
