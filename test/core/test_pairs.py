@@ -393,7 +393,7 @@ def test_compressed_images_of_a_bag_are_read(tmp_path: Path) -> None:
 def test_topics_that_cannot_be_told_apart_are_listed_and_can_be_given(tmp_path: Path) -> None:
     topics = {f"/{name}/image": (IMAGE_TYPE, "mono8", RGB, 96) for name in ("left", "right")}
     write_bag(tmp_path / "b", topics)
-    with pytest.raises(InputError, match=r"say it with `topics`; .*/left/image \(96x24 mono8\)"):
+    with pytest.raises(InputError, match=r"name both; .*/left/image \(96x24 mono8\)"):
         find_pairs(tmp_path / "b")
     listing = find_pairs(tmp_path / "b", topics=("/right/image", "/left/image"))
     assert len(PairDataset([listing])) == 1
@@ -678,6 +678,15 @@ def test_the_command_fails_if_something_has_no_partner(tmp_path: Path) -> None:
     result = ssvif_pairs(tmp_path)
     assert result.exit_code == 2
     assert "1 visible without partner: vi/lonely.png" in result.output
+
+
+def test_the_command_takes_the_topics_of_a_bag(tmp_path: Path, drive_pairs: list[Pair]) -> None:
+    write_pairs(tmp_path / "bag", drive_pairs[:4], "/cam0/image", "/cam1/image")
+    bag = tmp_path / "bag"
+    result = ssvif_pairs(bag, "--visible", "/cam0/image", "--thermal", "/cam1/image")
+    assert "/cam0/image (4) + /cam1/image (4), 4 synchronised" in result.output
+    alone = ssvif_pairs(bag, "--visible", "/cam0/image")
+    assert isinstance(alone.exception, InputError)
 
 
 # --- real sets

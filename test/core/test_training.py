@@ -273,6 +273,8 @@ def test_the_shipped_configuration_loads_and_takes_overrides() -> None:
         ("version=2", "configuration of version 2; this release reads up to 1"),
         ("stages=[{weighting: dvd}]", "weighting 'dvd'; expected one of dwa, fixed, uncertainty"),
         ("stages=[{batch: 6, accumulate: 4}]", "batch=6 cannot be cut into accumulate=4"),
+        ("stages=[{salient: 2}]", "salient=2.0; expected 0 to 1"),
+        ("topics=[/visible]", "expected the visible and the thermal topic"),
         ("seed", "override 'seed'; expected key=value"),
     ],
 )
