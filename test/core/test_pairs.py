@@ -301,7 +301,7 @@ def test_a_video_that_ends_early_gives_what_it_has(tmp_path: Path) -> None:
 def test_of_a_bag_every_nth_pair_is_taken(drive_bag: Path, drive_pairs: list[Pair]) -> None:
     listing = find_pairs(drive_bag, 5)
     assert listing.names == ("drive#0", "drive#5", "drive#10")
-    assert f"bag drive with {VISIBLE} + {THERMAL}, 12 synchronised" in listing.describe()
+    assert f"bag drive with {VISIBLE} (12) + {THERMAL} (12), 12 synchronised" in listing.describe()
     dataset = PairDataset([listing])
     for number, (visible, thermal) in zip((0, 5, 10), dataset, strict=True):
         assert np.array_equal(visible, drive_pairs[number].visible)
@@ -393,7 +393,7 @@ def test_compressed_images_of_a_bag_are_read(tmp_path: Path) -> None:
 def test_topics_that_cannot_be_told_apart_are_listed_and_can_be_given(tmp_path: Path) -> None:
     topics = {f"/{name}/image": (IMAGE_TYPE, "mono8", RGB, 96) for name in ("left", "right")}
     write_bag(tmp_path / "b", topics)
-    with pytest.raises(InputError, match=r"name both; .*/left/image \(96x24 mono8\)"):
+    with pytest.raises(InputError, match=r"name both .*/left/image \(96x24 mono8\)"):
         find_pairs(tmp_path / "b")
     listing = find_pairs(tmp_path / "b", topics=("/right/image", "/left/image"))
     assert len(PairDataset([listing])) == 1
