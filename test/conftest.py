@@ -64,6 +64,16 @@ def drive_bag(drive_pairs: list[Pair], tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
+def cut_bag(drive_bag: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drive as a recorder leaves it that lost its power: cut at two thirds, without index."""
+    (file,) = drive_bag.glob("*.mcap")
+    data = file.read_bytes()
+    path = tmp_path_factory.mktemp("bags") / "cut.mcap"
+    path.write_bytes(data[: len(data) * 2 // 3])
+    return path
+
+
+@pytest.fixture(scope="session")
 def compressed_bag(drive_pairs: list[Pair], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The drive as compressed images: JPEG, and PNG of 16 bits for the thermal ones."""
     path = tmp_path_factory.mktemp("bags") / "compressed"

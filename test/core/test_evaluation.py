@@ -395,13 +395,9 @@ def test_compressed_images_are_decoded(compressed_bag: Path) -> None:
 
 
 def test_a_recording_that_was_cut_off_is_scored_up_to_the_break(
-    drive_bag: Path, tmp_path: Path
+    drive_bag: Path, cut_bag: Path, tmp_path: Path
 ) -> None:
-    (file,) = drive_bag.glob("*.mcap")
-    data = file.read_bytes()
-    cut = tmp_path / "cut.mcap"
-    cut.write_bytes(data[: len(data) * 2 // 3])
-    result = ssvif("evaluate", cut, "--out", tmp_path / "out")
+    result = ssvif("evaluate", cut_bag, "--out", tmp_path / "out")
     assert result.returncode == PARTLY, result.stderr
     assert "cut.mcap" in result.stderr and "breaks off" in result.stderr
     names = json.loads((tmp_path / "out/summary.json").read_text())["names"]

@@ -38,13 +38,9 @@ def test_a_bag_is_played_to_the_node_and_timed(drive_bag: Path, tmp_path: Path) 
 
 
 def test_a_recording_that_was_cut_off_is_played_as_far_as_it_goes(
-    drive_bag: Path, tmp_path: Path
+    cut_bag: Path, tmp_path: Path
 ) -> None:
-    (file,) = drive_bag.glob("*.mcap")
-    data = file.read_bytes()
-    cut = tmp_path / "cut.mcap"
-    cut.write_bytes(data[: len(data) * 3 // 4])
-    result = ssvif("evaluate", cut, "--through-ros", "--rate", 0.5, "--out", tmp_path / "out")
+    result = ssvif("evaluate", cut_bag, "--through-ros", "--rate", 0.5, "--out", tmp_path / "out")
     assert result.returncode == 3, result.stderr
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     (run,) = summary["through ROS"]
