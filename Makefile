@@ -40,7 +40,7 @@ clean:  ## Remove the environment and what the demo made
 	rm -rf $(VENV) demo_out demo_out_bag build install log
 
 $(VENV)/.run: requirements/run.txt setup.py pip_ros/pyproject.toml
-	@echo "setting up $(VENV) (some 250 MB to fetch)"
+	@echo "setting up $(VENV) (a few hundred MB to fetch)"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --no-deps -r requirements/run.txt
 	$(PIP) --no-deps --no-build-isolation -e ./pip_ros -e .
