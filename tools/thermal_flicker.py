@@ -1,0 +1,184 @@
+"""Measures how steady each way of showing thermal counts is: `python tools/thermal_flicker.py`.
+
+Generated 14-bit drives at 30 Hz: as they are; something hot passes for a second; the camera
+corrects itself (half a second frozen, then all counts lie 1.6 K higher). Each frame becomes grey,
+and the grey stream is compared with the one of the same frames without the jump, shown in one
+fixed range, that of the first frame. So what moves or is noisy counts in both, and what is left
+comes from the gain: `flicker` and `wobble` of `ssvif_core.metrics.temporal`, in grey levels of 255.
+
+Also measures the time of each way and of the repair, 640x512 in 16 bits, on one thread. Writes
+docs/results/thermal.json and prints the same as tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from ssvif_core.data.scenes import SceneConfig, SceneGenerator
+from ssvif_core.metrics.temporal import LumaFrame, flicker
+from ssvif_core.thermal import (
+    DeadPixels,
+    ShutterWatch,
+    ThermalConfig,
+    ThermalGain,
+    ThermalStream,
+    to_grey,
+)
+from ssvif_ros.demo import machine
+
+ROOT = Path(__file__).parents[1]
+RATE, SIZE = 30, (320, 256)  # Hz; width, height
+HOT, JUMP = 12_000, 40  # counts of 0.04 K: 207 degC; 1.6 K
+console = Console()
+
+Frames = list[np.ndarray]
+Show = Callable[[np.ndarray, int], np.ndarray]  # counts, stamp -> grey
+
+
+def sequences(seconds: int) -> dict[str, tuple[Frames, Frames]]:
+    """By name: the frames, and the same without what the camera does to them."""
+    config = SceneConfig(
+        condition="day", frames=RATE * seconds, fps=RATE, visible_size=SIZE, thermal_size=SIZE,
+        dead_pixels=0,
+    )  # fmt: skip
+    drive = [scene.thermal for scene in SceneGenerator(config)]
+    start = len(drive) // 3
+    hot = [frame.copy() for frame in drive]
+    for n in range(RATE):
+        x = round((n / RATE) * (SIZE[0] + 80)) - 40
+        cv2.circle(hot[start + n], (x, 160), 40, HOT, -1, cv2.LINE_8)  # 6 % of the image
+    calm = list(drive)
+    for n in range(RATE // 2):
+        calm[start + n] = drive[start]
+    first = start + RATE // 2
+    jumped = calm[:first] + [frame + np.uint16(JUMP) for frame in calm[first:]]
+    return {
+        "steady": (drive, drive),
+        "hot object passes": (hot, hot),
+        "FFC jump": (jumped, calm),
+    }
+
+
+def ways() -> dict[str, Show]:
+    """Fresh, by name."""
+
+    def least_to_most(counts: np.ndarray, _: int) -> np.ndarray:
+        low, high = float(counts.min()), float(counts.max())
+        return to_grey(counts, np.array((low, max(high, low + 1))), *counts.shape)
+
+    def percentiles(counts: np.ndarray, _: int) -> np.ndarray:
+        low, high = np.percentile(counts, (0.5, 99.5))
+        return to_grey(counts, np.array((low, max(high, low + 1))), *counts.shape)
+
+    def ours(mode: str) -> Show:
+        stream = ThermalStream(ThermalConfig(mode))
+
+        def show(counts: np.ndarray, stamp: int) -> np.ndarray:
+            view = stream(counts, stamp)
+            return to_grey(view.thermal, view.range, *counts.shape)
+
+        return show
+
+    return {
+        "min-max of each frame": least_to_most,
+        "percentiles of each frame": percentiles,
+        **{mode: ours(mode) for mode in ("percentile", "plateau", "temperature")},
+    }
+
+
+def steadiness(seconds: int) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for sequence, (frames, undisturbed) in sequences(seconds).items():
+        fixed = ThermalGain().update(undisturbed[0])
+        reference = [to_grey(frame, fixed, *frame.shape) for frame in undisturbed]
+        for way, show in ways().items():
+            grey = [show(f, (1 + n) * 1_000_000_000 // RATE) for n, f in enumerate(frames)]
+            moments = [LumaFrame(r, r, g) for r, g in zip(reference, grey, strict=True)]
+            results = [flicker(a, b) for a, b in pairwise(moments)]
+            wobbles = [r.wobble for r in results]
+            rows.append({
+                "sequence": sequence, "way": way,
+                "flicker": round(float(np.nanmean([r.flicker for r in results])), 3),
+                "wobble": round(float(np.nanmean(wobbles)), 3),
+                "worst_wobble": round(float(np.nanmax(wobbles)), 2),
+                "contrast": round(float(np.mean([g.std() for g in grey])), 1),
+            })  # fmt: skip
+    return rows
+
+
+def durations(runs: int) -> dict[str, dict[str, float]]:
+    """ms for a frame of 640x512 in 16 bits: median and 95th percentile."""
+    config = SceneConfig(
+        condition="day", fps=10, visible_size=(640, 512), thermal_size=(640, 512), thermal_bits=16,
+        dead_pixels=40,
+    )  # fmt: skip
+    scenes = SceneGenerator(config)
+    frames = [scenes.frame(n).thermal for n in range(30)]
+
+    def measured(step: Callable[[np.ndarray, int], object], stride: int) -> dict[str, float]:
+        for n in range(60):  # seconds enough to find the dead pixels
+            step(frames[n % 30], (1 + n) * 100_000_000)
+        times = []
+        for n in range(runs):
+            start = time.perf_counter()
+            step(frames[n % 30], 6_000_000_000 + (1 + n) * stride)
+            times.append(1000 * (time.perf_counter() - start))
+        p50, p95 = np.percentile(times, (50, 95))
+        return {"median": round(float(p50), 3), "p95": round(float(p95), 3)}
+
+    period = 1_000_000_000 // RATE
+    pixels = DeadPixels()
+    rows = {
+        "repair, pixels found, no look": measured(lambda f, t: pixels(f, t, learn=t < 6e9), period),
+        "repair with a look at the whole frame": measured(DeadPixels(), 100_000_000),
+        "shutter": measured(ShutterWatch(), period),
+    }
+    for mode in ("auto", "percentile", "plateau", "temperature"):
+        stream = ThermalStream(ThermalConfig(mode, scale=0.01))
+        rows[f"whole stream, {mode}"] = measured(stream, period)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seconds", type=int, default=6, help="length of each sequence")
+    parser.add_argument("--runs", type=int, default=300, help="frames that are timed")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    rows, times = steadiness(arguments.seconds), durations(arguments.runs)
+    result = {
+        "machine": machine(),
+        "command": f"python tools/thermal_flicker.py --seconds {arguments.seconds} "
+        f"--runs {arguments.runs}",
+        "date": time.strftime("%Y-%m-%d"),
+        "size": f"steadiness: thermal {SIZE[0]}x{SIZE[1]} 14 bit at {RATE} Hz; times: 640x512 "
+        "16 bit, 40 dead pixels, one thread",
+        "unit": "grey levels of 255; contrast is the standard deviation of the grey image",
+        "steadiness": rows,
+        "ms_per_frame": times,
+    }
+    path = ROOT / "docs/results/thermal.json"
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    table = Table(*rows[0], title="steadiness")
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    console.print(table)
+    table = Table("ms per frame", "median", "p95")
+    for name, figures in times.items():
+        table.add_row(name, *map(str, figures.values()))
+    console.print(table)
+    console.print(f"written: {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
