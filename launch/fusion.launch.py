@@ -2,7 +2,7 @@
 
 import os
 
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
@@ -18,32 +18,42 @@ ARGUMENTS = [
     ("visible_image", "visible/image_raw", "Topic of the visible camera's images."),
     ("thermal_image", "thermal/image_raw", "Topic of the thermal camera's images."),
     ("fused_image", "~/fused/image", "Topic of the fused image."),
+    ("calibration_file", "", "camera_pair.yaml of the two cameras; empty: they are aligned."),
     ("use_sim_time", "false", "Take the time from /clock, as a bag played with --clock gives it."),
     ("log_level", "info", "debug, info, warn, error or fatal."),
 ]
 
 
+def fusion_node(context):
+    parameters = [
+        LaunchConfiguration("config_file"),
+        {"use_sim_time": LaunchConfiguration("use_sim_time")},
+    ]
+    # An empty one would put out of force what the parameter file says.
+    if LaunchConfiguration("calibration_file").perform(context):
+        parameters.append({"calibration_file": LaunchConfiguration("calibration_file")})
+    return [
+        Node(
+            package="ssvif_ros",
+            executable="fusion_node",
+            name="fusion_node",
+            namespace=LaunchConfiguration("namespace"),
+            parameters=parameters,
+            remappings=[
+                ("visible/image_raw", LaunchConfiguration("visible_image")),
+                ("thermal/image_raw", LaunchConfiguration("thermal_image")),
+                ("~/fused/image", LaunchConfiguration("fused_image")),
+                ("~/fused/image/compressed", [LaunchConfiguration("fused_image"), "/compressed"]),
+            ],
+            arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+            output="screen",
+            emulate_tty=True,
+        )
+    ]
+
+
 def generate_launch_description():
     profile = PathJoinSubstitution([SHARE, "config", "fastdds.xml"])
-    node = Node(
-        package="ssvif_ros",
-        executable="fusion_node",
-        name="fusion_node",
-        namespace=LaunchConfiguration("namespace"),
-        parameters=[
-            LaunchConfiguration("config_file"),
-            {"use_sim_time": LaunchConfiguration("use_sim_time")},
-        ],
-        remappings=[
-            ("visible/image_raw", LaunchConfiguration("visible_image")),
-            ("thermal/image_raw", LaunchConfiguration("thermal_image")),
-            ("~/fused/image", LaunchConfiguration("fused_image")),
-            ("~/fused/image/compressed", [LaunchConfiguration("fused_image"), "/compressed"]),
-        ],
-        arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
-        output="screen",
-        emulate_tty=True,
-    )
     return LaunchDescription(
         [
             DeclareLaunchArgument(name, default_value=default, description=description)
@@ -55,5 +65,5 @@ def generate_launch_description():
             for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
             if not os.environ.get(name)
         ]
-        + [node]
+        + [OpaqueFunction(function=fusion_node)]
     )

@@ -1,4 +1,4 @@
-"""Pair -> Fusion: thermal gain, then the engine. What node, command line and tests share."""
+"""Pair -> Fusion: thermal stream, registration, engine. What node, command line and tests share."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from ssvif_core.engines import Engine, create_engine
+from ssvif_core.errors import InputError
 from ssvif_core.graph.model_file import DEFAULT_MODEL
-from ssvif_core.thermal import ThermalGain
+from ssvif_core.registration.camera_pair import CameraPair, aligned
+from ssvif_core.registration.sampling import SamplingMap, sampling_map
+from ssvif_core.thermal import StreamState, ThermalConfig, ThermalStream
 from ssvif_core.types import Fusion, Pair, Shapes
 
 
@@ -20,8 +23,12 @@ class FusionPipeline:
         model: ONNX file of `ssvif export`; None takes the shipped one.
         engine: `auto` or the name of an engine.
         precision: `f32`, or another that the engine has.
-        gain: thermal gain; None makes the default one.
+        thermal: how thermal counts are shown.
         threads: CPU threads; 0 lets the engine choose.
+        calibration: of the cameras; None takes cameras that see the same field of view.
+
+    Attributes:
+        state: whether the last pair's thermal image showed the scene of then.
     """
 
     # Preparing an engine takes about a second; folders mix a few sizes, streams have one.
@@ -32,13 +39,29 @@ class FusionPipeline:
         model: Path | None = None,
         engine: str = "auto",
         precision: str = "f32",
-        gain: ThermalGain | None = None,
+        thermal: ThermalConfig = ThermalConfig(),
         threads: int = 0,
+        calibration: CameraPair | None = None,
     ) -> None:
         self.model = model or DEFAULT_MODEL
         self.engine_name, self.precision, self.threads = engine, precision, threads
-        self.gain = gain or ThermalGain()
+        self.thermal = ThermalStream(thermal)
+        self.state = StreamState.LIVE
         self._engines: OrderedDict[Shapes, Engine] = OrderedDict()
+        self._calibration = calibration
+
+    @property
+    def calibration(self) -> CameraPair | None:
+        return self._calibration
+
+    def calibrate(self, calibration: CameraPair | None) -> None:
+        """Take another calibration from the next pair on; a pair it does not go with is refused."""
+        for shapes, engine in list(self._engines.items()):
+            try:
+                engine.register(_sampling(calibration, shapes))
+            except InputError:  # prepared for what the cameras sent before
+                del self._engines[shapes]
+        self._calibration = calibration
 
     def is_prepared(self, shapes: Shapes) -> bool:
         """Whether the engine for these shapes is there."""
@@ -47,23 +70,46 @@ class FusionPipeline:
     def prepare(self, shapes: Shapes) -> Engine:
         """The engine for these shapes, made and warmed up if it is not there yet."""
         if shapes not in self._engines:
-            self._engines[shapes] = create_engine(
+            sampling = _sampling(self._calibration, shapes)
+            engine = create_engine(
                 self.engine_name, self.model, shapes, self.precision, self.threads
             )
+            engine.register(sampling)
+            self._engines[shapes] = engine
             if len(self._engines) > self.kept_engines:
                 self._engines.popitem(last=False)
         self._engines.move_to_end(shapes)
         return self._engines[shapes]
 
     def __call__(self, pair: Pair, thermal_range: np.ndarray | None = None) -> Fusion:
-        """Fuse a pair.
+        """Fuse a pair, the next of a stream.
 
-        thermal_range: (2,) counts shown as black and as white; None leaves it to the gain.
+        While the thermal stream is frozen or its shutter closed, the visible image stands alone,
+        with confidence 0: what moved since would be seen twice.
+
+        thermal_range: (2,) counts shown as black and as white, for a pair of no stream; None
+            leaves it to the stream.
         """
         engine = self.prepare(Shapes.of(pair))
-        # Engines take memory as it is; what is read-only, as bytes of a bag, they may refuse.
-        visible = np.require(pair.visible, requirements=["C", "W"])
-        thermal = np.require(pair.thermal, requirements=["C", "W"])
+        thermal = pair.thermal
         if thermal_range is None:
-            thermal_range = self.gain.update(thermal)
-        return engine.infer(visible, thermal, thermal_range)
+            view = self.thermal(thermal, pair.thermal_stamp)
+            self.state, thermal, thermal_range = view.state, view.thermal, view.range
+            if view.state is not StreamState.LIVE:
+                return _visible_alone(pair.visible)
+        # Engines take memory as it is; what is read-only, as bytes of a bag, they may refuse.
+        return engine.infer(
+            np.require(pair.visible, requirements=["C", "W"]),
+            np.require(thermal, requirements=["C", "W"]),
+            thermal_range,
+        )
+
+
+def _visible_alone(visible: np.ndarray) -> Fusion:
+    nothing = np.zeros(visible.shape[:2], np.uint8)
+    return Fusion(np.array(visible), nothing, nothing)
+
+
+def _sampling(calibration: CameraPair | None, shapes: Shapes) -> SamplingMap:
+    sizes = (shapes.width, shapes.height), (shapes.thermal_width, shapes.thermal_height)
+    return sampling_map(calibration or aligned(*sizes), *sizes)

@@ -188,7 +188,7 @@ def _add_sources(source: DemoInput, sheet: dict[int, dict[str, np.ndarray]]) -> 
                     sheet[stamp].setdefault(source.visible, visible_array(image))
                 continue
             thermal = thermal_array(image)
-            low, high = gain.update(thermal)  # for every frame: it is smoothed over time
+            low, high = gain.update(thermal, stamp)  # for every frame: it is smoothed over time
             for moment, row in sheet.items():
                 if abs(stamp - moment) < nearest[moment]:
                     nearest[moment] = abs(stamp - moment)

@@ -10,6 +10,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
+from ssvif_core.thermal import StreamState
+from ssvif_ros.calibration import Calibration
 from ssvif_ros.pairing import LatestSlot, Pairing, Stream
 
 SILENT_AFTER = 1.0  # seconds
@@ -18,22 +20,34 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
 
 @dataclass
 class Counters:
-    """What the worker has done. `latencies` are seconds from pair to published, the newest."""
+    """What the worker has done. `latencies`: seconds from pair to published; `ages`: seconds
+    between a pair's stamps; both the newest. `alone`: pairs of which only the visible image was
+    shown, since the thermal stream stood still."""
 
     fused: int = 0
     unwatched: int = 0
     failed: int = 0
     engine: str = "not prepared yet"
     problem: str = ""
+    alone: int = 0
+    thermal_state: str = StreamState.LIVE.value
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=300))
+    ages: deque[float] = field(default_factory=lambda: deque(maxlen=300))
 
 
 class Diagnostics:
     """Publishes the state of `node` at 1 Hz; its worst problem is the status message."""
 
     def __init__(
-        self, node: Node, pairing: Pairing, slot: LatestSlot, counters: Counters, slop: float
+        self,
+        node: Node,
+        pairing: Pairing,
+        slot: LatestSlot,
+        counters: Counters,
+        calibration: Calibration,
+        slop: float,
     ) -> None:
+        self._calibration = calibration
         self._node, self._pairing, self._slot = node, pairing, slot
         self._counters, self._slop = counters, slop
         self._last = self._counts()
@@ -67,6 +81,8 @@ class Diagnostics:
             "fused": counters.fused,
             "failed": counters.failed,
             "unwatched": counters.unwatched,
+            "alone": counters.alone,
+            "too old": self._pairing.too_old,
         }
 
     def _state(self) -> tuple[bytes, str]:
@@ -85,6 +101,18 @@ class Diagnostics:
             return WARN, f"no {stream.name} image for {stream.silence:.1f} s on {stream.topic}"
         if new["received"] >= 5 and not new["pairs"]:
             return WARN, self._apart()
+        if new["alone"]:
+            return WARN, (
+                f"the thermal stream is {self._counters.thermal_state} (flat-field correction?): "
+                f"{new['alone']} pairs in the last second show the visible image alone"
+            )
+        if new["too old"]:
+            return WARN, (
+                f"{new['too old']} visible images in the last second had no thermal image younger "
+                "than thermal_max_age; raise it, or use pairing: nearest"
+            )
+        if self._calibration.problem:
+            return WARN, self._calibration.problem
         if new["missing"] > 0:
             return WARN, (
                 f"{new['missing']} images never arrived in the last second; set "
@@ -126,11 +154,21 @@ class Diagnostics:
             "pairing resets": self._pairing.resets,
             "fused per second": counters.fused - self._last["fused"],
             "last problem": counters.problem,
+            "thermal stream": counters.thermal_state,
+            "visible alone": counters.alone,
+            "no thermal image young enough": self._pairing.too_old,
+            "calibration off by pixels": _or_unknown(self._calibration.drift),
         }
+        if counters.ages:
+            values["thermal age p50 ms"] = f"{1000 * np.median(list(counters.ages)):.1f}"
         if counters.latencies:
             p50, p95 = np.percentile(list(counters.latencies), (50, 95)) * 1000
             values |= {"latency p50 ms": f"{p50:.1f}", "latency p95 ms": f"{p95:.1f}"}
         return values
+
+
+def _or_unknown(pixels: float | None) -> str:
+    return "not known" if pixels is None else f"{pixels:.1f}"
 
 
 def _mend(stream: Stream) -> str:

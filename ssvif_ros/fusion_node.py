@@ -2,6 +2,7 @@
 
     executor thread   messages -> pairing -> slot
     worker thread     slot -> arrays -> pipeline (engine) -> outputs
+    calibration       thread of low priority: recalibrates on request, watches the alignment
 
 The worker alone owns the engine. Whatever goes wrong with one pair is said, counted, and left
 behind: the node goes on.
@@ -24,8 +25,10 @@ from rclpy.parameter import Parameter
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.pipeline import FusionPipeline
-from ssvif_core.thermal import ThermalGain
+from ssvif_core.registration.camera_pair import CameraPair, load_camera_pair
+from ssvif_core.thermal import StreamState
 from ssvif_core.types import Shapes
+from ssvif_ros.calibration import Calibration
 from ssvif_ros.diagnostics import Counters, Diagnostics
 from ssvif_ros.messages import to_pair
 from ssvif_ros.outputs import Outputs, class_colours
@@ -48,14 +51,21 @@ class FusionNode(Node):
         self.counters = Counters()
         self._outputs = Outputs(self, self.parameters)
         self._prepare()
-        self._reset_gain = threading.Event()
+        self._reset_stream = threading.Event()
         self.slot = LatestSlot()
         p = self.parameters
         self.pairing = Pairing(
             self, p.visible_topic, p.thermal_topic, p.slop, p.queue_size, p.qos, self.slot,
-            on_reset=self._reset_gain.set,
+            on_reset=self._reset_stream.set,
+            max_age=p.thermal_max_age if p.pairing == "visible_rate" else None,
         )  # fmt: skip
-        self._diagnostics = Diagnostics(self, self.pairing, self.slot, self.counters, p.slop)
+        self.calibration = Calibration(
+            self, self._calibration_file, (p.visible_topic, p.thermal_topic), p.drift_period,
+            self._shift_time,
+        )  # fmt: skip
+        self._diagnostics = Diagnostics(
+            self, self.pairing, self.slot, self.counters, self.calibration, p.slop
+        )
         self.add_on_set_parameters_callback(self._change)
         self._worker = threading.Thread(target=self._work, name="engine", daemon=True)
         self._worker.start()
@@ -65,18 +75,34 @@ class FusionNode(Node):
             Path(p.model) if p.model else None,
             p.engine,
             p.precision,
-            ThermalGain(p.thermal_limits, smoothing=p.thermal_smoothing),
+            p.thermal,
             p.threads,
+            self._first_calibration(),
         )
+
+    @property
+    def _calibration_file(self) -> Path | None:
+        return Path(self.parameters.calibration_file) if self.parameters.calibration_file else None
+
+    def _first_calibration(self) -> CameraPair | None:
+        file = self._calibration_file
+        return None if file is None or not file.is_file() else load_camera_pair(file)
+
+    def _shift_time(self, seconds: float) -> None:
+        self.pairing.offset = round(seconds * 1e9)
 
     def _prepare(self) -> None:
         """Make the engine now: for the sizes given, or small ones just to check the model."""
         p = self.parameters
-        sizes = (p.visible_height, p.visible_width, p.thermal_height, p.thermal_width)
+        sizes = (p.visible_width, p.visible_height, p.thermal_width, p.thermal_height)
         given = all(sizes)
-        engine = self._pipeline.prepare(
-            Shapes(*sizes, p.thermal_bits // 8) if given else Shapes(32, 32, 16, 16, 2)
-        )
+        calibration = self._pipeline.calibration
+        if not given and calibration is not None:
+            (width, height), thermal = calibration.visible.image_size, calibration.thermal
+            sizes, given = (width, height, *thermal.image_size), True
+        width, height, thermal_width, thermal_height = sizes
+        shapes = Shapes(height, width, thermal_height, thermal_width, p.thermal_bits // 8)
+        engine = self._pipeline.prepare(shapes if given else Shapes(32, 32, 16, 16, 2))
         class_colours(p.overlay_palette, engine.note.names)  # raises if it is malformed
         self._outputs.set_classes(engine.note.names)
         self.counters.engine = str(engine.info)
@@ -99,16 +125,27 @@ class FusionNode(Node):
                 self.get_logger().error(text, throttle_duration_sec=5.0)
 
     def _fuse(self, pair: MessagePair) -> None:
-        if not self._outputs.wanted:
+        wanted, watched = self._outputs.wanted, self.calibration.wants()
+        if not wanted:
             self.counters.unwatched += 1
-            return
-        if self._reset_gain.is_set():
-            self._reset_gain.clear()
-            self._pipeline.gain.reset()
+            if not watched:
+                return
         images = to_pair(pair.visible, pair.thermal)
+        if watched:
+            self.calibration.look(images)
+        if not wanted:
+            return
+        if self._reset_stream.is_set():
+            self._reset_stream.clear()
+            self._pipeline.thermal.reset()
+        if self.calibration.take_new():
+            self._pipeline.calibrate(self.calibration.current)
         self._prepare_for(Shapes.of(images))
         fusion = self._pipeline(images)
-        self._outputs.publish(fusion, pair.visible.header)
+        self.counters.thermal_state = self._pipeline.state.value
+        self.counters.alone += self._pipeline.state is not StreamState.LIVE
+        self.counters.ages.append(abs(images.visible_stamp - images.thermal_stamp) * 1e-9)
+        self._outputs.publish(fusion, pair.visible.header, pair.thermal.header)
         self.counters.fused += 1
         self.counters.latencies.append(time.monotonic() - pair.arrival)
 

@@ -9,7 +9,7 @@ import numpy as np
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image, TimeReference
 from std_msgs.msg import Header, String
 
 from ssvif_core.errors import InputError
@@ -31,6 +31,7 @@ class Outputs:
             "~/segmentation/label_info",
             QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
         )
+        self._thermal_time = node.create_publisher(TimeReference, "~/thermal_time", 10)
         p = parameters
         self._fused = Output(node, "~/fused/image", p.publish_fused, "bgr8")
         self._overlay = Output(node, "~/segmentation/overlay", p.publish_overlay, "bgr8")
@@ -55,8 +56,12 @@ class Outputs:
         ]
         self._label_info.publish(String(data=json.dumps({"classes": classes})))
 
-    def publish(self, fusion: Fusion, header: Header) -> None:
-        """Publish a fusion under the visible image's header."""
+    def publish(self, fusion: Fusion, header: Header, thermal: Header) -> None:
+        """Publish a fusion under the visible image's header, and when its thermal part was."""
+        if _listened(self._thermal_time):
+            self._thermal_time.publish(
+                TimeReference(header=header, time_ref=thermal.stamp, source=thermal.frame_id)
+            )
         quality = self.parameters.jpeg_quality
         self._fused.publish(fusion.fused, header, quality)
         self._labels.publish(fusion.labels, header, quality)

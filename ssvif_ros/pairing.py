@@ -136,6 +136,11 @@ class Pairing:
         qos: `auto` (reliable if every publisher offers it, else best effort, as rosbag2's
             recorder does), `reliable` or `best_effort`.
         on_reset: called when time jumped, so that nothing of before is smoothed into now.
+        max_age: None pairs each thermal image once, with the nearest visible one; else every
+            visible image is paired with the newest thermal one, at most so old, seconds.
+
+    `offset` (ns), which may change, is added to the thermal stamps: they are then of the visible
+    camera's time.
     """
 
     def __init__(
@@ -148,7 +153,9 @@ class Pairing:
         qos: str,
         slot: LatestSlot,
         on_reset: Callable[[], None],
+        max_age: float | None = None,
     ) -> None:
+        self._max_age, self.offset, self.too_old = max_age, 0, 0
         self._node, self._slop, self._queue_size, self._qos = node, slop, queue_size, qos
         self._slot, self._on_reset = slot, on_reset
         self.visible, self.thermal = (
@@ -193,10 +200,30 @@ class Pairing:
         self._slot.put(MessagePair(visible, thermal, time.monotonic()))
 
     def _receive(self, stream: Stream, message: Image) -> None:
+        if stream is self.thermal and self.offset:
+            stamp = max(stamp_of(message.header) + self.offset, 0)
+            message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
         if stream.note(message):
             self._reset(f"stamps of {stream.topic} jumped back", jumped=stream)
         stream.recent.append(message)
-        stream.filter.signalMessage(message)
+        if self._max_age is None:
+            stream.filter.signalMessage(message)
+        elif stream is self.visible:
+            self._pair_with_newest(message, self._max_age)
+
+    def _pair_with_newest(self, visible: Image, max_age: float) -> None:
+        """The thermal image of the time nearest to the visible one's, among those that are here."""
+        stamp = stamp_of(visible.header)
+        age, thermal = min(
+            ((abs(stamp - stamp_of(m.header)), m) for m in self.thermal.recent),
+            key=lambda one: one[0],
+            default=(0, None),
+        )
+        if thermal is None or age > max_age * 1e9:
+            self.too_old += 1
+            return
+        self.pairs += 1
+        self._slot.put(MessagePair(visible, thermal, time.monotonic()))
 
     def _reset(self, reason: str, jumped: Stream | None = None) -> None:
         """Start the matching anew: its queues would evict everything after a jump back.

@@ -11,6 +11,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 
 from ssvif_core.errors import InputError
+from ssvif_core.thermal import MODES, ThermalConfig
 
 
 def _parameter(
@@ -40,6 +41,17 @@ class FusionParameters:
 
     visible_topic: str = _parameter("visible/image_raw", "Visible camera's image topic.")
     thermal_topic: str = _parameter("thermal/image_raw", "Thermal camera's image topic.")
+    calibration_file: str = _parameter(
+        "", "camera_pair.yaml of `ssvif calibrate`; empty: the cameras see the same field of view."
+    )
+    pairing: str = _parameter(
+        "nearest",
+        "nearest: each thermal image once; visible_rate: every visible image, newest thermal one.",
+        choices=("nearest", "visible_rate"),
+    )
+    thermal_max_age: float = _parameter(
+        0.15, "With visible_rate, how old the thermal image may be, seconds.", low=0.001, high=10.0
+    )
     slop: float = _parameter(
         0.02, "Largest stamp difference within a pair, seconds.", low=0.0001, high=10.0
     )
@@ -69,16 +81,25 @@ class FusionParameters:
     thermal_width: int = _parameter(0, "See visible_width.", low=0, high=8192)
     thermal_height: int = _parameter(0, "See visible_width.", low=0, high=8192)
     thermal_bits: int = _parameter(16, "See visible_width: 8 or 16.", low=8, high=16)
+    thermal_gain: str = _parameter(
+        "auto",
+        "auto: 8-bit images as they come, else percentile; plateau; temperature: a fixed range.",
+        choices=MODES,
+    )
     thermal_low: float = _parameter(
-        0.0, "Thermal counts shown as black; with thermal_high above it the range is fixed.",
-        low=0.0, high=65535.0,
+        0.0, "Counts shown as black, with temperature degC; see thermal_high.",
+        low=-300.0, high=65535.0,
     )  # fmt: skip
     thermal_high: float = _parameter(
-        0.0, "Thermal counts shown as white; 0 lets the range follow the scene.",
-        low=0.0, high=65535.0,
+        0.0, "Counts shown as white, with temperature degC; both 0: the scene's, or 0 to 40 degC.",
+        low=-300.0, high=65535.0,
     )  # fmt: skip
+    thermal_scale: float = _parameter(
+        0.04, "Kelvin per count of a radiometric camera.", low=1e-6, high=10.0
+    )
+    thermal_offset: float = _parameter(-273.15, "Its degC at count 0.", low=-1000.0, high=1000.0)
     thermal_smoothing: float = _parameter(
-        0.9, "Share of the old thermal range that stays with each frame.", low=0.0, high=0.99
+        0.9, "How calm the thermal range is; 0 judges each frame alone.", low=0.0, high=0.99
     )
     publish_fused: bool = _parameter(True, "Offer ~/fused/image and its JPEG twin.")
     publish_overlay: bool = _parameter(True, "Offer ~/segmentation/overlay and its JPEG twin.")
@@ -90,6 +111,10 @@ class FusionParameters:
     overlay_palette: str = _parameter(
         "", "Class colours as RRGGBB, comma-separated, in order of class; empty takes our own."
     )
+    drift_period: float = _parameter(
+        20.0, "Seconds between the frames on which the calibration is checked; 0.0: never.",
+        low=0.0, high=3600.0,
+    )  # fmt: skip
     jpeg_quality: int = _parameter(
         85, "Quality of the compressed images.", low=1, high=100, live=True
     )
@@ -101,7 +126,7 @@ class FusionParameters:
                 raise InputError(
                     f"parameter {field.name}='{value}'; expected one of {', '.join(choices)}"
                 )
-        if self.thermal_high and self.thermal_high <= self.thermal_low:
+        if (self.thermal_low or self.thermal_high) and self.thermal_high <= self.thermal_low:
             raise InputError(
                 f"parameters thermal_low={self.thermal_low}, thermal_high={self.thermal_high}; "
                 "expected low below high, or both 0"
@@ -112,8 +137,23 @@ class FusionParameters:
             raise InputError(f"parameter model='{self.model}'; there is no such file")
 
     @property
-    def thermal_limits(self) -> tuple[float, float] | None:
-        return (self.thermal_low, self.thermal_high) if self.thermal_high else None
+    def thermal(self) -> ThermalConfig:
+        """How thermal counts are shown.
+
+        Raises:
+            InputError: the values do not go together.
+        """
+        limits = (self.thermal_low, self.thermal_high)
+        given = limits if any(limits) else None
+        fixed = self.thermal_gain == "temperature"
+        return ThermalConfig(
+            mode=self.thermal_gain,
+            limits=None if fixed else given,
+            temperatures=given if fixed and given else ThermalConfig.temperatures,
+            scale=self.thermal_scale,
+            offset=self.thermal_offset,
+            smoothing=self.thermal_smoothing,
+        )
 
 
 def descriptor(field: dataclasses.Field[Any]) -> ParameterDescriptor:

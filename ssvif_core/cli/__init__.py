@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from ssvif_core.cli import bag, doctor, evaluate, export, fuse, name, pairs, train
+from ssvif_core.cli import bag, calibrate, doctor, evaluate, export, fuse, name, pairs, train
 from ssvif_core.errors import SsvifError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False, add_completion=False,
 )  # fmt: skip
 app.command()(fuse.fuse)
+app.command()(calibrate.calibrate)
 app.command()(evaluate.evaluate)
 app.add_typer(bag.app, name="bag")
 app.command()(pairs.pairs)

@@ -25,6 +25,7 @@ from ssvif_core.evaluation.results import Evaluation, RobotRun
 from ssvif_core.evaluation.run import evaluate as run
 from ssvif_core.evaluation.tables import write_tables
 from ssvif_core.metrics.ranking import LOWER_IS_BETTER
+from ssvif_core.registration.camera_pair import load_camera_pair
 
 FILES = ("scores.csv", "summary.json", "summary.md", "run.json", "report.html")
 PARTLY = 3  # exit code: done, but not with everything that was given
@@ -58,6 +59,9 @@ def evaluate(
     ray: Annotated[
         str, typer.Option(help="Score the inputs on this Ray cluster: its address, or local.")
     ] = "",
+    calibration: Annotated[
+        Path | None, typer.Option(help="camera_pair.yaml; default: aligned cameras.")
+    ] = None,
     through_ros: Annotated[
         bool, typer.Option(help="Also play the bags to the real node, and time it.")
     ] = False,
@@ -85,6 +89,7 @@ def evaluate(
         topics=(visible, thermal) if visible and thermal else None,
         slop=round(slop * 1e9) if math.isfinite(slop) else 0,
         only=only,
+        calibration=load_camera_pair(calibration) if calibration else None,
     )
     _make_room(out)
     robot = _through_ros(inputs, settings, rate, console) if through_ros else []

@@ -16,7 +16,8 @@ from ssvif_core.data.images import ImagePair, pair_folders, read_thermal, read_v
 from ssvif_core.errors import InputError
 from ssvif_core.overlay import colours_of, draw_overlay
 from ssvif_core.pipeline import FusionPipeline
-from ssvif_core.thermal import ThermalGain
+from ssvif_core.registration.camera_pair import load_camera_pair
+from ssvif_core.thermal import ThermalConfig
 from ssvif_core.types import Pair, Shapes
 
 
@@ -30,6 +31,9 @@ def fuse(
     precision: Annotated[str, typer.Option(help="f32, or bf16 on OpenVINO.")] = "f32",
     model: Annotated[Path | None, typer.Option(help="ONNX file; default: ours.")] = None,
     alpha: Annotated[float, typer.Option(min=0, max=1, help="Strength of the overlay.")] = 0.4,
+    calibration: Annotated[
+        Path | None, typer.Option(help="camera_pair.yaml; default: aligned cameras.")
+    ] = None,
 ) -> None:
     """Fuse two folders of images, paired by name, into PNGs of the visible image's size.
 
@@ -42,12 +46,15 @@ def fuse(
     for folder in folders:
         _make_folder(folder)
     # No smoothing: images of a folder are no video, and each must not depend on its neighbours.
-    pipeline = FusionPipeline(model, engine, precision, ThermalGain(smoothing=0.0))
-    pipeline.prepare(Shapes(32, 32, 16, 16, 1))
+    pair = load_camera_pair(calibration) if calibration else None
+    thermal_config = ThermalConfig(smoothing=0.0)
+    pipeline = FusionPipeline(model, engine, precision, thermal_config, calibration=pair)
+    if pair is None:
+        pipeline.prepare(Shapes(32, 32, 16, 16, 1))  # tells of a bad model before the first image
     done = 0
-    for pair in track(listing.pairs, "fusing", console=console):
+    for files in track(listing.pairs, "fusing", console=console):
         try:
-            _fuse_one(pipeline, pair, out, labels, overlay, alpha)
+            _fuse_one(pipeline, files, out, labels, overlay, alpha)
             done += 1
         except InputError as error:
             problems.append(str(error))
@@ -60,24 +67,24 @@ def fuse(
 
 def _fuse_one(
     pipeline: FusionPipeline,
-    pair: ImagePair,
+    files: ImagePair,
     out: Path,
     labels: Path | None,
     overlay: Path | None,
     alpha: float,
 ) -> None:
     try:
-        images = Pair(read_visible(pair.visible), read_thermal(pair.thermal))
+        images = Pair(read_visible(files.visible), read_thermal(files.thermal))
     except InputError as error:
-        raise InputError(f"{pair.name}: {error}") from error
+        raise InputError(f"{files.name}: {error}") from error
     fusion = pipeline(images)
-    _write(out / f"{pair.name}.png", fusion.fused)
+    _write(out / f"{files.name}.png", fusion.fused)
     if labels is not None:
-        _write(labels / f"{pair.name}.png", fusion.labels)
+        _write(labels / f"{files.name}.png", fusion.labels)
     if overlay is not None:
         colours = colours_of(pipeline.prepare(Shapes.of(images)).note.names)
         _write(
-            overlay / f"{pair.name}.png",
+            overlay / f"{files.name}.png",
             draw_overlay(fusion.fused, fusion.labels, colours, alpha),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -130,6 +131,31 @@ def bag_pairs(
         }
         for part in _parts(wanted):
             yield from _read(bag, topics, part)
+
+
+def bag_images(path: Path, topic: str, thermal: bool) -> Iterator[tuple[int, np.ndarray]]:
+    """Every image of a topic with its stamp (ns): BGR, (H, W, 3) uint8, or if thermal counts.
+
+    Raises:
+        InputError: the topic is not there, or an image cannot be read.
+    """
+    with Bag(path) as bag:
+        bag.require(topic)
+        for message in bag.messages((topic,)):
+            yield header_stamp(message) or message.time, _image(message, thermal)
+
+
+def bag_cameras(path: Path, topics: tuple[str, str]) -> tuple[Any, Any]:
+    """The first CameraInfo beside each of the image topics; None where there is none."""
+    names = [f"{topic.rpartition('/')[0]}/camera_info" for topic in topics]
+    found: dict[str, Any] = {}
+    with Bag(path) as bag:
+        there = {topic.name for topic in bag.topics()} & set(names)
+        for message in bag.messages(tuple(there)) if there else ():
+            found.setdefault(message.topic, decode(message))
+            if len(found) == len(there):
+                break
+    return found.get(names[0]), found.get(names[1])
 
 
 def _read(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ssvif_core.graph.model_file import ModelNote
+from ssvif_core.registration.sampling import SamplingMap
 from ssvif_core.types import Fusion, Shapes
 
 
@@ -50,6 +51,10 @@ class Engine(ABC):
         """
 
     @abstractmethod
+    def register(self, sampling: SamplingMap) -> None:
+        """Take another registration, of the prepared sizes; must come before the first pair."""
+
+    @abstractmethod
     def infer(self, visible: np.ndarray, thermal: np.ndarray, thermal_range: np.ndarray) -> Fusion:
         """Fuse one pair.
 
@@ -60,6 +65,8 @@ class Engine(ABC):
     def warm_up(self) -> None:
         """One run on black images, so that the first pair does not pay for lazy allocation."""
         shapes = self.shapes
+        size = shapes.visible[1:3]
+        self.register(SamplingMap(np.zeros((*size, 2), np.float32), np.ones(size, np.float32)))
         thermal_type = np.uint8 if shapes.thermal_bytes == 1 else np.uint16
         self.infer(
             np.zeros(shapes.visible[1:], np.uint8),

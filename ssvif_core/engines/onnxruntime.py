@@ -10,6 +10,7 @@ import onnxruntime as ort
 from ssvif_core.engines.base import Engine, EngineInfo, thermal_bytes
 from ssvif_core.errors import ModelError
 from ssvif_core.graph.model_file import check_exists, parse_note
+from ssvif_core.registration.sampling import SamplingMap
 from ssvif_core.types import Fusion, Shapes
 
 
@@ -44,6 +45,11 @@ class OnnxRuntimeEngine(Engine):
                 name, "cpu", 0, np.uint8, (1, *buffer.shape), buffer.ctypes.data
             )
         self.info = EngineInfo("onnxruntime", ort.__version__, precision, "CPU")
+
+    def register(self, sampling: SamplingMap) -> None:
+        self._sampling = sampling  # the binding reads it where it lies
+        for name in ("grid", "coverage"):
+            self._binding.bind_cpu_input(name, getattr(sampling, name)[None])
 
     def infer(self, visible: np.ndarray, thermal: np.ndarray, thermal_range: np.ndarray) -> Fusion:
         self._binding.bind_cpu_input("visible", visible[None])

@@ -11,6 +11,7 @@ import openvino as ov
 from ssvif_core.engines.base import Engine, EngineInfo, thermal_bytes
 from ssvif_core.errors import EngineError, ModelError
 from ssvif_core.graph.model_file import METADATA_KEY, check_exists, parse_note
+from ssvif_core.registration.sampling import SamplingMap
 from ssvif_core.types import Fusion, Shapes
 
 
@@ -32,7 +33,14 @@ class OpenVinoEngine(Engine):
             ) from error
         self.note = parse_note(model, _metadata(network))
         self.shapes = shapes
-        network.reshape({"visible": list(shapes.visible), "thermal": list(shapes.thermal)})
+        network.reshape(
+            {
+                "visible": list(shapes.visible),
+                "thermal": list(shapes.thermal),
+                "grid": [*shapes.visible[:3], 2],
+                "coverage": list(shapes.visible[:3]),
+            }
+        )
         options: dict[str, str | int | bool] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": precision,
@@ -57,6 +65,12 @@ class OpenVinoEngine(Engine):
             buffer = getattr(self._outputs, name)[None]
             self._request.set_tensor(name, ov.Tensor(buffer, shared_memory=True))
         self.info = EngineInfo("openvino", ov.__version__.split("-")[0], precision, "CPU")
+
+    def register(self, sampling: SamplingMap) -> None:
+        self._sampling = sampling  # the request reads it where it lies
+        for name in ("grid", "coverage"):
+            buffer = getattr(sampling, name)[None]
+            self._request.set_tensor(name, ov.Tensor(buffer, shared_memory=True))
 
     def infer(self, visible: np.ndarray, thermal: np.ndarray, thermal_range: np.ndarray) -> Fusion:
         inputs = {

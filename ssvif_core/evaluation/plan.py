@@ -16,14 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ssvif_core.data.bag_pairs import SLOP, bag_pairs
-from ssvif_core.data.images import SUFFIXES, read_thermal, read_visible
+from ssvif_core.data.bag_pairs import SLOP
+from ssvif_core.data.images import SUFFIXES
 from ssvif_core.data.labels import SUFFIXES as LABEL_SUFFIXES
 from ssvif_core.data.layouts import PairSource, find_pairs, some
-from ssvif_core.data.video import video_pairs
+from ssvif_core.data.reading import read_frames, read_sources
 from ssvif_core.engines import ENGINES
 from ssvif_core.errors import InputError
 from ssvif_core.evaluation.results import OURS
+from ssvif_core.registration.camera_pair import CameraPair
 from ssvif_core.thermal import ThermalGain
 from ssvif_core.types import Pair
 
@@ -42,6 +43,8 @@ class Settings:
     names: of the labels' class ids 0, 1, ...; the id of `person` is what target contrast is of.
     every: take every n-th pair of a video or bag. topics: of bags; None finds them by name.
     slop: largest difference of stamps in a bag's pair, ns. only: shell pattern of pairs' names.
+    calibration: of the cameras; None takes aligned ones. Scores then are of the visible image's
+        whole field, also where there is no thermal image.
     """
 
     fused: dict[str, Path] = field(default_factory=dict)
@@ -55,6 +58,7 @@ class Settings:
     topics: tuple[str, str] | None = None
     slop: int = SLOP
     only: str = "*"
+    calibration: CameraPair | None = None
 
     def __post_init__(self) -> None:
         if OURS in self.fused:
@@ -276,35 +280,10 @@ def read_items(items: Sequence[Item]) -> Iterator[tuple[Item, Pair | InputError]
 
     The items of a stream are in its order.
     """
-    if items[0].source.frame is None:
-        for item in items:
-            try:
-                visible = read_visible(item.source.visible)
-                yield item, Pair(visible, read_thermal(item.source.thermal))
-            except InputError as error:
-                yield item, InputError(f"{item.name}: {error}")
-        return
-    waiting: dict[int, Item] = {item.source.frame or 0: item for item in items}
-    try:
-        for number, pair in _frames(items[0].source, [item.source.frame or 0 for item in items]):
-            if number in waiting:
-                item = waiting.pop(number)
-                bad = isinstance(pair, InputError)
-                yield item, InputError(f"{item.name}: {pair}") if bad else pair
-            if not waiting:
-                return
-        broken = InputError(f"{items[0].source.visible}: ends early")
-    except InputError as error:
-        broken = error
-    for item in waiting.values():
-        yield item, InputError(f"{item.name}: {broken}")
-
-
-def _frames(source: PairSource, numbers: Sequence[int]) -> Iterator[tuple[int, Pair | InputError]]:
-    """Frames of a stream with their numbers; of a video more than those asked for."""
-    if source.topics:
-        return bag_pairs(source.visible, source.topics, set(numbers), source.slop, source.recover)
-    return enumerate(video_pairs(source.visible, source.thermal, start=numbers[0]), numbers[0])
+    for index, pair in read_sources([item.source for item in items]):
+        item = items[index]
+        bad = isinstance(pair, InputError)
+        yield item, InputError(f"{item.name}: {pair}") if bad else pair
 
 
 def _stream(item: Item) -> tuple[Path, Path] | None:
@@ -320,12 +299,12 @@ def _with_ranges(items: list[Item]) -> list[Item]:
     gain, ranges = ThermalGain(), {}
     last = items[-1].source.frame or 0
     with suppress(InputError):  # which is said where the frames are scored
-        for number, pair in _frames(items[0].source, range(last + 1)):
+        for number, pair in read_frames(items[0].source, range(last + 1)):
             if isinstance(pair, InputError):
                 continue
             if pair.thermal.dtype == np.uint8:  # shown as it is; no need to read on
                 break
-            black, white = gain.update(pair.thermal)
+            black, white = gain.update(pair.thermal, pair.thermal_stamp)
             ranges[number] = (float(black), float(white))
             if number >= last:
                 break

@@ -83,7 +83,11 @@ class Scorer:
         self.settings = settings
         # One thread: the cores are shared out by processes, and sums come out alike everywhere.
         self._pipeline = FusionPipeline(
-            settings.model, settings.engine, settings.precision, ThermalGain(smoothing=0), threads=1
+            settings.model,
+            settings.engine,
+            settings.precision,
+            threads=1,
+            calibration=settings.calibration,
         )
 
     def __call__(self, job: Job) -> list[PairResult]:
@@ -108,7 +112,7 @@ class Scorer:
     def _fuse(self, item: Item, pair: Pair) -> _Moment:
         height, width = pair.visible.shape[:2]
         thermal_range = (
-            self._pipeline.gain.update(pair.thermal)
+            ThermalGain(smoothing=0).update(pair.thermal)
             if item.thermal_range is None
             else np.array(item.thermal_range, np.float32)
         )

@@ -20,9 +20,13 @@ from ssvif_core.graph.model_file import FORMAT, METADATA_KEY
 from ssvif_core.graph.raw_graph import RawFusion
 from ssvif_core.models import Model
 from ssvif_core.models.blocks import fold
+from ssvif_core.registration.camera_pair import aligned
+from ssvif_core.registration.sampling import SamplingMap, sampling_map
 from ssvif_core.types import Pair
 
-INPUTS = ("visible", "thermal", "thermal_range")
+# From 20 on GridSample has another name for its mode, which OpenVINO does not know.
+OPSET = 18
+INPUTS = ("visible", "thermal", "thermal_range", "grid", "coverage")
 OUTPUTS = ("fused", "labels", "confidence")
 
 
@@ -32,10 +36,16 @@ def raw_module(model: Model) -> RawFusion:
     return RawFusion(folded.fusion, folded.labeller).eval()  # type: ignore[attr-defined, arg-type]
 
 
-def run_module(module: RawFusion, pair: Pair, thermal_range: np.ndarray) -> list[np.ndarray]:
-    """Fused, labels, confidence of one pair by PyTorch: the reference of every engine."""
+def run_module(
+    module: RawFusion, pair: Pair, thermal_range: np.ndarray, sampling: SamplingMap | None = None
+) -> list[np.ndarray]:
+    """Fused, labels, confidence of one pair by PyTorch: the reference of every engine.
+
+    sampling: registration; None takes cameras that see the same field of view.
+    """
+    feed = _feed(pair, thermal_range, sampling)
     with torch.no_grad():
-        outputs = module(*(torch.from_numpy(x) for x in _feed(pair, thermal_range).values()))
+        outputs = module(*(torch.from_numpy(x) for x in feed.values()))
     return [output[0].numpy() for output in outputs]
 
 
@@ -53,6 +63,8 @@ def export_model(model: Model, path: Path, check: Iterable[Pair]) -> None:
         torch.zeros(1, 480, 640, 3, dtype=torch.uint8),
         torch.zeros(1, 256, 320, 2, dtype=torch.uint8),
         torch.tensor([0.0, 255.0]),
+        torch.zeros(1, 480, 640, 2),
+        torch.ones(1, 480, 640),
     )
     size = {name: torch.export.Dim(name, min=8, max=8192) for name in ("H", "W", "h", "w")}
     byte_count = torch.export.Dim("bytes", min=1, max=2)
@@ -63,6 +75,7 @@ def export_model(model: Model, path: Path, check: Iterable[Pair]) -> None:
             module,
             example,
             dynamo=True,
+            opset_version=OPSET,
             external_data=False,
             verbose=False,
             input_names=list(INPUTS),
@@ -71,6 +84,8 @@ def export_model(model: Model, path: Path, check: Iterable[Pair]) -> None:
                 {1: size["H"], 2: size["W"]},
                 {1: size["h"], 2: size["w"], 3: byte_count},
                 None,
+                {1: size["H"], 2: size["W"]},
+                {1: size["H"], 2: size["W"]},
             ),
         )
     proto = program.model_proto  # type: ignore[union-attr]
@@ -99,10 +114,18 @@ def _verify(module: RawFusion, data: bytes, pairs: Iterable[Pair]) -> None:
             )
 
 
-def _feed(pair: Pair, thermal_range: np.ndarray) -> dict[str, np.ndarray]:
+def _feed(
+    pair: Pair, thermal_range: np.ndarray, sampling: SamplingMap | None = None
+) -> dict[str, np.ndarray]:
+    if sampling is None:
+        height, width = pair.visible.shape[:2]
+        sizes = (width, height), pair.thermal.shape[::-1]
+        sampling = sampling_map(aligned(*sizes), *sizes)
     thermal = np.ascontiguousarray(pair.thermal).view(np.uint8)
     return {
         "visible": np.ascontiguousarray(pair.visible)[None],
         "thermal": thermal.reshape(1, *pair.thermal.shape, -1),
         "thermal_range": thermal_range,
+        "grid": sampling.grid[None],
+        "coverage": sampling.coverage[None],
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 from ssvif_core.errors import ModelError
 
 METADATA_KEY = "ssvif"
-FORMAT = 1
+FORMAT = 2  # 2: with registration
 DEFAULT_MODEL = Path(__file__).parents[1] / "weights" / "ssvif_s.onnx"
 
 

@@ -1,7 +1,7 @@
 """The graph every engine runs: raw camera buffers in, ready messages out.
 
-Colour conversion, normalisation, resizing, argmax: all inside, so that every engine runs the same
-arithmetic and no Python touches pixels. This is the only place that knows pixel arithmetic.
+Colour conversion, normalisation, registration, argmax: all inside, so that every engine runs the
+same arithmetic and no Python touches pixels. This is the only place that knows pixel arithmetic.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ class RawFusion(nn.Module):
         thermal: uint8 (1, h, w, 1), or (1, h, w, 2) for 16 bit: low byte, high byte. A
             little-endian mono16 buffer *is* that, and TensorRT has no uint16.
         thermal_range: float32 (2,), the counts shown as black and as white.
+        grid: float32 (1, H, W, 2), where each visible pixel looks in the thermal image: x and y,
+            -1 and 1 at the outer edges.
+        coverage: float32 (1, H, W) in [0, 1], how much the thermal image counts there. At 0 the
+            fused pixel is the visible one, and the confidence 0.
 
     Outputs:
         fused: uint8 (1, H, W, 3), BGR.
@@ -36,24 +40,29 @@ class RawFusion(nn.Module):
         self.head = head
 
     def forward(
-        self, visible: Tensor, thermal: Tensor, thermal_range: Tensor
+        self,
+        visible: Tensor,
+        thermal: Tensor,
+        thermal_range: Tensor,
+        grid: Tensor,
+        coverage: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         # A cast is the only operation TensorRT allows on a uint8 input, and on an output.
         pixels = visible.float()
         height, width = visible.shape[1], visible.shape[2]
         image = pixels.permute(0, 3, 1, 2) * (1 / 255)
         heat = _normalise(thermal.float(), thermal_range)
-        heat = F.interpolate(heat, size=(height, width), mode="bilinear", align_corners=False)
+        heat = F.grid_sample(heat, grid, padding_mode="border", align_corners=False)
         features = self.fusion(_pad(image), _pad(heat))
-        change = features.change[:, :, :height, :width]
+        change = features.change[:, :, :height, :width] * coverage[:, None]
         fused = fused_colour(image, change).permute(0, 2, 3, 1) * 255
         # At stride 4, where the head predicts: K planes of twice the size would cost a CPU a
         # fifth of the whole graph, for the sake of smoother class borders.
         confidence, labels = torch.softmax(self.head(features), 1).max(1)
         return (
             _round(fused),
-            _full_size(labels.float(), height, width),
-            _full_size(confidence * 255, height, width),
+            _round(_enlarged(labels.float(), height, width)),
+            _round(_enlarged(confidence * 255, height, width) * coverage),
         )
 
 
@@ -72,10 +81,10 @@ def _pad(x: Tensor) -> Tensor:
     return F.pad(x, (0, padded_width - width, 0, padded_height - height), mode="replicate")
 
 
-def _full_size(x: Tensor, height: int, width: int) -> Tensor:
-    """(1, H/4, W/4) of the padded image -> uint8 (1, height, width)."""
+def _enlarged(x: Tensor, height: int, width: int) -> Tensor:
+    """(1, H/4, W/4) of the padded image -> (1, height, width)."""
     x = F.interpolate(x[:, None], scale_factor=4.0, mode="nearest")
-    return _round(x[:, 0, :height, :width])
+    return x[:, 0, :height, :width]
 
 
 def _round(x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from ssvif_core.graph.export import raw_module, run_module
 from ssvif_core.graph.model_file import DEFAULT_MODEL
 from ssvif_core.models import load_model
 from ssvif_core.pipeline import FusionPipeline
-from ssvif_core.thermal import ThermalGain
+from ssvif_core.thermal import ThermalConfig, ThermalGain
 from ssvif_core.types import Pair, Shapes
 
 SHAPES = Shapes(48, 64, 32, 40, 2)
@@ -39,7 +39,7 @@ def assert_agrees(pipeline: FusionPipeline, module, pair: Pair) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_agrees_with_pytorch_on_generated_pairs(engine: str, module, drive_pairs) -> None:
-    pipeline = FusionPipeline(engine=engine, gain=ThermalGain(smoothing=0))
+    pipeline = FusionPipeline(engine=engine, thermal=ThermalConfig(smoothing=0))
     for pair in drive_pairs[::3]:
         assert_agrees(pipeline, module, pair)
 
@@ -47,7 +47,7 @@ def test_agrees_with_pytorch_on_generated_pairs(engine: str, module, drive_pairs
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("folder", ["msrs/test", "roadscene/test"])
 def test_agrees_with_pytorch_on_real_pairs(engine: str, folder: str, module, shared: Path) -> None:
-    pipeline = FusionPipeline(engine=engine, gain=ThermalGain(smoothing=0))
+    pipeline = FusionPipeline(engine=engine, thermal=ThermalConfig(smoothing=0))
     for files in pair_folders(shared / folder / "vi", shared / folder / "ir").pairs[::15]:
         assert_agrees(pipeline, module, Pair(read_visible(files.visible),
                                              read_thermal(files.thermal)))  # fmt: skip
@@ -63,7 +63,7 @@ def test_any_size_and_bit_depth(engine: str, size: tuple, kind: type, module) ->
         random.integers(0, 256, (height, width, 3), dtype=np.uint8),
         random.integers(0, np.iinfo(kind).max, (thermal_height, thermal_width), dtype=kind),
     )
-    assert_agrees(FusionPipeline(engine=engine, gain=ThermalGain(smoothing=0)), module, pair)
+    assert_agrees(FusionPipeline(engine=engine, thermal=ThermalConfig(smoothing=0)), module, pair)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -118,7 +118,7 @@ def test_an_onnx_file_that_is_not_ours(engine: str, tmp_path: Path) -> None:
         create_engine(engine, path, SHAPES)
     onnx.helper.set_model_props(model, {"ssvif": '{"format": 99, "size": "s", "names": []}'})
     onnx.save(model, path)
-    with pytest.raises(ModelError, match="model format 99, this version reads 1"):
+    with pytest.raises(ModelError, match="model format 99, this version reads 2"):
         create_engine(engine, path, SHAPES)
 
 

@@ -132,7 +132,9 @@ def test_a_bag_is_seen_as_the_node_sees_it(drive_bag: Path, drive_pairs: list[Pa
     """The thermal range follows the scene from frame to frame, whoever scores the frame."""
     jobs = plan_input(drive_bag, "drive", "", Settings()).jobs
     gain = ThermalGain()
-    expected = [tuple(map(float, gain.update(pair.thermal))) for pair in drive_pairs]
+    expected = [
+        tuple(map(float, gain.update(pair.thermal, pair.thermal_stamp))) for pair in drive_pairs
+    ]
     assert [item.thermal_range for job in jobs for item in job.items] == expected
     some = plan_input(drive_bag, "drive", "", Settings(every=3)).jobs
     assert [item.thermal_range for job in some for item in job.items] == expected[::3]

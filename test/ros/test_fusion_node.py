@@ -14,7 +14,6 @@ from harness import PERIOD, START, Robot, image, scene
 from rosgraph_msgs.msg import Clock
 
 from ssvif_core.pipeline import FusionPipeline
-from ssvif_core.thermal import ThermalGain
 from ssvif_core.types import Pair
 from ssvif_ros.messages import visible_array
 
@@ -25,7 +24,7 @@ def test_the_fused_image_is_the_pipelines_under_the_visible_header(robot: MakeRo
     r = robot(outputs=("fused/image", "segmentation/labels", "segmentation/confidence"))
     visible, thermal = scene()
     message = r.fuse(0)
-    expected = FusionPipeline(gain=ThermalGain())(Pair(visible, thermal))
+    expected = FusionPipeline()(Pair(visible, thermal))
     assert np.abs(visible_array(message).astype(int) - expected.fused).max() <= 1
     assert message.encoding == "bgr8"
     assert message.header.frame_id == "visible_frame"

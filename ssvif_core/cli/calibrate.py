@@ -1,0 +1,225 @@
+"""`ssvif calibrate`: where the thermal camera looks in the visible image, and when."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+import typer
+from rich.console import Console
+
+from ssvif_core.data.bag_pairs import bag_cameras, bag_images, choose_topics
+from ssvif_core.data.bags import Bag
+from ssvif_core.data.layouts import find_pairs, is_bag
+from ssvif_core.data.reading import read_sources
+from ssvif_core.data.video import video_pairs
+from ssvif_core.errors import InputError
+from ssvif_core.registration.camera_info import camera_of
+from ssvif_core.registration.camera_pair import (
+    Camera,
+    CameraPair,
+    load_camera_pair,
+    save_camera_pair,
+)
+from ssvif_core.registration.picture import before_and_after
+from ssvif_core.registration.scene import calibrate_from_scene
+from ssvif_core.registration.target import Target, calibrate_from_target
+from ssvif_core.registration.time_offset import time_offset
+from ssvif_core.types import Pair
+
+REFUSED = 3  # exit code: the recording cannot tell
+
+
+def calibrate(
+    source: Annotated[Path, typer.Argument(help="Bag, folder of pairs, or of two videos.")],
+    out: Annotated[Path, typer.Option(help="Calibration to write.")] = Path("camera_pair.yaml"),
+    target: Annotated[
+        str | None,
+        typer.Option(help="checkerboard:9x6:0.04 or circles:4x11:0.03 (inner corners, metres)."),
+    ] = None,
+    distance: Annotated[float, typer.Option(help="Metres at which a target's mapping fits.")] = 10,
+    plane: Annotated[
+        bool, typer.Option(help="Fit a homography to a target held at the working distance.")
+    ] = False,
+    delay: Annotated[
+        bool, typer.Option("--time-offset", help="Find the delay between the streams as well.")
+    ] = False,
+    start: Annotated[
+        Path | None, typer.Option(help="Calibration that is about right; saves the search.")
+    ] = None,
+    visible: Annotated[str | None, typer.Option(help="Visible topic of the bag.")] = None,
+    thermal: Annotated[str | None, typer.Option(help="Thermal topic of the bag.")] = None,
+    slop: Annotated[float, typer.Option(help="Stamp difference in a pair, s.")] = 0.1,
+    every: Annotated[int, typer.Option(min=1, help="Of videos and bags, every n-th pair.")] = 10,
+    picture: Annotated[
+        Path | None, typer.Option(help="PNG: before and after; default beside the calibration.")
+    ] = None,
+) -> None:
+    """Calibrate a visible and a thermal camera from a recording, with or without a target.
+
+    Exit code 3 if the recording cannot tell; nothing is written then.
+    """
+    console = Console(stderr=True)
+    if (visible is None) != (thermal is None):
+        raise InputError("--visible and --thermal belong together; one is missing")
+    topics = (visible, thermal) if visible and thermal else None
+    pairs = _pairs(source, topics, slop, every, console)
+    cameras = _cameras(source, topics)
+    if target is not None:
+        found = _from_target(pairs, _target(target), cameras, distance, plane, console)
+    else:
+        begin = load_camera_pair(start) if start else None
+        found = _from_scene(pairs, cameras, begin, console)
+    if found is None:
+        sys.exit(REFUSED)
+    if delay:
+        found = _with_delay(source, topics, found, console)
+    save_camera_pair(found, out)
+    picture = picture or out.with_suffix(".png")
+    _, png = cv2.imencode(".png", before_and_after(pairs, found))
+    picture.write_bytes(png.tobytes())
+    console.print(f"{out}: look at {picture} before you use it", highlight=False)
+
+
+def _pairs(
+    source: Path, topics: tuple[str, str] | None, slop: float, every: int, console: Console
+) -> list[Pair]:
+    """Pairs of the recording, of the first one's sizes; of long ones some, spread evenly."""
+    listing = find_pairs(source, every, topics, round(slop * 1e9), recover=True)
+    count = min(len(listing.pairs), 60)
+    some = [listing.pairs[int(i)] for i in np.linspace(0, len(listing.pairs) - 1, count).round()]
+    pairs: list[Pair] = []
+    for index, pair in read_sources(some):
+        if isinstance(pair, InputError):
+            console.print(f"{some[index].name}: {pair}", markup=False)
+        elif not pairs or _sizes(pair) == _sizes(pairs[0]):
+            pairs.append(pair)
+        else:
+            console.print(f"{some[index].name}: of another size than the first pair; left out")
+    if not pairs:
+        raise InputError(f"{source}: none of its pairs can be read")
+    return pairs
+
+
+def _sizes(pair: Pair) -> tuple[Any, Any]:
+    return pair.visible.shape, pair.thermal.shape
+
+
+def _cameras(source: Path, topics: tuple[str, str] | None) -> tuple[Camera | None, Camera | None]:
+    """What the bag's camera_info topics say; nothing of other recordings."""
+    if not is_bag(source):
+        return None, None
+    with Bag(source, recover=True) as bag:
+        chosen = choose_topics(bag, topics)
+    infos = bag_cameras(source, chosen)
+    visible, thermal = (
+        None if info is None else camera_of(info, name)
+        for info, name in zip(infos, ("visible", "thermal"), strict=True)
+    )
+    return visible, thermal
+
+
+def _from_scene(
+    pairs: Sequence[Pair],
+    cameras: tuple[Camera | None, Camera | None],
+    start: CameraPair | None,
+    console: Console,
+) -> CameraPair | None:
+    with console.status("searching"):
+        result = calibrate_from_scene(pairs, *cameras, start=start)
+    console.print(
+        f"{result.frames} frames: {100 * result.agreement:.0f} % of the places agree, standard "
+        f"deviation {result.deviation:.1f} pixels at the worst corner, {result.beyond:.1f} times "
+        "as good as any other mapping",
+        highlight=False,
+    )
+    if result.pair is None:
+        console.print(f"not calibrated: {result.reason}", style="bold", highlight=False)
+        return None
+    made = {
+        "method": "scene", "date": str(date.today()), "frames": result.frames,
+        "agreement": round(result.agreement, 2), "deviation_px": round(result.deviation, 2),
+    }  # fmt: skip
+    return CameraPair(
+        result.pair.visible, result.pair.thermal, result.pair.mapping,
+        start.time_offset if start else 0.0, made,
+    )  # fmt: skip
+
+
+def _target(text: str) -> Target:
+    try:
+        kind, counts, size = text.split(":")
+        columns, rows = (int(n) for n in counts.split("x"))
+        return Target(kind, columns, rows, float(size))  # type: ignore[arg-type]
+    except ValueError as error:
+        raise InputError(
+            f"--target {text}; expected such as checkerboard:9x6:0.04 (inner corners, metres)"
+        ) from error
+
+
+def _from_target(
+    pairs: Sequence[Pair],
+    target: Target,
+    cameras: tuple[Camera | None, Camera | None],
+    distance: float,
+    plane: bool,
+    console: Console,
+) -> CameraPair | None:
+    with console.status(f"looking for the {target}"):
+        result = calibrate_from_target(pairs, target, *cameras, distance=distance, plane=plane)
+    console.print(
+        f"{len(result.used)} views used, {len(result.rejected)} left out; reprojection error "
+        f"{result.visible_error:.2f} px visible, {result.thermal_error:.2f} px thermal, mapping "
+        f"{result.mapping_error:.2f} px; coverage {100 * result.visible_coverage:.0f} % and "
+        f"{100 * result.thermal_coverage:.0f} %",
+        highlight=False,
+    )
+    for index, why in result.rejected.items():
+        console.print(f"pair {index}: {why}", markup=False, highlight=False)
+    for problem in result.problems:
+        console.print(f"not calibrated: {problem}", style="bold", highlight=False)
+    return result.pair if result.good else None
+
+
+def _with_delay(
+    source: Path, topics: tuple[str, str] | None, pair: CameraPair, console: Console
+) -> CameraPair:
+    seen, warm = _streams(source, topics)
+    # In pixels of the images as they are sent, lenses left aside.
+    width, height = pair.thermal.image_size
+    corners = np.array([[0.2, 0.2], [0.8, 0.2], [0.8, 0.8], [0.2, 0.8]]) * (width, height)
+    mapped = pair.to_visible(corners).astype(np.float32)
+    homography = cv2.getPerspectiveTransform(corners.astype(np.float32), mapped)
+    with console.status("comparing motion"):
+        found = time_offset(seen, warm, homography if np.isfinite(mapped).all() else None)
+    if not found.confident:
+        console.print(f"no delay found: {found.reason}", style="bold", highlight=False)
+        return pair
+    console.print(
+        f"time offset {1000 * found.seconds:.1f} ms (standard deviation "
+        f"{1000 * found.uncertainty:.1f} ms), from {found.reason}",
+        highlight=False,
+    )
+    made = {**pair.made, "time_offset_deviation": round(found.uncertainty, 4)}
+    return CameraPair(pair.visible, pair.thermal, pair.mapping, found.seconds, made)
+
+
+def _streams(
+    source: Path, topics: tuple[str, str] | None
+) -> tuple[Iterator[tuple[int, np.ndarray]], Iterator[tuple[int, np.ndarray]]]:
+    if is_bag(source):
+        with Bag(source) as bag:
+            chosen = choose_topics(bag, topics)
+        return bag_images(source, chosen[0], False), bag_images(source, chosen[1], True)
+    first = find_pairs(source, 1).pairs[0]
+    if first.frame is None:
+        raise InputError(f"{source}: --time-offset needs a bag or two videos, not single images")
+    return (
+        ((p.visible_stamp, p.visible) for p in video_pairs(first.visible, first.thermal)),
+        ((p.thermal_stamp, p.thermal) for p in video_pairs(first.visible, first.thermal)),
+    )

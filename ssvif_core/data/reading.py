@@ -1,0 +1,59 @@
+"""Listed pairs -> images, whatever they lie in."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+from ssvif_core.data.bag_pairs import bag_pairs
+from ssvif_core.data.images import read_thermal, read_visible
+from ssvif_core.data.layouts import PairSource
+from ssvif_core.data.video import video_pairs
+from ssvif_core.errors import InputError
+from ssvif_core.types import Pair
+
+
+def read_sources(sources: Sequence[PairSource]) -> Iterator[tuple[int, Pair | InputError]]:
+    """The index of each source with its pair, or why it cannot be read.
+
+    Frames of one video or bag that follow each other in `sources` must be in its order.
+    """
+    for stream, group in itertools.groupby(enumerate(sources), lambda one: _stream(one[1])):
+        if stream is not None:
+            yield from _read_stream({source.frame or 0: (i, source) for i, source in group})
+            continue
+        for index, source in group:
+            try:
+                yield index, Pair(read_visible(source.visible), read_thermal(source.thermal))
+            except InputError as error:
+                yield index, error
+
+
+def read_frames(
+    source: PairSource, numbers: Sequence[int]
+) -> Iterator[tuple[int, Pair | InputError]]:
+    """Frames of a source's stream with their numbers; of a video more than those asked for."""
+    if source.topics:
+        return bag_pairs(source.visible, source.topics, set(numbers), source.slop, source.recover)
+    return enumerate(video_pairs(source.visible, source.thermal, start=numbers[0]), numbers[0])
+
+
+def _stream(source: PairSource) -> tuple[object, ...] | None:
+    return None if source.frame is None else (source.visible, source.thermal, source.topics)
+
+
+def _read_stream(
+    waiting: dict[int, tuple[int, PairSource]],
+) -> Iterator[tuple[int, Pair | InputError]]:
+    source = next(iter(waiting.values()))[1]
+    try:
+        for number, pair in read_frames(source, list(waiting)):
+            if number in waiting:
+                yield waiting.pop(number)[0], pair
+            if not waiting:
+                return
+        broken = InputError(f"{source.visible}: ends early")
+    except InputError as error:
+        broken = error
+    for index, _ in waiting.values():
+        yield index, broken

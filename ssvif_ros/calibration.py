@@ -1,0 +1,248 @@
+"""The node's calibration: from file, refined on request, and watched.
+
+Frames are taken from the worker now and then; what is slow runs on a thread of low priority, which
+hands a new calibration over to the worker.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+from rclpy.task import Future
+from sensor_msgs.msg import CameraInfo
+from std_srvs.srv import Trigger
+
+from ssvif_core.errors import SsvifError
+from ssvif_core.registration.camera_info import camera_of, with_window_of
+from ssvif_core.registration.camera_pair import (
+    Camera,
+    CameraPair,
+    load_camera_pair,
+    save_camera_pair,
+)
+from ssvif_core.registration.drift import alignment
+from ssvif_core.registration.scene import calibrate_from_scene
+from ssvif_core.types import Pair
+
+GATHERED = 12  # frames for a calibration
+EVERY = 0.5  # seconds between them
+CHECKED = 4  # frames for a look at the alignment
+PATIENCE = 60.0  # seconds for the frames of a calibration to come
+
+
+class Calibration:
+    """Holds the calibration of `node` and what is to become of it.
+
+    Args:
+        file: where it is read from at the start, and written to by the service; None: nowhere.
+        topics: of the two cameras' images; camera_info is looked for beside them.
+        drift_period: seconds between frames for the watch; 0 switches it off.
+        on_offset: called with the time offset (s) of every calibration that is taken.
+
+    Attributes:
+        drift: visible pixels by which the images were last found apart; None: not known.
+        problem: what is wrong with the calibration, for diagnostics; empty: nothing known.
+
+    Raises:
+        InputError: the file cannot be used.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        file: Path | None,
+        topics: tuple[str, str],
+        drift_period: float,
+        on_offset: Callable[[float], None],
+    ) -> None:
+        self._node, self.file, self._period = node, file, drift_period
+        self._on_offset = on_offset
+        self._told = load_camera_pair(file) if file is not None and file.is_file() else None
+        self._fresh = threading.Event()
+        self._windows: dict[str, Camera] = {}
+        self.drift: float | None = None
+        self.problem = ""
+        self._gathering: list[Pair] | None = None
+        self._checked: deque[Pair] = deque(maxlen=CHECKED)
+        self._next = 0.0
+        self._job: threading.Thread | None = None
+        self._answer: Future | None = None
+        self._deadline = 0.0
+        if self._told is not None:
+            self._on_offset(self._told.time_offset)
+        for name, topic in zip(("visible", "thermal"), topics, strict=True):
+            node.create_subscription(
+                CameraInfo,
+                "/".join([*topic.split("/")[:-1], "camera_info"]),
+                lambda message, name=name: self._note_info(name, message),
+                qos_profile_sensor_data,
+            )
+        # In a group of its own: the node's other callbacks go on while it waits for its answer.
+        group = MutuallyExclusiveCallbackGroup()
+        node.create_service(Trigger, "~/calibrate", self._calibrate, callback_group=group)
+        node.create_timer(0.5, self._expire)
+
+    @property
+    def current(self) -> CameraPair | None:
+        """The calibration, with the windows that the cameras' drivers tell of; None: aligned.
+
+        Raises:
+            InputError: a driver's camera_info is of another camera.
+        """
+        pair = self._told
+        if pair is None:
+            return None
+        for name, window in list(self._windows.items()):
+            if name == "visible":
+                pair = dataclasses.replace(pair, visible=with_window_of(pair.visible, window, name))
+            else:
+                pair = dataclasses.replace(pair, thermal=with_window_of(pair.thermal, window, name))
+        return pair
+
+    def take_new(self) -> bool:
+        """Whether `current` has changed since this was last asked; by the worker."""
+        changed = self._fresh.is_set()
+        self._fresh.clear()
+        return changed
+
+    def _note_info(self, name: str, message: CameraInfo) -> None:
+        try:
+            camera = camera_of(message, name)
+        except SsvifError as error:
+            self._node.get_logger().error(str(error), throttle_duration_sec=10.0)
+            return
+        before = self._windows.get(name)
+        if before is None or (before.size, before.roi, before.binning) != (
+            camera.size, camera.roi, camera.binning,
+        ):  # fmt: skip
+            self._windows[name] = camera
+            self._fresh.set()
+
+    # ---- frames for it, from the worker
+
+    def wants(self) -> bool:
+        """Whether the next pair is to be shown to `look`; cheap."""
+        if time.monotonic() < self._next:
+            return False
+        return self._gathering is not None or (self._told is not None and self._period > 0)
+
+    def look(self, pair: Pair) -> None:
+        """Take a copy of a pair, and start what it was the last missing one for."""
+        copy = dataclasses.replace(
+            pair, visible=np.array(pair.visible), thermal=np.array(pair.thermal)
+        )
+        if self._gathering is not None:
+            self._next = time.monotonic() + EVERY
+            self._gathering.append(copy)
+            if len(self._gathering) >= GATHERED:
+                pairs, self._gathering = self._gathering, None
+                self._start(self._find, pairs)
+            return
+        self._next = time.monotonic() + self._period
+        if self._checked and self._checked[0].thermal.shape != copy.thermal.shape:
+            self._checked.clear()
+        self._checked.append(copy)
+        if len(self._checked) == CHECKED:
+            self._start(self._check, list(self._checked), self.current)
+
+    def _start(self, work: Callable[..., None], *arguments: Any) -> None:
+        if self._job is not None and self._job.is_alive():
+            return
+
+        def run() -> None:
+            # Of this thread alone, on Linux: the robot's eyes come first.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+            work(*arguments)
+
+        self._job = threading.Thread(target=run, name="calibration", daemon=True)
+        self._job.start()
+
+    # ---- the service
+
+    async def _calibrate(
+        self, _request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        """Gather frames, calibrate, and answer when that is done."""
+        if self._answer is not None:
+            response.success, response.message = False, "a calibration is running; wait for it"
+            return response
+        self._answer = Future()
+        self._deadline = time.monotonic() + PATIENCE
+        self._next, self._gathering = 0.0, []
+        self._node.get_logger().info(f"calibrating: gathering {GATHERED} pairs")
+        response.success, response.message = await self._answer
+        self._answer = None
+        return response
+
+    def _expire(self) -> None:
+        if self._gathering is not None and time.monotonic() > self._deadline:
+            count, self._gathering = len(self._gathering), None
+            self._finish(False, f"only {count} of {GATHERED} pairs came within {PATIENCE:.0f} s; "
+                         "are both cameras running?")  # fmt: skip
+
+    def _find(self, pairs: list[Pair]) -> None:
+        try:
+            sizes = {(pair.visible.shape, pair.thermal.shape) for pair in pairs}
+            lenses = {n: c for n, c in self._windows.items() if c.matrix is not None}
+            if self._told is not None:
+                lenses = {"visible": self._told.visible, "thermal": self._told.thermal}
+            result = calibrate_from_scene(
+                [p for p in pairs if (p.visible.shape, p.thermal.shape) in list(sizes)[:1]],
+                lenses.get("visible"), lenses.get("thermal"),
+            )  # fmt: skip
+            if result.pair is None:
+                return self._finish(False, f"not calibrated, the old one stays: {result.reason}")
+            offset = self._told.time_offset if self._told else 0.0
+            made = {"method": "scene, live", "date": str(date.today()),
+                    "frames": result.frames, "agreement": round(result.agreement, 2),
+                    "deviation_px": round(result.deviation, 2)}  # fmt: skip
+            pair = dataclasses.replace(result.pair, time_offset=offset, made=made)
+            if self.file is not None:
+                save_camera_pair(pair, self.file)
+            self._told, self.drift, self.problem = pair, None, ""
+            self._checked.clear()
+            self._fresh.set()
+            self._finish(True, (
+                f"calibrated from {result.frames} pairs, standard deviation "
+                f"{result.deviation:.1f} pixels at the worst corner; "
+                + (f"written to {self.file}" if self.file else "not stored: set calibration_file")
+            ))  # fmt: skip
+        except Exception as error:  # the service must answer, whatever happens
+            self._finish(False, f"not calibrated, the old one stays: {error}")
+
+    def _finish(self, success: bool, message: str) -> None:
+        logger = self._node.get_logger()
+        (logger.info if success else logger.warning)(message)
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result((success, message))
+
+    # ---- the watch
+
+    def _check(self, pairs: list[Pair], calibration: CameraPair) -> None:
+        try:
+            found = alignment(pairs, calibration)
+        except SsvifError:
+            return  # sizes that changed; said where pairs are fused
+        if found is None:
+            return  # a scene that does not tell is no reason to worry
+        self.drift = found.offset
+        limit = 0.01 * calibration.visible.image_size[0] + 2 * found.deviation
+        was = self.problem
+        self.problem = "" if found.offset <= limit else (
+            f"the thermal image lies {found.offset:.0f} pixels beside where the calibration puts "
+            "it; was a camera knocked? Call ~/calibrate, or run `ssvif calibrate`"
+        )  # fmt: skip
+        if self.problem and not was:
+            self._node.get_logger().warning(self.problem)

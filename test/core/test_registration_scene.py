@@ -1,0 +1,118 @@
+"""Calibration from a scene: right, or refused. Statistics over many are in docs/results.md."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from ssvif_core.cli import app
+from ssvif_core.data.bags import write_pairs
+from ssvif_core.data.scenes import SceneConfig, SceneGenerator
+from ssvif_core.errors import InputError
+from ssvif_core.registration.camera_pair import Camera, CameraPair, load_camera_pair
+from ssvif_core.registration.drift import alignment
+from ssvif_core.registration.features import edge_field
+from ssvif_core.registration.refine import overlap
+from ssvif_core.registration.scene import calibrate_from_scene
+from ssvif_core.types import Pair
+
+VISIBLE, THERMAL = (640, 480), (320, 256)
+# The thermal camera sees four fifths of the visible field, turned by 4 degrees, off centre.
+TRUE = CameraPair(
+    Camera(*VISIBLE), Camera(*THERMAL),
+    np.array([[1.596, -0.1116, 90.0], [0.1116, 1.596, 20.0], [0, 0, 1]]),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def drive() -> list[Pair]:
+    """Six pairs of a drive by day, through unlike lenses from unlike places."""
+    scenes = SceneGenerator(
+        SceneConfig(seed=3, visible_size=VISIBLE, thermal_size=THERMAL, condition="day",
+                    frames=120, homography=TRUE.homography, parallax=0.01)
+    )  # fmt: skip
+    return [Pair(s.visible, s.thermal) for s in map(scenes.frame, range(0, 120, 20))]
+
+
+def error(pair: CameraPair) -> float:
+    corners = overlap(TRUE)
+    return float(np.linalg.norm(pair.to_visible(TRUE.to_thermal(corners)) - corners, axis=1).mean())
+
+
+def moved(x: float, y: float) -> CameraPair:
+    """The true calibration, but for a shift in visible pixels."""
+    shift = np.array([[1, 0, x], [0, 1, y], [0, 0, 1]])
+    return CameraPair(TRUE.visible, TRUE.thermal, shift @ TRUE.homography)
+
+
+def test_edges_of_either_polarity_are_the_same() -> None:
+    image = np.random.default_rng(0).normal(size=(60, 80)).astype(np.float32)
+    assert edge_field(image) == pytest.approx(edge_field(-image), abs=1e-4)
+
+
+def test_a_drive_by_day_gives_the_mapping(drive: list[Pair]) -> None:
+    found = calibrate_from_scene(drive)
+    assert found.pair is not None
+    assert error(found.pair) < 3
+    assert found.deviation < 4.5 and found.beyond > 1.5 and found.frames == 6
+
+
+def test_from_a_start_that_is_about_right_no_search_is_needed(drive: list[Pair]) -> None:
+    beside = moved(9.0, -7.0)
+    found = calibrate_from_scene(drive, start=beside)
+    assert found.pair is not None and error(found.pair) < 3
+
+
+def unrelated(drive: list[Pair]) -> list[Pair]:
+    random = np.random.default_rng(5)
+    return [Pair(p.visible, random.integers(7000, 7400, p.thermal.shape).astype(np.uint16))
+            for p in drive]  # fmt: skip
+
+
+def test_what_cannot_be_told_is_refused_with_its_reason(drive: list[Pair]) -> None:
+    blank = [Pair(p.visible, np.full_like(p.thermal, 7300)) for p in drive[:2]]
+    for pairs in (unrelated(drive)[:3], blank):
+        found = calibrate_from_scene(pairs)
+        assert found.pair is None
+        assert "record half a minute in which the robot moves" in found.reason
+
+
+def test_pairs_of_unlike_sizes_and_none_are_refused(drive: list[Pair]) -> None:
+    with pytest.raises(InputError, match="no pairs"):
+        calibrate_from_scene([])
+    with pytest.raises(InputError, match="pairs of different sizes"):
+        calibrate_from_scene([drive[0], Pair(drive[0].visible[:200], drive[0].thermal)])
+
+
+def test_a_knocked_camera_is_seen_and_a_good_one_is_not(drive: list[Pair]) -> None:
+    good = alignment(drive[:4], TRUE)
+    assert good is not None and good.offset < 4
+    off = alignment(drive[:4], moved(20.0, 0.0))
+    assert off is not None and off.offset == pytest.approx(20, abs=5)
+    assert alignment(unrelated(drive)[:3], TRUE) is None
+
+
+def test_the_command_writes_a_calibration_and_a_picture(drive: list[Pair], tmp_path) -> None:
+    stamped = [Pair(p.visible, p.thermal, 10**9 * (n + 1), 10**9 * (n + 1))
+               for n, p in enumerate(drive)]  # fmt: skip
+    write_pairs(tmp_path / "bag", stamped)
+    out = tmp_path / "camera_pair.yaml"
+    result = CliRunner().invoke(app, ["calibrate", str(tmp_path / "bag"), "--out", str(out),
+                                      "--every", "1"])  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert error(load_camera_pair(out)) < 3
+    assert yaml.safe_load(out.read_text())["made"]["method"] == "scene"
+    assert out.with_suffix(".png").stat().st_size > 10_000
+
+
+def test_the_command_writes_nothing_when_it_refuses(drive: list[Pair], tmp_path) -> None:
+    stamped = [Pair(p.visible, p.thermal, 10**9 * (n + 1), 10**9 * (n + 1))
+               for n, p in enumerate(unrelated(drive)[:2])]  # fmt: skip
+    write_pairs(tmp_path / "bag", stamped)
+    out = tmp_path / "camera_pair.yaml"
+    result = CliRunner().invoke(app, ["calibrate", str(tmp_path / "bag"), "--out", str(out),
+                                      "--every", "1"])  # fmt: skip
+    assert result.exit_code == 3 and "not calibrated" in result.output
+    assert not out.exists()
