@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.task import Future
@@ -85,14 +86,16 @@ class Calibration:
         for name, topic in zip(("visible", "thermal"), topics, strict=True):
             node.create_subscription(
                 CameraInfo,
-                "/".join([*topic.split("/")[:-1], "camera_info"]),
+                # Beside the images, wherever those are remapped to.
+                f"{node.resolve_topic_name(topic).rpartition('/')[0]}/camera_info",
                 lambda message, name=name: self._note_info(name, message),
                 qos_profile_sensor_data,
             )
         # In a group of its own: the node's other callbacks go on while it waits for its answer.
         group = MutuallyExclusiveCallbackGroup()
         node.create_service(Trigger, "~/calibrate", self._calibrate, callback_group=group)
-        node.create_timer(0.5, self._expire)
+        # By a steady clock: with use_sim_time and a paused bag it would never give up.
+        node.create_timer(0.5, self._expire, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @property
     def current(self) -> CameraPair | None:
@@ -120,8 +123,11 @@ class Calibration:
     def _note_info(self, name: str, message: CameraInfo) -> None:
         try:
             camera = camera_of(message, name)
+            if self._told is not None:
+                with_window_of(getattr(self._told, name), camera, name)
         except SsvifError as error:
-            self._node.get_logger().error(str(error), throttle_duration_sec=10.0)
+            self.problem = str(error)
+            self._node.get_logger().error(self.problem, throttle_duration_sec=10.0)
             return
         before = self._windows.get(name)
         if before is None or (before.size, before.roi, before.binning) != (

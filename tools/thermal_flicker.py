@@ -25,7 +25,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ssvif_core.data.scenes import SceneConfig, SceneGenerator
+from ssvif_core.data.video import video_pairs
 from ssvif_core.metrics.temporal import LumaFrame, flicker
+from ssvif_core.metrics.validate import luma_of_bgr
+from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.thermal import (
     DeadPixels,
     ShutterWatch,
@@ -116,6 +119,29 @@ def steadiness(seconds: int) -> list[dict[str, object]]:
     return rows
 
 
+def fused_clip(visible: Path, thermal: Path) -> dict[str, dict[str, float]]:
+    """Mean flicker and wobble, and worst wobble, of a clip fused with each frame's own range of
+    counts, and as the node does it; against the clip's thermal frames as they came."""
+    apart = ThermalConfig(mode="percentile", percentiles=(1e-3, 100 - 1e-3), smoothing=0.0)
+    pipelines = {"min-max of each frame": FusionPipeline(thermal=apart), "ours": FusionPipeline()}
+    before: dict[str, LumaFrame] = {}
+    found: dict[str, list[tuple[float, float]]] = {way: [] for way in pipelines}
+    for pair in video_pairs(visible, thermal):
+        for way, pipeline in pipelines.items():
+            fused = luma_of_bgr(pipeline(pair).fused)
+            frame = LumaFrame(luma_of_bgr(pair.visible), pair.thermal, fused)
+            if way in before:
+                one = flicker(before[way], frame)
+                found[way].append((one.flicker, one.wobble))
+            before[way] = frame
+    return {
+        way: {"flicker": round(float(np.mean([f for f, _ in values])), 3),
+              "wobble": round(float(np.mean([w for _, w in values])), 3),
+              "worst_wobble": round(float(np.max([w for _, w in values])), 2)}
+        for way, values in found.items()
+    }  # fmt: skip
+
+
 def durations(runs: int) -> dict[str, dict[str, float]]:
     """ms for a frame of 640x512 in 16 bits: median and 95th percentile."""
     config = SceneConfig(
@@ -153,7 +179,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=int, default=6, help="length of each sequence")
     parser.add_argument("--runs", type=int, default=300, help="frames that are timed")
+    parser.add_argument("--clip", type=Path, nargs=2, help="visible and thermal video to fuse")
     arguments = parser.parse_args()
+    path = ROOT / "docs/results/thermal.json"
+    if arguments.clip:
+        told = json.loads(path.read_text())
+        told["fused_clip"] = {
+            "command": "python tools/thermal_flicker.py --clip " + " ".join(
+                map(str, arguments.clip)),
+            **fused_clip(*arguments.clip),
+        }  # fmt: skip
+        path.write_text(json.dumps(told, indent=2) + "\n")
+        console.print(told["fused_clip"])
+        return
     cv2.setNumThreads(1)
     rows, times = steadiness(arguments.seconds), durations(arguments.runs)
     result = {
@@ -167,7 +205,6 @@ def main() -> None:
         "steadiness": rows,
         "ms_per_frame": times,
     }
-    path = ROOT / "docs/results/thermal.json"
     path.write_text(json.dumps(result, indent=2) + "\n")
     table = Table(*rows[0], title="steadiness")
     for row in rows:

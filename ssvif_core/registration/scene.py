@@ -87,7 +87,8 @@ def calibrate_from_scene(
     others = [one.score for one in tries[1:] if _differ(one, tries[0]) > 0.04]
     # Sums over everything: a rival below a twentieth of the best is chance, as one below zero is.
     beyond = tries[0].score / max(max(others, default=0.0), tries[0].score / 20, 1e-9)
-    result = refine(seen, heat, tries[0].pair)
+    # The lens that a few frames gave is found anew: one that a start brings along would be kept.
+    result = refine(seen, heat, replace(tries[0].pair, thermal=starts[0].thermal))
     return _judged(result, beyond, len(chosen))
 
 
