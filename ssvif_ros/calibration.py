@@ -30,7 +30,6 @@ from ssvif_core.registration.camera_info import camera_of, with_window_of
 from ssvif_core.registration.camera_pair import (
     Camera,
     CameraPair,
-    load_camera_pair,
     save_camera_pair,
 )
 from ssvif_core.registration.drift import alignment
@@ -47,7 +46,8 @@ class Calibration:
     """Holds the calibration of `node` and what is to become of it.
 
     Args:
-        file: where it is read from at the start, and written to by the service; None: nowhere.
+        file: where the service writes it to; None: nowhere.
+        first: what was read from there at the start.
         topics: of the two cameras' images; camera_info is looked for beside them.
         drift_period: seconds between frames for the watch; 0 switches it off.
         on_offset: called with the time offset (s) of every calibration that is taken.
@@ -55,22 +55,20 @@ class Calibration:
     Attributes:
         drift: visible pixels by which the images were last found apart; None: not known.
         problem: what is wrong with the calibration, for diagnostics; empty: nothing known.
-
-    Raises:
-        InputError: the file cannot be used.
     """
 
     def __init__(
         self,
         node: Node,
         file: Path | None,
+        first: CameraPair | None,
         topics: tuple[str, str],
         drift_period: float,
         on_offset: Callable[[float], None],
     ) -> None:
         self._node, self.file, self._period = node, file, drift_period
         self._on_offset = on_offset
-        self._told = load_camera_pair(file) if file is not None and file.is_file() else None
+        self._told = first
         self._fresh = threading.Event()
         self._windows: dict[str, Camera] = {}
         self.drift: float | None = None
@@ -160,14 +158,15 @@ class Calibration:
         if self._checked and self._checked[0].thermal.shape != copy.thermal.shape:
             self._checked.clear()
         self._checked.append(copy)
-        if len(self._checked) == CHECKED:
+        if len(self._checked) == CHECKED and not (self._job and self._job.is_alive()):
             self._start(self._check, list(self._checked), self.current)
 
     def _start(self, work: Callable[..., None], *arguments: Any) -> None:
-        if self._job is not None and self._job.is_alive():
-            return
+        before = self._job
 
         def run() -> None:
+            if before is not None:
+                before.join()  # a look at the alignment may still be at it
             # Of this thread alone, on Linux: the robot's eyes come first.
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
             work(*arguments)
@@ -200,14 +199,10 @@ class Calibration:
 
     def _find(self, pairs: list[Pair]) -> None:
         try:
-            sizes = {(pair.visible.shape, pair.thermal.shape) for pair in pairs}
-            lenses = {n: c for n, c in self._windows.items() if c.matrix is not None}
-            if self._told is not None:
-                lenses = {"visible": self._told.visible, "thermal": self._told.thermal}
-            result = calibrate_from_scene(
-                [p for p in pairs if (p.visible.shape, p.thermal.shape) in list(sizes)[:1]],
-                lenses.get("visible"), lenses.get("thermal"),
-            )  # fmt: skip
+            known = self.current
+            visible = known.visible if known else self._windows.get("visible")
+            thermal = known.thermal if known else self._windows.get("thermal")
+            result = calibrate_from_scene(pairs, visible, thermal)
             if result.pair is None:
                 return self._finish(False, f"not calibrated, the old one stays: {result.reason}")
             offset = self._told.time_offset if self._told else 0.0

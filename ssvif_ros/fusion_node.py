@@ -60,8 +60,8 @@ class FusionNode(Node):
             max_age=p.thermal_max_age if p.pairing == "visible_rate" else None,
         )  # fmt: skip
         self.calibration = Calibration(
-            self, self._calibration_file, (p.visible_topic, p.thermal_topic), p.drift_period,
-            self._shift_time,
+            self, self._calibration_file, self._pipeline.calibration,
+            (p.visible_topic, p.thermal_topic), p.drift_period, self._shift_time,
         )  # fmt: skip
         self._diagnostics = Diagnostics(
             self, self.pairing, self.slot, self.counters, self.calibration, p.slop

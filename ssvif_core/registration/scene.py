@@ -19,7 +19,7 @@ from ssvif_core.registration.search import SearchLimits, search
 from ssvif_core.types import Pair
 
 SEARCHED, REFINED = 6, 24  # frames that are used; more tell little more
-# Gates, set on MSRS training pairs; see docs/results.md.
+# Gates, set on MSRS training pairs and generated drives; see docs/results.md.
 BEYOND = 1.15  # the best score over that of the next registration that is another
 AGREEMENT = 0.6
 DEVIATION = 4.5  # visible pixels at 640 across
@@ -34,6 +34,7 @@ class SceneCalibration:
     deviation: standard deviation at the worst corner of the overlap, visible pixels.
     beyond: the result's score over that of the next one that is another.
     frames: how many were used.
+    best: what `pair` would be without the gate; for measurements.
     """
 
     pair: CameraPair | None
