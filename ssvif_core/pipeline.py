@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
 
-from ssvif_core.engines import Engine, create_engine
-from ssvif_core.errors import InputError
+from ssvif_core.engines import Engine, create_engine, create_engine_now
+from ssvif_core.errors import EngineError, InputError
 from ssvif_core.graph.model_file import DEFAULT_MODEL
 from ssvif_core.registration.camera_pair import CameraPair, aligned
-from ssvif_core.registration.sampling import SamplingMap, sampling_map
+from ssvif_core.registration.sampling import sampling_map
 from ssvif_core.thermal import StreamState, ThermalConfig, ThermalStream
-from ssvif_core.types import Fusion, Pair, Shapes
+from ssvif_core.types import Fusion, Pair, SamplingMap, Shapes
+
+logger = logging.getLogger(__name__)
 
 
 class FusionPipeline:
@@ -26,6 +30,8 @@ class FusionPipeline:
         thermal: how thermal counts are shown.
         threads: CPU threads; 0 lets the engine choose.
         calibration: of the cameras; None takes cameras that see the same field of view.
+        hand_over: with engine `auto`, do not wait for an engine that must be built first: the next
+            best serves until it is ready.
 
     Attributes:
         state: whether the last pair's thermal image showed the scene of then.
@@ -38,17 +44,21 @@ class FusionPipeline:
         self,
         model: Path | None = None,
         engine: str = "auto",
-        precision: str = "f32",
+        precision: str = "auto",
         thermal: ThermalConfig = ThermalConfig(),
         threads: int = 0,
         calibration: CameraPair | None = None,
+        hand_over: bool = False,
     ) -> None:
         self.model = model or DEFAULT_MODEL
         self.engine_name, self.precision, self.threads = engine, precision, threads
         self.thermal = ThermalStream(thermal)
         self.state = StreamState.LIVE
         self._engines: OrderedDict[Shapes, Engine] = OrderedDict()
+        self._better: dict[Shapes, Future[Engine]] = {}
+        self._refused: dict[Shapes, EngineError] = {}
         self._calibration = calibration
+        self._hand_over = hand_over
 
     @property
     def calibration(self) -> CameraPair | None:
@@ -64,22 +74,60 @@ class FusionPipeline:
         self._calibration = calibration
 
     def is_prepared(self, shapes: Shapes) -> bool:
-        """Whether the engine for these shapes is there."""
+        """Whether an engine for these shapes is there."""
         return shapes in self._engines
 
+    @property
+    def building(self) -> str:
+        """What is being built while another engine serves; empty if nothing is."""
+        return "; ".join(str(shapes) for shapes in self._better)
+
     def prepare(self, shapes: Shapes) -> Engine:
-        """The engine for these shapes, made and warmed up if it is not there yet."""
+        """The engine for these shapes, made and warmed up if it is not there yet.
+
+        Raises:
+            EngineError: no engine can be made; the same again at once when asked again.
+        """
+        if shapes in self._refused:
+            raise self._refused[shapes]
         if shapes not in self._engines:
-            sampling = _sampling(self._calibration, shapes)
-            engine = create_engine(
-                self.engine_name, self.model, shapes, self.precision, self.threads
-            )
-            engine.register(sampling)
-            self._engines[shapes] = engine
-            if len(self._engines) > self.kept_engines:
-                self._engines.popitem(last=False)
+            self._make(shapes)
+        elif shapes in self._better and self._better[shapes].done():
+            self._change_over(shapes)
         self._engines.move_to_end(shapes)
         return self._engines[shapes]
+
+    def _make(self, shapes: Shapes) -> None:
+        sampling = _sampling(self._calibration, shapes)
+        try:
+            engine, better = self._create(shapes)
+        except EngineError as error:  # a build that fails takes minutes: never once a pair
+            self._refused[shapes] = error
+            raise
+        engine.register(sampling)
+        self._engines[shapes] = engine
+        if better is not None:
+            self._better[shapes] = better
+        if len(self._engines) > self.kept_engines:
+            dropped, _ = self._engines.popitem(last=False)
+            self._better.pop(dropped, None)
+
+    def _create(self, shapes: Shapes) -> tuple[Engine, Future[Engine] | None]:
+        arguments = (self.engine_name, self.model, shapes, self.precision, self.threads)
+        if self._hand_over:
+            return create_engine_now(*arguments)
+        return create_engine(*arguments), None
+
+    def _change_over(self, shapes: Shapes) -> None:
+        serving = self._engines[shapes].info
+        try:
+            engine = self._better.pop(shapes).result()
+        except Exception as error:
+            logger.warning("engine %s goes on: %s", serving, error)
+            return
+        engine.register(_sampling(self._calibration, shapes))
+        self._engines[shapes] = engine
+        logger.info("engine %s takes over from %s", engine.info, serving)
 
     def __call__(self, pair: Pair, thermal_range: np.ndarray | None = None) -> Fusion:
         """Fuse a pair, the next of a stream.

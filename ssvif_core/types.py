@@ -67,11 +67,33 @@ class Shapes:
     def thermal(self) -> tuple[int, int, int, int]:
         return (1, self.thermal_height, self.thermal_width, self.thermal_bytes)
 
+    @property
+    def inputs(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the graph's inputs that depend on them, by name."""
+        grid = (1, self.height, self.width, 2)
+        return {
+            "visible": self.visible, "thermal": self.thermal, "grid": grid, "coverage": grid[:3],
+        }  # fmt: skip
+
     def __str__(self) -> str:
         return (
             f"visible {self.width}x{self.height}, thermal {self.thermal_width}x"
             f"{self.thermal_height} {8 * self.thermal_bytes} bit"
         )
+
+
+@dataclass(frozen=True)
+class SamplingMap:
+    """Registration as the graph takes it: for every pixel of a visible image (H, W),
+
+    grid: (H, W, 2) float32, x and y in the thermal image, -1 and 1 at its outer edges (GridSample
+        with align_corners false).
+    coverage: (H, W) float32 in [0, 1]: 0 where the thermal camera does not see, rising to 1 a few
+        pixels inside.
+    """
+
+    grid: np.ndarray
+    coverage: np.ndarray
 
 
 @dataclass(frozen=True)

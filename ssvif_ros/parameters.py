@@ -69,7 +69,7 @@ class FusionParameters:
         choices=("auto", "openvino", "onnxruntime", "tensorrt"),
     )
     precision: str = _parameter(
-        "f32", "Arithmetic of the engine; bf16 on OpenVINO only.", choices=("f32", "bf16")
+        "fp32", "Arithmetic of the engine; bf16 on OpenVINO only.", choices=("fp32", "bf16")
     )
     threads: int = _parameter(0, "CPU threads of the engine; 0 lets it choose.", low=0, high=256)
     model: str = _parameter("", "ONNX file of `ssvif export`; empty takes the shipped model.")

@@ -12,7 +12,18 @@ from importlib.metadata import entry_points
 
 import typer
 
-from ssvif_core.cli import bag, calibrate, doctor, evaluate, export, fuse, name, pairs, train
+from ssvif_core.cli import (
+    bag,
+    calibrate,
+    doctor,
+    engine,
+    evaluate,
+    export,
+    fuse,
+    name,
+    pairs,
+    train,
+)  # fmt: skip
 from ssvif_core.errors import SsvifError
 
 app = typer.Typer(
@@ -27,6 +38,7 @@ app.command()(pairs.pairs)
 app.command()(train.train)
 app.command()(name.name)
 app.command()(export.export)
+app.add_typer(engine.app, name="engine")
 app.command()(doctor.doctor)
 
 

@@ -21,14 +21,16 @@ PACKAGES = {
     "cv2": ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv"),
     "openvino": ("openvino",),
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
-    "tensorrt": ("tensorrt",),
+    "tensorrt": ("tensorrt", "tensorrt-cu12", "tensorrt-cu13"),
+    "tensorrt_rtx": ("tensorrt-rtx",),
+    "cuda.bindings": ("cuda-bindings",),
     "rosbags": ("rosbags",),
     "torch": ("torch",),
     "rclpy": ("ros-rclpy", "rclpy"),
     "cv_bridge": ("ssvif-pip-ros", "cv-bridge"),
     "message_filters": ("ssvif-pip-ros", "message-filters"),
 }
-OPTIONAL = {"torch", "tensorrt"}
+OPTIONAL = {"torch", "tensorrt", "tensorrt_rtx", "cuda.bindings"}
 
 
 def doctor() -> None:
@@ -40,7 +42,7 @@ def doctor() -> None:
         table.add_row(name, _version(distributions), _state(name))
     console.print(table)
     engines = Table("engine", "works here")
-    for name in (*ENGINES, "tensorrt"):
+    for name in ENGINES:
         engines.add_row(name, why_not(name) or "yes")
     console.print(engines)
     console.print(f"ROS: {_ros()}")

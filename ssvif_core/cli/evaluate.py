@@ -53,7 +53,7 @@ def evaluate(
     slop: Annotated[float, typer.Option(help="Largest stamp difference in a pair, s.")] = 0.02,
     model: Annotated[Path | None, typer.Option(help="ONNX file; default: ours.")] = None,
     engine: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
-    precision: Annotated[str, typer.Option(help="f32, or bf16 on OpenVINO.")] = "f32",
+    precision: Annotated[str, typer.Option(help="auto, fp32, fp16, bf16 or int8.")] = "auto",
     ours: Annotated[bool, typer.Option(help="Score our model, too.")] = True,
     workers: Annotated[int, typer.Option(help="Processes; 0: one a core.")] = 0,
     ray: Annotated[

@@ -1,4 +1,4 @@
-"""`ssvif export`: a trained model -> the ONNX file the engines run."""
+"""`ssvif export`: a trained model -> the ONNX files the engines run."""
 
 from __future__ import annotations
 
@@ -7,21 +7,34 @@ from typing import Annotated
 
 import typer
 
-from ssvif_core.data.images import pair_folders, read_thermal, read_visible
+from ssvif_core.data.reading import sample_pairs
 from ssvif_core.data.scenes import SceneConfig, SceneGenerator
 from ssvif_core.errors import SsvifError
+from ssvif_core.graph.model_file import file_of
 from ssvif_core.types import Pair
 
-CHECKED = 3
+CHECKED, CALIBRATED = 8, 48  # pairs, spread over those there are
 
 
 def export(
     weights: Annotated[Path, typer.Argument(help="safetensors file of `ssvif train`.")],
-    out: Annotated[Path, typer.Argument(help="ONNX file to write.")],
-    visible: Annotated[Path | None, typer.Option(help="Visible images to verify on.")] = None,
-    thermal: Annotated[Path | None, typer.Option(help="Their thermal partners.")] = None,
+    out: Annotated[
+        Path, typer.Argument(help="ONNX file to write; model.fp16.onnx beside it for fp16.")
+    ],
+    precision: Annotated[
+        str, typer.Option(help="fp32, fp16 (GPUs), int8; several with commas between.")
+    ] = "fp32",
+    check: Annotated[
+        Path | None, typer.Option(help="Pairs to verify on; default: generated ones.")
+    ] = None,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Pairs of your cameras, that int8 takes its ranges from.")
+    ] = None,
 ) -> None:
-    """Export a model, verified against PyTorch on pairs before it is written."""
+    """Export a model; each precision is verified against PyTorch in float32 before it is written.
+
+    Pairs are folders, videos or bags, as `ssvif pairs` lists them.
+    """
     try:
         from ssvif_core.graph.export import export_model
         from ssvif_core.models import load_model
@@ -29,14 +42,15 @@ def export(
         raise SsvifError(
             f"`ssvif export` needs the training extra ({error}); run `make setup-train`"
         ) from error
-    if visible is not None and thermal is not None:
-        pairs = [
-            Pair(read_visible(pair.visible), read_thermal(pair.thermal))
-            for pair in pair_folders(visible, thermal).pairs[:CHECKED]
-        ]
-    else:
-        scenes = SceneGenerator(SceneConfig())
-        pairs = [Pair(s.visible, s.thermal) for s in map(scenes.frame, range(CHECKED))]
     model = load_model(weights)
-    export_model(model, out, pairs)
-    typer.echo(f"{out}: equal to the PyTorch module on {len(pairs)} pairs")
+    checked = _generated() if check is None else sample_pairs(check, CHECKED)
+    calibration = [] if calibrate is None else sample_pairs(calibrate, CALIBRATED)
+    for each in precision.split(","):
+        path = file_of(out, each.strip())
+        found = export_model(model, path, checked, each.strip(), calibration)
+        typer.echo(f"{path}: on {len(checked)} pairs, beside float32: {found}")
+
+
+def _generated() -> list[Pair]:
+    scenes = SceneGenerator(SceneConfig(condition="drive", frames=CHECKED))
+    return [Pair(s.visible, s.thermal) for s in map(scenes.frame, range(CHECKED))]

@@ -28,7 +28,7 @@ def fuse(
     labels: Annotated[Path | None, typer.Option(help="Folder for class ids.")] = None,
     overlay: Annotated[Path | None, typer.Option(help="Folder for overlays.")] = None,
     engine: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
-    precision: Annotated[str, typer.Option(help="f32, or bf16 on OpenVINO.")] = "f32",
+    precision: Annotated[str, typer.Option(help="auto, fp32, fp16, bf16 or int8.")] = "auto",
     model: Annotated[Path | None, typer.Option(help="ONNX file; default: ours.")] = None,
     alpha: Annotated[float, typer.Option(min=0, max=1, help="Strength of the overlay.")] = 0.4,
     calibration: Annotated[

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from ssvif_core.data.bag_pairs import bag_pairs
 from ssvif_core.data.images import read_thermal, read_visible
-from ssvif_core.data.layouts import PairSource
+from ssvif_core.data.layouts import PairSource, find_pairs
 from ssvif_core.data.video import video_pairs
 from ssvif_core.errors import InputError
 from ssvif_core.types import Pair
@@ -36,6 +37,20 @@ def read_frames(
     if source.topics:
         return bag_pairs(source.visible, source.topics, set(numbers), source.slop, source.recover)
     return enumerate(video_pairs(source.visible, source.thermal, start=numbers[0]), numbers[0])
+
+
+def sample_pairs(data: Path, count: int) -> list[Pair]:
+    """At most `count` pairs, spread over all that `find_pairs` lists there.
+
+    Raises:
+        InputError: there are no pairs, or none can be read.
+    """
+    sources = find_pairs(data).pairs
+    chosen = sources[:: max(1, len(sources) // count)][:count]
+    pairs = [pair for _, pair in read_sources(chosen) if isinstance(pair, Pair)]
+    if not pairs:
+        raise InputError(f"{data}: none of its {len(sources)} pairs can be read")
+    return pairs
 
 
 def _stream(source: PairSource) -> tuple[object, ...] | None:

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ssvif_core.graph.model_file import ModelNote
-from ssvif_core.registration.sampling import SamplingMap
-from ssvif_core.types import Fusion, Shapes
+from ssvif_core.types import Fusion, SamplingMap, Shapes
 
 
 @dataclass(frozen=True)
@@ -33,15 +32,17 @@ class Engine(ABC):
     outlive the next call.
     """
 
-    precisions: tuple[str, ...] = ("f32",)
+    precisions: tuple[str, ...] = ("fp32",)  # the first is taken when none is asked for
     info: EngineInfo
     note: ModelNote
+    shapes: Shapes
 
     @abstractmethod
     def __init__(self, model: Path, shapes: Shapes, precision: str, threads: int = 0) -> None:
         """Load `model` for `shapes`.
 
         Args:
+            model: the file that has this precision, see `file_of`.
             precision: one of `precisions`.
             threads: CPU threads; 0 lets the engine choose.
 
@@ -62,6 +63,22 @@ class Engine(ABC):
         shapes; thermal_range (2,) float32.
         """
 
+    @classmethod
+    def usable(cls) -> None:
+        """Raises EngineError if this machine cannot run such an engine, whatever the model."""
+
+    @classmethod
+    def is_made(cls, model: Path, shapes: Shapes, precision: str) -> bool:
+        """Whether making this one takes no longer than a second or so."""
+        return True
+
+    def accept(self) -> None:
+        """Compare with float32, if that is still to do.
+
+        Raises:
+            EngineError: the agreement is below the floor of the precision.
+        """
+
     def warm_up(self) -> None:
         """One run on black images, so that the first pair does not pay for lazy allocation."""
         shapes = self.shapes
@@ -73,8 +90,6 @@ class Engine(ABC):
             np.zeros(shapes.thermal[1:3], thermal_type),
             np.array((0, 255), np.float32),
         )
-
-    shapes: Shapes
 
 
 def thermal_bytes(thermal: np.ndarray) -> np.ndarray:

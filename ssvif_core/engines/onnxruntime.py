@@ -9,16 +9,17 @@ import onnxruntime as ort
 
 from ssvif_core.engines.base import Engine, EngineInfo, thermal_bytes
 from ssvif_core.errors import ModelError
-from ssvif_core.graph.model_file import check_exists, parse_note
-from ssvif_core.registration.sampling import SamplingMap
-from ssvif_core.types import Fusion, Shapes
+from ssvif_core.graph.model_file import read_note
+from ssvif_core.types import Fusion, SamplingMap, Shapes
 
 
 class OnnxRuntimeEngine(Engine):
     """See `Engine`."""
 
+    precisions = ("fp32", "int8")
+
     def __init__(self, model: Path, shapes: Shapes, precision: str, threads: int = 0) -> None:
-        check_exists(model)
+        self.note = read_note(model)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -28,10 +29,9 @@ class OnnxRuntimeEngine(Engine):
             session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors share no public base class
             raise ModelError(
-                f"{model}: ONNX Runtime cannot read this model file; is it truncated, or not "
-                f"ONNX? ({error})"
+                f"{model}: ONNX Runtime cannot read this model file; export it again "
+                f"({error})"
             ) from error
-        self.note = parse_note(model, session.get_modelmeta().custom_metadata_map)
         self.shapes = shapes
         self._session, self._binding = session, session.io_binding()
         self._outputs = Fusion(

@@ -51,7 +51,7 @@ class Settings:
     ours: bool = True
     model: Path | None = None
     engine: str = "auto"
-    precision: str = "f32"
+    precision: str = "auto"
     labels: Path | None = None
     names: tuple[str, ...] = NAMES
     every: int = 1

@@ -25,7 +25,7 @@ from ssvif_core.evaluation.summary import (
     summarise_methods,
     summarise_segmentation,
 )
-from ssvif_core.graph.model_file import DEFAULT_MODEL, check_exists
+from ssvif_core.graph.model_file import DEFAULT_MODEL, read_note
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ def evaluate(
         SsvifError: the model, an engine, a worker process or the cluster fails.
     """
     if settings.ours:
-        check_exists(settings.model or DEFAULT_MODEL)
+        read_note(settings.model or DEFAULT_MODEL)
     if settings.labels is not None:
         label_files(settings.labels)
     others = {method: fused_images(folder) for method, folder in settings.fused.items()}

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,50 +14,99 @@ import onnx
 import onnxruntime
 import torch
 
-from ssvif_core.errors import ModelError
-from ssvif_core.graph.model_file import FORMAT, METADATA_KEY
+from ssvif_core.errors import InputError, ModelError
+from ssvif_core.graph.agreement import FLOORS, Agreement, Outputs, agreement, is_accepted
+from ssvif_core.graph.model_file import METADATA_KEY, ModelNote
+from ssvif_core.graph.quantise import quantised
 from ssvif_core.graph.raw_graph import RawFusion
 from ssvif_core.models import Model
 from ssvif_core.models.blocks import fold
 from ssvif_core.registration.camera_pair import aligned
-from ssvif_core.registration.sampling import SamplingMap, sampling_map
-from ssvif_core.types import Pair
+from ssvif_core.registration.sampling import sampling_map
+from ssvif_core.thermal import ThermalGain
+from ssvif_core.types import Pair, SamplingMap
 
 # From 20 on GridSample has another name for its mode, which OpenVINO does not know.
 OPSET = 18
 INPUTS = ("visible", "thermal", "thermal_range", "grid", "coverage")
 OUTPUTS = ("fused", "labels", "confidence")
+ADVICE = {
+    "fp32": "Please report this with the versions from `ssvif doctor`",
+    "fp16": "Values beyond half's range? Use fp32 for this model",
+    "int8": "Calibrate on more pairs, of day and night; or use fp16",
+}
 
 
-def raw_module(model: Model) -> RawFusion:
+def raw_module(model: Model, dtype: torch.dtype = torch.float32) -> RawFusion:
     """The raw-in raw-out module of a model, blocks folded, in evaluation mode."""
-    folded = fold(copy.deepcopy(model))
-    return RawFusion(folded.fusion, folded.labeller).eval()  # type: ignore[attr-defined, arg-type]
+    folded = fold(copy.deepcopy(model)).to(dtype)
+    return RawFusion(folded.fusion, folded.labeller, dtype).eval()  # type: ignore[attr-defined, arg-type]
 
 
 def run_module(
     module: RawFusion, pair: Pair, thermal_range: np.ndarray, sampling: SamplingMap | None = None
-) -> list[np.ndarray]:
+) -> Outputs:
     """Fused, labels, confidence of one pair by PyTorch: the reference of every engine.
 
     sampling: registration; None takes cameras that see the same field of view.
     """
     feed = _feed(pair, thermal_range, sampling)
     with torch.no_grad():
-        outputs = module(*(torch.from_numpy(x) for x in feed.values()))
-    return [output[0].numpy() for output in outputs]
+        fused, labels, confidence = module(*(torch.from_numpy(x) for x in feed.values()))
+    return fused[0].numpy(), labels[0].numpy(), confidence[0].numpy()
 
 
-def export_model(model: Model, path: Path, check: Iterable[Pair]) -> None:
-    """Write the ONNX file of a model, after it was found equal to the module on real pairs.
+def export_model(
+    model: Model,
+    path: Path,
+    check: Sequence[Pair],
+    precision: str = "fp32",
+    calibrate: Iterable[Pair] = (),
+) -> Agreement:
+    """Write the ONNX file of a model, after it was found to agree with the module on real pairs.
 
     One file serves every image size and 8 and 16 bit thermal images.
 
+    Args:
+        precision: `fp32`; `fp16`: the network in half, both ends float; `int8`: convolutions
+            between quantisers.
+        calibrate: with int8, pairs of the cameras it will run on, for the ranges of activations.
+
+    Returns:
+        The agreement of ONNX Runtime's result with the float32 module's.
+
     Raises:
-        ModelError: ONNX Runtime's result differs from the module's by more than one grey level
-            on more than 0.1 % of the pixels. Nothing is written.
+        InputError: another precision, or int8 without pairs to calibrate on.
+        ModelError: the agreement is below the floor of the precision. Nothing is written.
     """
-    module = raw_module(model)
+    if precision not in ("fp32", "fp16", "int8"):
+        raise InputError(f"precision '{precision}'; expected fp32, fp16 or int8")
+    proto = _exported(raw_module(model, torch.float16 if precision == "fp16" else torch.float32))
+    if precision == "int8":
+        feeds = [_feed(pair, _range_of(pair)) for pair in calibrate]
+        if not feeds:
+            raise InputError(
+                "precision int8: no pairs to calibrate on; give --calibrate a folder of pairs of "
+                "your cameras, as `ssvif pairs` lists them"
+            )
+        proto = quantised(proto, feeds)
+    note = ModelNote(model.config.size, tuple(model.names), precision)
+    onnx.helper.set_model_props(proto, {METADATA_KEY: note.as_json()})
+    data = proto.SerializeToString()
+    found = _agreement(raw_module(model), data, check)
+    if not is_accepted(found, precision):
+        raise ModelError(
+            f"the exported {precision} graph agrees too little with the float32 module on "
+            f"{len(check)} pairs: {found}; expected at least {FLOORS[precision]}. Nothing was "
+            "written. " + ADVICE[precision]
+        )
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+    return found
+
+
+def _exported(module: RawFusion) -> onnx.ModelProto:
     example = (
         torch.zeros(1, 480, 640, 3, dtype=torch.uint8),
         torch.zeros(1, 256, 320, 2, dtype=torch.uint8),
@@ -88,30 +136,22 @@ def export_model(model: Model, path: Path, check: Iterable[Pair]) -> None:
                 {1: size["H"], 2: size["W"]},
             ),
         )
-    proto = program.model_proto  # type: ignore[union-attr]
-    note = {"format": FORMAT, "size": model.config.size, "names": list(model.names)}
-    onnx.helper.set_model_props(proto, {METADATA_KEY: json.dumps(note)})
-    data = proto.SerializeToString()
-    _verify(module, data, check)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    return program.model_proto  # type: ignore[union-attr]
 
 
-def _verify(module: RawFusion, data: bytes, pairs: Iterable[Pair]) -> None:
+def _agreement(module: RawFusion, data: bytes, pairs: Iterable[Pair]) -> Agreement:
     session = onnxruntime.InferenceSession(data)
-    for pair in pairs:
-        thermal_range = np.array((0, np.iinfo(pair.thermal.dtype).max), np.float32)
-        expected = run_module(module, pair, thermal_range)
-        actual = session.run(list(OUTPUTS), _feed(pair, thermal_range))
-        difference = np.abs(actual[0][0].astype(int) - expected[0])
-        share = float((difference > 1).mean())
-        if share > 0.001:
-            raise ModelError(
-                f"the exported graph differs from the module on {100 * share:.2f} % of the fused "
-                "pixels (at most 0.1 % expected); nothing was written. Please report this with "
-                "the versions from `ssvif doctor`"
-            )
+
+    def both(pair: Pair) -> tuple[Outputs, Outputs]:
+        thermal_range = _range_of(pair)
+        fused, labels, confidence = session.run(list(OUTPUTS), _feed(pair, thermal_range))
+        return run_module(module, pair, thermal_range), (fused[0], labels[0], confidence[0])
+
+    return agreement(map(both, pairs))
+
+
+def _range_of(pair: Pair) -> np.ndarray:
+    return ThermalGain(smoothing=0).update(pair.thermal)
 
 
 def _feed(

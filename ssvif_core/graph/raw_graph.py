@@ -18,6 +18,9 @@ STRIDE = 16  # the network's coarsest stride: images are padded to a multiple of
 class RawFusion(nn.Module):
     """F and S_f between the bytes of two camera messages and those of the outgoing ones.
 
+    dtype: of the network's arithmetic, and of the weights of `fusion` and `head`. Both ends stay
+        float32: half has 11 bits, too few for 16-bit counts and for places in large images.
+
     Inputs:
         visible: uint8 (1, H, W, 3), BGR.
         thermal: uint8 (1, h, w, 1), or (1, h, w, 2) for 16 bit: low byte, high byte. A
@@ -34,10 +37,13 @@ class RawFusion(nn.Module):
         confidence: uint8 (1, H, W), the probability of that class times 255.
     """
 
-    def __init__(self, fusion: FusionNetwork, head: nn.Module) -> None:
+    def __init__(
+        self, fusion: FusionNetwork, head: nn.Module, dtype: torch.dtype = torch.float32
+    ) -> None:
         super().__init__()
         self.fusion = fusion
         self.head = head
+        self.dtype = dtype
 
     def forward(
         self,
@@ -53,12 +59,12 @@ class RawFusion(nn.Module):
         image = pixels.permute(0, 3, 1, 2) * (1 / 255)
         heat = _normalise(thermal.float(), thermal_range)
         heat = F.grid_sample(heat, grid, padding_mode="border", align_corners=False)
-        features = self.fusion(_pad(image), _pad(heat))
-        change = features.change[:, :, :height, :width] * coverage[:, None]
+        features = self.fusion(_pad(image).to(self.dtype), _pad(heat).to(self.dtype))
+        change = features.change[:, :, :height, :width].float() * coverage[:, None]
         fused = fused_colour(image, change).permute(0, 2, 3, 1) * 255
         # At stride 4, where the head predicts: K planes of twice the size would cost a CPU a
         # fifth of the whole graph, for the sake of smoother class borders.
-        confidence, labels = torch.softmax(self.head(features), 1).max(1)
+        confidence, labels = torch.softmax(self.head(features).float(), 1).max(1)
         return (
             _round(fused),
             _round(_enlarged(labels.float(), height, width)),

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
 from ssvif_core.registration.camera_pair import CameraPair
+from ssvif_core.types import SamplingMap
 
 FADE = 8.0  # visible pixels over which the thermal image fades in from its border
-
-
-@dataclass(frozen=True)
-class SamplingMap:
-    """For every pixel of a visible image (H, W):
-
-    grid: (H, W, 2) float32, x and y in the thermal image, -1 and 1 at its outer edges (GridSample
-        with align_corners false).
-    coverage: (H, W) float32 in [0, 1]: 0 where the thermal camera does not see, rising to 1 over
-        `FADE` pixels inside.
-    """
-
-    grid: np.ndarray
-    coverage: np.ndarray
 
 
 def sampling_map(

@@ -1,0 +1,224 @@
+"""`ssvif engine`: build, list, verify, time and remove engines."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ssvif_core.data.reading import sample_pairs
+from ssvif_core.engines import create_engine, precision_of
+from ssvif_core.engines.tensorrt.build import BuildRequest, build_apart
+from ssvif_core.engines.tensorrt.cache import EngineCache, EngineKey, StoredEngine, store_engine
+from ssvif_core.engines.tensorrt.cuda import find_device
+from ssvif_core.engines.tensorrt.engine import TensorRtEngine
+from ssvif_core.engines.tensorrt.flavour import find_flavour
+from ssvif_core.engines.verify import check_accepted, generated_pairs, measure, reference_engine
+from ssvif_core.errors import EngineError, InputError
+from ssvif_core.graph.model_file import DEFAULT_MODEL, float_file_of
+from ssvif_core.types import Shapes
+
+app = typer.Typer(
+    help="Engines: build them before the robot needs them, list, verify, time, remove.",
+    no_args_is_help=True,
+)
+
+Model = Annotated[Path | None, typer.Option(help="ONNX file; default: the shipped model.")]
+Precision = Annotated[str, typer.Option(help="auto, fp32, fp16, bf16 or int8.")]
+Name = Annotated[str, typer.Option("--engine", help="auto, tensorrt, openvino or onnxruntime.")]
+Visible = Annotated[str, typer.Option(help="Size of visible images.")]
+Thermal = Annotated[str, typer.Option(help="Size of thermal images.")]
+Bits = Annotated[int, typer.Option(help="Bits of a thermal pixel: 8 or 16.")]
+
+
+@app.command()
+def build(
+    model: Model = None,
+    precision: Precision = "auto",
+    visible: Annotated[
+        str, typer.Option(help="Size of visible images; SMALLEST:USUAL:LARGEST for a range.")
+    ] = "640x480",
+    thermal: Annotated[str, typer.Option(help="Size of thermal images, or range.")] = "320x256",
+    bits: Bits = 16,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write instead of the cache; model:= takes it.")
+    ] = None,
+    compute_capability: Annotated[
+        str, typer.Option(help="Of another GPU, as 8.6; tensorrt_rtx only, and with --out.")
+    ] = "",
+    flavour: Annotated[str, typer.Option(help="tensorrt or tensorrt_rtx; default: found.")] = "",
+    hardware_compatible: Annotated[
+        bool, typer.Option(help="For every GPU from Ampere on, somewhat slower.")
+    ] = False,
+    version_compatible: Annotated[
+        bool, typer.Option(help="For later TensorRT of this major version, too.")
+    ] = False,
+) -> None:
+    """Build a TensorRT engine, into the cache where the node looks, or into a file."""
+    sizes = _ranges(visible, thermal, bits)
+    special = compute_capability or hardware_compatible or version_compatible or len(sizes) == 3
+    if special and out is None:
+        raise InputError(
+            "a range of sizes, another GPU and compatible engines are not looked for in the "
+            "cache; give --out FILE.engine, and the node that file as model"
+        )
+    device = None if compute_capability else find_device()
+    found = find_flavour(flavour or ("tensorrt_rtx" if compute_capability else None))
+    chosen, file = precision_of(TensorRtEngine, model or DEFAULT_MODEL, precision)
+    request = BuildRequest(
+        file,
+        chosen,
+        sizes[len(sizes) // 2],
+        sizes[0] if len(sizes) == 3 else None,
+        sizes[-1] if len(sizes) == 3 else None,
+        compute_capability,
+        hardware_compatible,
+        version_compatible,
+    )
+    if out is not None:
+        stored, _ = store_engine(out, found, request, device)
+    else:
+        cache = EngineCache()
+        build_apart(request, found, cache.folder)
+        stored = cache.find(EngineKey.of(found, request, device))  # type: ignore[assignment]
+    typer.echo(f"{stored.path}: {_described(stored)}")
+
+
+@app.command("list")
+def list_engines() -> None:
+    """List the engines in the cache, and what is wrong with those that will not be loaded."""
+    cache = EngineCache()
+    table = Table("engine", "for", "built", "agreement with float32")
+    entries = list(cache.entries())
+    for entry in entries:
+        if isinstance(entry, EngineError):
+            table.add_row("[red]damaged", str(entry), "", "")
+            continue
+        table.add_row(
+            entry.path.name,
+            f"{entry.key.gpu}, {entry.key.tensorrt}",
+            f"{entry.made}, {entry.build_seconds:.0f} s",
+            str(entry.agreement or "not measured yet"),
+        )
+    console = Console()
+    if entries:
+        console.print(table)
+    console.print(f"{len(entries)} engines in {cache.folder}")
+
+
+@app.command()
+def verify(
+    data: Annotated[
+        Path | None, typer.Argument(help="Pairs, as `ssvif pairs` lists them; default: generated.")
+    ] = None,
+    model: Model = None,
+    engine: Name = "auto",
+    precision: Precision = "auto",
+    visible: Visible = "640x480",
+    thermal: Thermal = "320x256",
+    bits: Bits = 16,
+    images: Annotated[int, typer.Option(help="Use so many pairs.")] = 20,
+) -> None:
+    """Compare an engine with float32 on the CPU; exit code 2 below the floor of its precision."""
+    if data is not None:
+        pairs = sample_pairs(data, images)
+    else:
+        pairs = list(generated_pairs(_shapes(visible, thermal, bits)))
+    shapes = Shapes.of(pairs[0])
+    alike = [pair for pair in pairs if Shapes.of(pair) == shapes]
+    file = model or DEFAULT_MODEL
+    made = create_engine(engine, file, shapes, precision)
+    reference = reference_engine(float_file_of(file), shapes)
+    if reference is None:
+        raise EngineError("no CPU engine to compare with; `pip install openvino`")
+    found = measure(made, reference, alike)
+    typer.echo(f"{made.info} on {len(alike)} pairs, {shapes}: {found}")
+    check_accepted(found, made.info.precision, str(made.info))
+
+
+@app.command()
+def bench(
+    model: Model = None,
+    engine: Name = "auto",
+    precision: Precision = "auto",
+    visible: Visible = "640x480",
+    thermal: Thermal = "320x256",
+    bits: Bits = 16,
+    runs: Annotated[int, typer.Option(help="Pairs to fuse.")] = 200,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 lets the engine choose.")] = 0,
+) -> None:
+    """Time an engine from camera bytes to message bytes, copies included."""
+    shapes = _shapes(visible, thermal, bits)
+    made = create_engine(engine, model or DEFAULT_MODEL, shapes, precision, threads)
+    (pair,) = generated_pairs(shapes, 1)
+    thermal_range = np.array((pair.thermal.min(), pair.thermal.max()), np.float32)
+    seconds = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        made.infer(pair.visible, pair.thermal, thermal_range)
+        seconds.append(time.perf_counter() - began)
+    p50, p99 = np.percentile(seconds, (50, 99)) * 1000
+    typer.echo(f"{made.info}, {shapes}: median {p50:.2f} ms, p99 {p99:.2f} ms of {runs} pairs")
+
+
+@app.command()
+def clean(
+    all_engines: Annotated[
+        bool, typer.Option("--all", help="Remove every engine, good ones too.")
+    ] = False,
+) -> None:
+    """Remove engines that this machine cannot load: damaged, of another TensorRT or GPU."""
+    cache = EngineCache()
+    if all_engines:
+        cache.clear()
+        typer.echo(f"{cache.folder} is empty")
+        return
+    flavour, device = find_flavour(), find_device()
+    removed = 0
+    for entry in list(cache.entries()):
+        if isinstance(entry, EngineError):
+            continue
+        if (entry.key.tensorrt, entry.key.gpu) != (str(flavour), device.name):
+            cache.remove(entry)
+            removed += 1
+    typer.echo(f"{removed} engines removed from {cache.folder}")
+
+
+def _described(stored: StoredEngine) -> str:
+    key = stored.key
+    sizes = str(key.shapes)
+    if key.smallest != key.largest:
+        sizes = f"{key.smallest} to {key.largest}"
+    return f"{key.tensorrt}, {key.gpu}, {key.precision}, {sizes}; {stored.build_seconds} s to build"
+
+
+def _ranges(visible: str, thermal: str, bits: int) -> list[Shapes]:
+    """One set of shapes, or smallest, usual and largest."""
+    visibles, thermals = visible.split(":"), thermal.split(":")
+    if {len(visibles), len(thermals)} not in ({1}, {3}):
+        raise InputError(
+            f"sizes {visible} and {thermal}; expected one of each, or SMALLEST:USUAL:LARGEST of "
+            "both"
+        )
+    return [_shapes(*sizes, bits) for sizes in zip(visibles, thermals, strict=True)]
+
+
+def _shapes(visible: str, thermal: str, bits: int) -> Shapes:
+    if bits not in (8, 16):
+        raise InputError(f"bits {bits}; expected 8 or 16")
+    (width, height), (thermal_width, thermal_height) = map(_size, (visible, thermal))
+    return Shapes(height, width, thermal_height, thermal_width, bits // 8)
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) * int(height)):
+        raise InputError(f"size '{text}'; expected WIDTHxHEIGHT, as 640x480")
+    return int(width), int(height)
+
+

@@ -1,0 +1,202 @@
+"""The `Engine` that runs on a GPU."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssvif_core.engines.base import Engine, EngineInfo, thermal_bytes
+from ssvif_core.engines.tensorrt.build import BuildRequest, build_apart
+from ssvif_core.engines.tensorrt.cache import EngineCache, EngineKey, accepted, open_engine
+from ssvif_core.engines.tensorrt.cuda import Buffer, Cuda, Graph, find_device
+from ssvif_core.engines.tensorrt.flavour import Flavour, find_flavour
+from ssvif_core.engines.verify import check_accepted, generated_pairs, measure, reference_engine
+from ssvif_core.errors import EngineError
+from ssvif_core.graph.model_file import float_file_of, read_note
+from ssvif_core.types import Fusion, SamplingMap, Shapes
+
+logger = logging.getLogger(__name__)
+
+SUFFIX = ".engine"
+OUTPUTS = ("fused", "labels", "confidence")
+
+
+class TensorRtEngine(Engine):
+    """See `Engine`. `model` may also be an `.engine` file of `ssvif engine build --out`, which is
+    then trusted: engines are code.
+
+    Attributes:
+        stored: the engine file, with what is known of it.
+    """
+
+    precisions = ("fp16", "fp32", "int8")
+
+    def __init__(self, model: Path, shapes: Shapes, precision: str, threads: int = 0) -> None:
+        self.usable()
+        self.shapes, self._model = shapes, model
+        self._flavour, device = find_flavour(), find_device()
+        self._cuda = Cuda(device)
+        if model.suffix == SUFFIX:
+            self.stored = open_engine(model)
+            self._check_goes(device.compute_capability)
+            self._load()
+        else:
+            self._load_or_build(BuildRequest(model, precision, shapes))
+        self.note = self.stored.note
+        self._context = self._engine.create_execution_context()
+        self._buffers = self._bind()
+        self._graph: Graph | None = None
+        self._fusion = Fusion(*(self._buffers[name].host[0] for name in OUTPUTS))
+        self.info = EngineInfo(
+            self._flavour.name, self._flavour.version, self.stored.key.precision, device.name
+        )
+
+    @classmethod
+    def usable(cls) -> None:
+        find_device()  # first: without one, some libraries of TensorRT crash when they are used
+        find_flavour()
+
+    @classmethod
+    def is_made(cls, model: Path, shapes: Shapes, precision: str) -> bool:
+        if model.suffix == SUFFIX:
+            return True
+        request = BuildRequest(model, precision, shapes)
+        read_note(model)
+        return EngineCache().find(EngineKey.of(find_flavour(), request, find_device())) is not None
+
+    def accept(self) -> None:
+        found = self.stored.agreement
+        if found is None:
+            reference = self._reference()
+            if reference is None:
+                logger.warning("%s is used without a check: nothing to compare with", self.info)
+                return
+            found = measure(self, reference, generated_pairs(self.shapes))
+            self.stored = accepted(self.stored, found)
+            logger.info("%s agrees with float32: %s", self.info, found)
+        check_accepted(found, self.stored.key.precision, str(self.info))
+
+    def register(self, sampling: SamplingMap) -> None:
+        self._cuda.enter()
+        for name in ("grid", "coverage"):
+            buffer = self._buffers[name]
+            np.copyto(buffer.host[0], getattr(sampling, name))
+            buffer.upload()
+        self._cuda.synchronise()
+
+    def infer(self, visible: np.ndarray, thermal: np.ndarray, thermal_range: np.ndarray) -> Fusion:
+        self._cuda.enter()
+        np.copyto(self._buffers["visible"].host[0], visible)
+        np.copyto(self._buffers["thermal"].host, thermal_bytes(thermal))
+        np.copyto(self._buffers["thermal_range"].host, thermal_range)
+        if self._graph is not None:
+            self._graph.launch()
+        else:
+            self._enqueue()
+        self._cuda.synchronise()
+        return self._fusion
+
+    def warm_up(self) -> None:
+        super().warm_up()  # also what a capture needs: nothing may be allocated in it
+        if not self.stored.key.smallest == self.stored.key.largest:
+            return  # TensorRT may change its ways with the shapes of a range
+        try:
+            self._graph = self._cuda.capture(self._enqueue)
+        except EngineError as error:
+            logger.info("no CUDA graph for this engine, it runs without (%s)", error)
+
+    def _reference(self) -> Engine | None:
+        model = float_file_of(self._model)
+        return None if model.suffix == SUFFIX else reference_engine(model, self.shapes)
+
+    def _enqueue(self) -> None:
+        for name in ("visible", "thermal", "thermal_range"):
+            self._buffers[name].upload()
+        if not self._context.execute_async_v3(int(self._cuda.stream)):
+            raise EngineError(f"{self._flavour} could not run {self.stored.path.name}")
+        for name in OUTPUTS:
+            self._buffers[name].download()
+
+    def _load_or_build(self, request: BuildRequest) -> None:
+        read_note(request.model)
+        cache = EngineCache()
+        key = EngineKey.of(self._flavour, request, self._cuda.device)
+        for _ in range(2):
+            found = cache.find(key)
+            if found is None:
+                build_apart(request, self._flavour, cache.folder)
+                found = cache.find(key)
+            if found is None:
+                break
+            self.stored = found
+            try:
+                return self._load()
+            except EngineError as error:
+                logger.warning("%s; it is built again", error)
+                cache.remove(found)
+        raise EngineError(f"{self._flavour} does not load the engine that it has built")
+
+    def _load(self) -> None:
+        api = self._flavour.api
+        self._runtime = api.Runtime(_logger(self._flavour))
+        if self.stored.key.version_compatible:
+            self._runtime.engine_host_code_allowed = True
+        self._engine = self._runtime.deserialize_cuda_engine(self.stored.read())
+        if self._engine is None:
+            raise EngineError(f"{self.stored.path}: {self._flavour} does not load this engine")
+
+    def _bind(self) -> dict[str, Buffer]:
+        """Buffers for all inputs and outputs, their addresses told to TensorRT once."""
+        height, width = self.shapes.visible[1:3]
+        wanted = {
+            **{name: (shape, np.uint8) for name, shape in self.shapes.inputs.items()},
+            "thermal_range": ((2,), np.float32),
+            "fused": ((1, height, width, 3), np.uint8),
+            "labels": ((1, height, width), np.uint8),
+            "confidence": ((1, height, width), np.uint8),
+        }
+        for name in ("grid", "coverage"):
+            wanted[name] = (wanted[name][0], np.float32)
+        names = {self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)}
+        if names != set(wanted):
+            raise EngineError(
+                f"{self.stored.path}: an engine with {', '.join(sorted(names))}; expected "
+                f"{', '.join(sorted(wanted))}; build it again"
+            )
+        buffers = {}
+        for name, (shape, dtype) in wanted.items():
+            buffers[name] = self._cuda.buffer(shape, dtype)
+            is_input = name not in OUTPUTS
+            if is_input and not self._context.set_input_shape(name, shape):
+                key = self.stored.key
+                raise EngineError(
+                    f"{self.stored.path}: made for {key.smallest} to {key.largest}, not for "
+                    f"{self.shapes}; build one for these sizes"
+                )
+            if not self._context.set_tensor_address(name, buffers[name].address):
+                raise EngineError(f"{self._flavour} refuses the buffer of {name}")
+        return buffers
+
+    def _check_goes(self, compute_capability: str) -> None:
+        """Of an engine file given by path: nothing can be built in its place."""
+        stored, key = self.stored, self.stored.key
+        if key.tensorrt != str(self._flavour) and not key.version_compatible:
+            raise EngineError(
+                f"{stored.path}: built with {key.tensorrt}, here is {self._flavour}; build it here"
+            )
+        if key.compute_capability != compute_capability and not key.hardware_compatible:
+            raise EngineError(
+                f"{stored.path}: built for compute capability {key.compute_capability}, this GPU "
+                f"has {compute_capability}; build it here"
+            )
+
+
+_loggers: dict[str, Any] = {}
+
+
+def _logger(flavour: Flavour) -> Any:
+    """One for the life of the process: TensorRT keeps the first it gets."""
+    return _loggers.setdefault(flavour.name, flavour.logger())

@@ -1,0 +1,79 @@
+"""Whether an engine gives what the float32 graph gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ssvif_core.engines import Engine, create_engine
+from ssvif_core.errors import EngineError
+from ssvif_core.graph.agreement import FLOORS, Agreement, Outputs, agreement, is_accepted
+from ssvif_core.types import Fusion, Pair, Shapes
+
+CHECKED = 4  # generated pairs an engine is compared on before it is used
+
+
+def reference_engine(model: Path, shapes: Shapes) -> Engine | None:
+    """A float32 engine on the CPU, or None if no library for one is here."""
+    for name in ("openvino", "onnxruntime"):
+        try:
+            return create_engine(name, model, shapes, "fp32")
+        except EngineError:
+            continue
+    return None
+
+
+def measure(engine: Engine, reference: Engine, pairs: Iterable[Pair]) -> Agreement:
+    """Agreement of two engines of the same shapes over pairs of these shapes."""
+    from ssvif_core.registration.camera_pair import aligned
+    from ssvif_core.registration.sampling import sampling_map
+    from ssvif_core.thermal import ThermalGain
+
+    shapes = engine.shapes
+    sizes = (shapes.width, shapes.height), (shapes.thermal_width, shapes.thermal_height)
+    for each in (engine, reference):
+        each.register(sampling_map(aligned(*sizes), *sizes))
+
+    def both(pair: Pair) -> tuple[Outputs, Outputs]:
+        thermal_range = ThermalGain(smoothing=0).update(pair.thermal)
+        feed = (pair.visible, pair.thermal, thermal_range)
+        return _outputs(reference.infer(*feed)), _outputs(engine.infer(*feed))
+
+    return agreement(map(both, pairs))
+
+
+def check_accepted(found: Agreement, precision: str, engine: str) -> None:
+    """Raises EngineError if an agreement is below the floor of its precision."""
+    if not is_accepted(found, precision):
+        raise EngineError(
+            f"{engine} agrees too little with float32: {found}; expected at least "
+            f"{FLOORS[precision]}. It is not used; take another precision, and please report this"
+        )
+
+
+def generated_pairs(shapes: Shapes, count: int = CHECKED) -> Iterator[Pair]:
+    """Pairs of the shapes of an engine, of generated drives by day and night."""
+    from ssvif_core.data.scenes import SceneConfig, SceneGenerator
+
+    config = SceneConfig(
+        condition="drive",
+        frames=count,
+        visible_size=(shapes.width, shapes.height),
+        thermal_size=(shapes.thermal_width, shapes.thermal_height),
+    )
+    scenes = SceneGenerator(config)
+    for index in range(count):
+        scene = scenes.frame(index)
+        thermal = scene.thermal
+        if shapes.thermal_bytes == 1:
+            low, high = int(thermal.min()), int(thermal.max())
+            thermal = ((thermal.astype(np.float32) - low) * (255 / max(high - low, 1))).astype(
+                np.uint8
+            )
+        yield Pair(scene.visible, thermal)
+
+
+def _outputs(fusion: Fusion) -> Outputs:
+    return fusion.fused, fusion.labels, fusion.confidence

@@ -1,0 +1,71 @@
+"""float32 graph -> int8 graph, by fake quantisation around its convolutions (needs onnxruntime).
+
+Q/DQ pairs are the one form of int8 that every engine takes: TensorRT 11 has no calibrators left.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnxruntime import quantization as ort_quantization
+
+# Weights of layers that stay float: those that read pixels, and those whose outputs are summed
+# into the picture or compared for the label. They are a few percent of the work.
+FLOAT_LAYERS = ("luma_kernel", "chroma_kernel", "mix_offset", "mix_gain", "detail", "classify",
+                "naming", "whole")  # fmt: skip
+
+
+class _Feeds(ort_quantization.CalibrationDataReader):
+    def __init__(self, feeds: Iterable[dict[str, np.ndarray]]) -> None:
+        self._feeds = iter(feeds)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[override]
+        return next(self._feeds, None)
+
+
+def quantised(proto: onnx.ModelProto, feeds: Iterable[dict[str, np.ndarray]]) -> onnx.ModelProto:
+    """`proto` with int8 convolutions, ranges from its activations on `feeds`.
+
+    Weights are symmetric by channel, activations symmetric by tensor, biases float: the only
+    scheme that TensorRT's parser takes of those that ONNX Runtime writes.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        onnx.save(proto, source)
+        logging.disable(logging.WARNING)  # it advises steps that are done already
+        ort_quantization.quantize_static(
+            source,
+            target,
+            _Feeds(feeds),
+            quant_format=ort_quantization.QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            nodes_to_exclude=_float_nodes(proto),
+            per_channel=True,
+            weight_type=ort_quantization.QuantType.QInt8,
+            activation_type=ort_quantization.QuantType.QInt8,
+            calibrate_method=ort_quantization.CalibrationMethod.MinMax,
+            extra_options={
+                "ActivationSymmetric": True,
+                "WeightSymmetric": True,
+                "QuantizeBias": False,
+                "CalibMovingAverage": True,
+            },
+        )
+        logging.disable(logging.NOTSET)
+        made = onnx.load(target)
+    # The quantiser leaves a mark of its own; the note is ours to write.
+    del made.metadata_props[:]
+    return made
+
+
+def _float_nodes(proto: onnx.ModelProto) -> list[str]:
+    return [
+        node.name
+        for node in proto.graph.node
+        if node.op_type == "Conv" and any(name in node.input[1] for name in FLOAT_LAYERS)
+    ]

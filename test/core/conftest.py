@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+import pytest
+
+from ssvif_core.engines import ENGINES, why_not
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """Name of each engine in turn; those that this machine cannot run are skipped."""
+    reason = why_not(request.param)
+    if reason is not None:
+        pytest.skip(reason)
+    return request.param
