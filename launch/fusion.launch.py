@@ -19,6 +19,7 @@ ARGUMENTS = [
     ("thermal_image", "thermal/image_raw", "Topic of the thermal camera's images."),
     ("fused_image", "~/fused/image", "Topic of the fused image."),
     ("calibration_file", "", "camera_pair.yaml of the two cameras; empty: they are aligned."),
+    ("build_only", "false", "Build the engine for the first pair's sizes, and end."),
     ("use_sim_time", "false", "Take the time from /clock, as a bag played with --clock gives it."),
     ("log_level", "info", "debug, info, warn, error or fatal."),
 ]
@@ -30,6 +31,8 @@ def fusion_node(context):
         {"use_sim_time": LaunchConfiguration("use_sim_time")},
     ]
     # An empty one would put out of force what the parameter file says.
+    if LaunchConfiguration("build_only").perform(context) == "true":
+        parameters.append({"build_only": True})
     if LaunchConfiguration("calibration_file").perform(context):
         parameters.append({"calibration_file": LaunchConfiguration("calibration_file")})
     return [

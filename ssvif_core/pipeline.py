@@ -9,9 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from ssvif_core.engines import Engine, create_engine, create_engine_now
+from ssvif_core.engines import (
+    Engine,
+    EngineInfo,
+    create_engine,
+    create_engine_now,
+    engine_class,
+    is_made,
+    note_of,
+    precision_of,
+)  # fmt: skip
 from ssvif_core.errors import EngineError, InputError
-from ssvif_core.graph.model_file import DEFAULT_MODEL
+from ssvif_core.graph.model_file import DEFAULT_MODEL, ModelNote
 from ssvif_core.registration.camera_pair import CameraPair, aligned
 from ssvif_core.registration.sampling import sampling_map
 from ssvif_core.thermal import StreamState, ThermalConfig, ThermalStream
@@ -34,6 +43,7 @@ class FusionPipeline:
             best serves until it is ready.
 
     Attributes:
+        info: the engine of the last pair.
         state: whether the last pair's thermal image showed the scene of then.
     """
 
@@ -53,6 +63,7 @@ class FusionPipeline:
         self.model = model or DEFAULT_MODEL
         self.engine_name, self.precision, self.threads = engine, precision, threads
         self.thermal = ThermalStream(thermal)
+        self.info: EngineInfo | None = None
         self.state = StreamState.LIVE
         self._engines: OrderedDict[Shapes, Engine] = OrderedDict()
         self._better: dict[Shapes, Future[Engine]] = {}
@@ -72,6 +83,20 @@ class FusionPipeline:
             except InputError:  # prepared for what the cameras sent before
                 del self._engines[shapes]
         self._calibration = calibration
+
+    def check(self) -> ModelNote:
+        """What the model says of itself; nothing is made.
+
+        Raises:
+            SsvifError: the model cannot be read, or the engine asked for not be used here.
+        """
+        if self.engine_name != "auto":
+            precision_of(engine_class(self.engine_name), self.model, self.precision)
+        return note_of(self.model)
+
+    def must_build(self, shapes: Shapes) -> bool:
+        """Whether the engine meant for these shapes must be built first, for minutes perhaps."""
+        return not is_made(self.engine_name, self.model, shapes, self.precision)
 
     def is_prepared(self, shapes: Shapes) -> bool:
         """Whether an engine for these shapes is there."""
@@ -139,6 +164,7 @@ class FusionPipeline:
             leaves it to the stream.
         """
         engine = self.prepare(Shapes.of(pair))
+        self.info = engine.info
         thermal = pair.thermal
         if thermal_range is None:
             view = self.thermal(thermal, pair.thermal_stamp)

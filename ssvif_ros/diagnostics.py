@@ -28,6 +28,7 @@ class Counters:
     unwatched: int = 0
     failed: int = 0
     engine: str = "not prepared yet"
+    building: str = ""
     problem: str = ""
     alone: int = 0
     thermal_state: str = StreamState.LIVE.value
@@ -139,7 +140,10 @@ class Diagnostics:
 
     def _values(self) -> dict[str, object]:
         counters, streams = self._counters, self._pairing.streams
-        values: dict[str, object] = {"engine": counters.engine}
+        values: dict[str, object] = {
+            "engine": counters.engine,
+            "building a better engine for": counters.building,
+        }
         for stream in streams:
             values[f"{stream.name} received"] = stream.received
             values[f"{stream.name} never arrived"] = stream.missing

@@ -14,14 +14,17 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.task import Future
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.pipeline import FusionPipeline
@@ -36,6 +39,8 @@ from ssvif_ros.pairing import LatestSlot, MessagePair, Pairing
 from ssvif_ros.parameters import FusionParameters, declare
 from ssvif_ros.transport import use_transport_profile
 
+T = TypeVar("T")
+
 
 class FusionNode(Node):
     """See the module. Topics and parameters are listed in the README.
@@ -47,10 +52,11 @@ class FusionNode(Node):
     def __init__(self, **node_arguments: object) -> None:
         super().__init__("fusion_node", **node_arguments)
         self.parameters = declare(self)
+        self.finished = Future()  # only what builds an engine and ends sets it
         self._pipeline = self._make_pipeline(self.parameters)
         self.counters = Counters()
         self._outputs = Outputs(self, self.parameters)
-        self._prepare()
+        self._first = self._prepare()
         self._reset_stream = threading.Event()
         self.slot = LatestSlot()
         p = self.parameters
@@ -78,6 +84,7 @@ class FusionNode(Node):
             p.thermal,
             p.threads,
             self._first_calibration(),
+            hand_over=not p.build_only,
         )
 
     @property
@@ -91,40 +98,65 @@ class FusionNode(Node):
     def _shift_time(self, seconds: float) -> None:
         self.pairing.offset = round(seconds * 1e9)
 
-    def _prepare(self) -> None:
-        """Make the engine now: for the sizes given, or small ones just to check the model."""
+    def _prepare(self) -> Shapes | None:
+        """Check the model and make the engine, if that is quick.
+
+        Returns:
+            What the worker has to prepare first, before any pair; None if nothing is.
+        """
         p = self.parameters
-        sizes = (p.visible_width, p.visible_height, p.thermal_width, p.thermal_height)
-        given = all(sizes)
-        calibration = self._pipeline.calibration
-        if not given and calibration is not None:
-            (width, height), thermal = calibration.visible.image_size, calibration.thermal
-            sizes, given = (width, height, *thermal.image_size), True
-        width, height, thermal_width, thermal_height = sizes
-        shapes = Shapes(height, width, thermal_height, thermal_width, p.thermal_bits // 8)
-        engine = self._pipeline.prepare(shapes if given else Shapes(32, 32, 16, 16, 2))
-        class_colours(p.overlay_palette, engine.note.names)  # raises if it is malformed
-        self._outputs.set_classes(engine.note.names)
+        names = self._pipeline.check().names
+        class_colours(p.overlay_palette, names)  # raises if it is malformed
+        self._outputs.set_classes(names)
+        given = self._given_shapes()
+        # Without sizes a small engine shows that one works here; but none is built just for that.
+        shapes = given or Shapes(32, 32, 16, 16, 2)
+        waits = self._pipeline.must_build(shapes) and (given is None or p.engine != "auto")
+        if p.build_only or waits:
+            return given
+        engine = self._pipeline.prepare(shapes)
         self.counters.engine = str(engine.info)
         self.get_logger().info(
             f"engine {engine.info}"
             + (f", prepared for {engine.shapes}" if given else "; sizes by the first pair")
         )
+        return None
+
+    def _given_shapes(self) -> Shapes | None:
+        p = self.parameters
+        sizes = (p.visible_width, p.visible_height, p.thermal_width, p.thermal_height)
+        calibration = self._pipeline.calibration
+        if not all(sizes) and calibration is not None:
+            sizes = (*calibration.visible.image_size, *calibration.thermal.image_size)
+        if not all(sizes):
+            return None
+        width, height, thermal_width, thermal_height = sizes
+        return Shapes(height, width, thermal_height, thermal_width, p.thermal_bits // 8)
 
     def _work(self) -> None:
+        if self._first is not None:
+            self._attempt(self._prepare_for, self._first)
         while (pair := self.slot.take()) is not None:
-            try:
-                self._fuse(pair)
-            except Exception as error:  # one bad pair must not stop the robot's eyes
-                if not self.context.ok():
-                    return
-                self.counters.failed += 1
-                self.counters.problem = str(error)
-                expected = isinstance(error, SsvifError)
-                text = str(error) if expected else f"{type(error).__name__}: {error}"
-                self.get_logger().error(text, throttle_duration_sec=5.0)
+            self._attempt(self._fuse, pair)
+
+    def _attempt(self, step: Callable[[T], None], argument: T) -> None:
+        try:
+            step(argument)
+        except Exception as error:  # one bad pair must not stop the robot's eyes
+            if not self.context.ok():
+                return
+            if self.parameters.build_only:
+                self.finished.set_exception(error)
+            self.counters.failed += 1
+            self.counters.problem = str(error)
+            expected = isinstance(error, SsvifError)
+            text = str(error) if expected else f"{type(error).__name__}: {error}"
+            self.get_logger().error(text, throttle_duration_sec=5.0)
 
     def _fuse(self, pair: MessagePair) -> None:
+        if self.parameters.build_only:
+            self._prepare_for(Shapes.of(to_pair(pair.visible, pair.thermal)))
+            return
         wanted, watched = self._outputs.wanted, self.calibration.wants()
         if not wanted:
             self.counters.unwatched += 1
@@ -140,8 +172,17 @@ class FusionNode(Node):
             self._pipeline.thermal.reset()
         if self.calibration.take_new():
             self._pipeline.calibrate(self.calibration.current)
-        self._prepare_for(Shapes.of(images))
+        shapes = Shapes.of(images)
+        if not self._pipeline.is_prepared(shapes):
+            self.get_logger().warning(
+                f"sizes are now {shapes}: preparing the engine for them; set visible_width to "
+                "thermal_bits to have it prepared at the start"
+            )
+            self._prepare_for(shapes)
         fusion = self._pipeline(images)
+        self.counters.engine, self.counters.building = (
+            str(self._pipeline.info), self._pipeline.building,
+        )  # fmt: skip
         self.counters.thermal_state = self._pipeline.state.value
         self.counters.alone += self._pipeline.state is not StreamState.LIVE
         self.counters.ages.append(abs(images.visible_stamp - images.thermal_stamp) * 1e-9)
@@ -150,18 +191,15 @@ class FusionNode(Node):
         self.counters.latencies.append(time.monotonic() - pair.arrival)
 
     def _prepare_for(self, shapes: Shapes) -> None:
-        """Make another engine when sizes are new, and say so: pairs are lost meanwhile."""
-        if self._pipeline.is_prepared(shapes):
-            return
+        """Make the engine for new sizes; pairs that are lost meanwhile are counted apart."""
         self.slot.preparing = True
-        self.get_logger().warning(
-            f"sizes are now {shapes}: preparing the engine for them; set visible_width to "
-            "thermal_bits to have it prepared at the start"
-        )
         try:
             self.counters.engine = str(self._pipeline.prepare(shapes).info)
         finally:
             self.slot.preparing = False
+        if self.parameters.build_only:
+            self.get_logger().info(f"engine {self.counters.engine} is there for {shapes}")
+            self.finished.set_result(None)
 
     def _change(self, parameters: list[Parameter]) -> SetParametersResult:
         for parameter in parameters:  # rclpy has refused what is read-only or out of range
@@ -185,7 +223,8 @@ def main(arguments: list[str] | None = None) -> None:
         node = FusionNode()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        executor.spin()
+        executor.spin_until_future_complete(node.finished)
+        node.finished.result()  # raises what ended it
     except SsvifError as error:
         rclpy.logging.get_logger("fusion_node").fatal(str(error))
         sys.exit(2)

@@ -10,6 +10,7 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
+from ssvif_core.engines import ENGINES
 from ssvif_core.errors import InputError
 from ssvif_core.thermal import MODES, ThermalConfig
 
@@ -66,13 +67,20 @@ class FusionParameters:
     engine: str = _parameter(
         "auto",
         "Inference engine; auto takes the best that works here.",
-        choices=("auto", "openvino", "onnxruntime", "tensorrt"),
+        choices=("auto", *ENGINES),
     )
     precision: str = _parameter(
-        "fp32", "Arithmetic of the engine; bf16 on OpenVINO only.", choices=("fp32", "bf16")
+        "auto",
+        "Arithmetic of the engine; auto: fp16 on GPUs, fp32 on CPUs.",
+        choices=("auto", "fp32", "fp16", "bf16", "int8"),
     )
     threads: int = _parameter(0, "CPU threads of the engine; 0 lets it choose.", low=0, high=256)
-    model: str = _parameter("", "ONNX file of `ssvif export`; empty takes the shipped model.")
+    model: str = _parameter(
+        "", "ONNX file of `ssvif export`, or engine file; empty takes the shipped model."
+    )
+    build_only: bool = _parameter(
+        False, "Build the engine for the sizes given, or of the first pair, and end."
+    )
     visible_width: int = _parameter(
         0, "Image size the engine is prepared for before the first pair; 0 waits for that.",
         low=0, high=8192,

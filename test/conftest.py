@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +35,36 @@ def next_domain() -> Callable[[], int]:
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("SSVIF_SHARED", ROOT.parent / "shared")) / "data"
+
+
+STANDINS = Path(__file__).parent / "standins"
+
+
+@pytest.fixture(scope="session")
+def stand_in_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A libcuda.so.1 for machines without a GPU; see test/standins."""
+    folder = tmp_path_factory.mktemp("driver")
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler, which the stand-in for the CUDA driver needs")
+    library = folder / "libcuda.so.1"
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-w", "-Wl,-soname,libcuda.so.1", "-o", library,
+         STANDINS / "libcuda.c", "-ldl"],
+        check=True,
+    )  # fmt: skip
+    return library
+
+
+@pytest.fixture
+def gpu(stand_in_driver: Path, tmp_path: Path) -> dict[str, str]:
+    """Environment in which a process finds a GPU, TensorRT and an empty cache of engines."""
+    return {
+        **os.environ,
+        "LD_PRELOAD": str(stand_in_driver),
+        "PYTHONPATH": str(STANDINS),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
 
 
 @pytest.fixture(scope="session")

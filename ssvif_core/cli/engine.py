@@ -93,14 +93,17 @@ def build(
 def list_engines() -> None:
     """List the engines in the cache, and what is wrong with those that will not be loaded."""
     cache = EngineCache()
-    table = Table("engine", "for", "built", "agreement with float32")
+    table = Table("engine", "model", "for", "built", "beside float32")
+    for column in table.columns:
+        column.overflow = "fold"
     entries = list(cache.entries())
     for entry in entries:
         if isinstance(entry, EngineError):
-            table.add_row("[red]damaged", str(entry), "", "")
+            table.add_row("[red]damaged", "", str(entry), "", "")
             continue
         table.add_row(
             entry.path.name,
+            Path(entry.source).name,
             f"{entry.key.gpu}, {entry.key.tensorrt}",
             f"{entry.made}, {entry.build_seconds:.0f} s",
             str(entry.agreement or "not measured yet"),

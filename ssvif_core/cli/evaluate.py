@@ -52,7 +52,7 @@ def evaluate(
     thermal: Annotated[str | None, typer.Option(help="Thermal topic; default: by name.")] = None,
     slop: Annotated[float, typer.Option(help="Largest stamp difference in a pair, s.")] = 0.02,
     model: Annotated[Path | None, typer.Option(help="ONNX file; default: ours.")] = None,
-    engine: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, tensorrt, openvino or onnxruntime.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16, bf16 or int8.")] = "auto",
     ours: Annotated[bool, typer.Option(help="Score our model, too.")] = True,
     workers: Annotated[int, typer.Option(help="Processes; 0: one a core.")] = 0,

@@ -10,7 +10,6 @@ import typer
 from ssvif_core.data.reading import sample_pairs
 from ssvif_core.data.scenes import SceneConfig, SceneGenerator
 from ssvif_core.errors import SsvifError
-from ssvif_core.graph.model_file import file_of
 from ssvif_core.types import Pair
 
 CHECKED, CALIBRATED = 8, 48  # pairs, spread over those there are
@@ -45,9 +44,8 @@ def export(
     model = load_model(weights)
     checked = _generated() if check is None else sample_pairs(check, CHECKED)
     calibration = [] if calibrate is None else sample_pairs(calibrate, CALIBRATED)
-    for each in precision.split(","):
-        path = file_of(out, each.strip())
-        found = export_model(model, path, checked, each.strip(), calibration)
+    precisions = [each.strip() for each in precision.split(",")]
+    for path, found in export_model(model, out, checked, precisions, calibration).items():
         typer.echo(f"{path}: on {len(checked)} pairs, beside float32: {found}")
 
 

@@ -27,7 +27,7 @@ def fuse(
     out: Annotated[Path, typer.Option(help="Folder for the fused images.")],
     labels: Annotated[Path | None, typer.Option(help="Folder for class ids.")] = None,
     overlay: Annotated[Path | None, typer.Option(help="Folder for overlays.")] = None,
-    engine: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, tensorrt, openvino or onnxruntime.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16, bf16 or int8.")] = "auto",
     model: Annotated[Path | None, typer.Option(help="ONNX file; default: ours.")] = None,
     alpha: Annotated[float, typer.Option(min=0, max=1, help="Strength of the overlay.")] = 0.4,
@@ -49,8 +49,7 @@ def fuse(
     pair = load_camera_pair(calibration) if calibration else None
     thermal_config = ThermalConfig(smoothing=0.0)
     pipeline = FusionPipeline(model, engine, precision, thermal_config, calibration=pair)
-    if pair is None:
-        pipeline.prepare(Shapes(32, 32, 16, 16, 1))  # tells of a bad model before the first image
+    pipeline.check()
     done = 0
     for files in track(listing.pairs, "fusing", console=console):
         try:

@@ -10,13 +10,15 @@ from threading import Thread
 
 from ssvif_core.engines.base import Engine, EngineInfo
 from ssvif_core.errors import EngineError, InputError, SsvifError
-from ssvif_core.graph.model_file import file_of
+from ssvif_core.graph.model_file import ModelNote, file_of, read_note
 from ssvif_core.types import Shapes
 
 __all__ = [
     "ENGINES", "Engine", "EngineInfo", "create_engine", "create_engine_now", "engine_class",
-    "precision_of", "why_not",
+    "is_made", "note_of", "precision_of", "why_not",
 ]  # fmt: skip
+
+ENGINE_SUFFIX = ".engine"  # of built engines, that TensorRT alone can run
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +100,25 @@ def create_engine_now(
     return now, _in_background(candidates[:first], model, shapes, precision, threads)
 
 
+def is_made(name: str, model: Path, shapes: Shapes, precision: str = "auto") -> bool:
+    """Whether making an engine takes no longer than a second or so: nothing is to be built."""
+    return _is_made(_candidates(name, model)[0], model, shapes, precision)
+
+
+def note_of(model: Path) -> ModelNote:
+    """The note of an ONNX file, or of an engine file of `ssvif engine build --out`.
+
+    Raises:
+        ModelError: the file is missing, damaged or not ours.
+        EngineError: the same of an engine file.
+    """
+    if model.suffix != ENGINE_SUFFIX:
+        return read_note(model)
+    from ssvif_core.engines.tensorrt.cache import open_engine
+
+    return open_engine(model).note
+
+
 def precision_of(kind: type[Engine], model: Path, precision: str) -> tuple[str, Path]:
     """The precision meant for an engine, and the model file that has it.
 
@@ -117,7 +138,7 @@ def precision_of(kind: type[Engine], model: Path, precision: str) -> tuple[str, 
 def _candidates(name: str, model: Path) -> list[str]:
     if name != "auto":
         return [name]
-    return ["tensorrt"] if model.suffix == ".engine" else list(ENGINES)
+    return ["tensorrt"] if model.suffix == ENGINE_SUFFIX else list(ENGINES)
 
 
 def _is_made(name: str, model: Path, shapes: Shapes, precision: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssvif_core.engines import Engine, create_engine
+from ssvif_core.engines import Engine, engine_class
 from ssvif_core.errors import EngineError
 from ssvif_core.graph.agreement import FLOORS, Agreement, Outputs, agreement, is_accepted
 from ssvif_core.types import Fusion, Pair, Shapes
@@ -19,7 +19,7 @@ def reference_engine(model: Path, shapes: Shapes) -> Engine | None:
     """A float32 engine on the CPU, or None if no library for one is here."""
     for name in ("openvino", "onnxruntime"):
         try:
-            return create_engine(name, model, shapes, "fp32")
+            return engine_class(name)(model, shapes, "fp32")
         except EngineError:
             continue
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -52,4 +53,5 @@ def agreement(outputs: Iterable[tuple[Outputs, Outputs]]) -> Agreement:
     if not pixels:
         raise ValueError("no pairs to compare; expected one at least")
     error = squares / pixels
-    return Agreement(10 * np.log10(255**2 / error) if error else np.inf, alike / pixels)
+    psnr = 10 * math.log10(255**2 / error) if error else math.inf
+    return Agreement(psnr, alike / pixels)

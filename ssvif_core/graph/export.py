@@ -16,7 +16,7 @@ import torch
 
 from ssvif_core.errors import InputError, ModelError
 from ssvif_core.graph.agreement import FLOORS, Agreement, Outputs, agreement, is_accepted
-from ssvif_core.graph.model_file import METADATA_KEY, ModelNote
+from ssvif_core.graph.model_file import METADATA_KEY, ModelNote, file_of
 from ssvif_core.graph.quantise import quantised
 from ssvif_core.graph.raw_graph import RawFusion
 from ssvif_core.models import Model
@@ -60,49 +60,66 @@ def export_model(
     model: Model,
     path: Path,
     check: Sequence[Pair],
-    precision: str = "fp32",
+    precisions: Sequence[str] = ("fp32",),
     calibrate: Iterable[Pair] = (),
-) -> Agreement:
-    """Write the ONNX file of a model, after it was found to agree with the module on real pairs.
+) -> dict[Path, Agreement]:
+    """Write the ONNX files of a model, each after it was found to agree with the module on pairs.
 
     One file serves every image size and 8 and 16 bit thermal images.
 
     Args:
-        precision: `fp32`; `fp16`: the network in half, both ends float; `int8`: convolutions
+        path: of the fp32 file; others lie beside it, see `file_of`.
+        check: pairs to verify on, real ones if there are any.
+        precisions: `fp32`; `fp16`: the network in half, both ends float; `int8`: convolutions
             between quantisers.
         calibrate: with int8, pairs of the cameras it will run on, for the ranges of activations.
 
     Returns:
-        The agreement of ONNX Runtime's result with the float32 module's.
+        By file, the agreement of ONNX Runtime's result with the float32 module's.
 
     Raises:
         InputError: another precision, or int8 without pairs to calibrate on.
-        ModelError: the agreement is below the floor of the precision. Nothing is written.
+        ModelError: an agreement is below the floor of its precision; that file is not written.
     """
-    if precision not in ("fp32", "fp16", "int8"):
-        raise InputError(f"precision '{precision}'; expected fp32, fp16 or int8")
-    proto = _exported(raw_module(model, torch.float16 if precision == "fp16" else torch.float32))
-    if precision == "int8":
-        feeds = [_feed(pair, _range_of(pair)) for pair in calibrate]
-        if not feeds:
-            raise InputError(
-                "precision int8: no pairs to calibrate on; give --calibrate a folder of pairs of "
-                "your cameras, as `ssvif pairs` lists them"
-            )
-        proto = quantised(proto, feeds)
-    note = ModelNote(model.config.size, tuple(model.names), precision)
-    onnx.helper.set_model_props(proto, {METADATA_KEY: note.as_json()})
+    feeds = [_feed(pair, _range_of(pair)) for pair in calibrate]
+    for precision in precisions:
+        if precision not in ADVICE:
+            raise InputError(f"precision '{precision}'; expected {', '.join(ADVICE)}")
+    if "int8" in precisions and not feeds:
+        raise InputError(
+            "precision int8: no pairs to calibrate on; give --calibrate a folder of pairs of "
+            "your cameras, as `ssvif pairs` lists them"
+        )
+    reference = raw_module(model)
+    single = _exported(reference) if {"fp32", "int8"} & set(precisions) else None
+    found = {}
+    for precision in precisions:
+        if precision == "fp16":
+            proto = _exported(raw_module(model, torch.float16))
+        else:
+            assert single is not None
+            proto = quantised(single, feeds) if precision == "int8" else single
+        note = ModelNote(model.config.size, tuple(model.names), precision)
+        onnx.helper.set_model_props(proto, {METADATA_KEY: note.as_json()})
+        file = file_of(path, precision)
+        found[file] = _write_verified(proto, reference, file, check, precision)
+    return found
+
+
+def _write_verified(
+    proto: onnx.ModelProto, reference: RawFusion, file: Path, check: Sequence[Pair], precision: str
+) -> Agreement:
     data = proto.SerializeToString()
-    found = _agreement(raw_module(model), data, check)
+    found = _agreement(reference, data, check)
     if not is_accepted(found, precision):
         raise ModelError(
             f"the exported {precision} graph agrees too little with the float32 module on "
             f"{len(check)} pairs: {found}; expected at least {FLOORS[precision]}. Nothing was "
             "written. " + ADVICE[precision]
         )
-    temporary = path.with_suffix(".tmp")
+    temporary = file.with_suffix(".tmp")
     temporary.write_bytes(data)
-    os.replace(temporary, path)
+    os.replace(temporary, file)
     return found
 
 
@@ -116,7 +133,7 @@ def _exported(module: RawFusion) -> onnx.ModelProto:
     )
     size = {name: torch.export.Dim(name, min=8, max=8192) for name in ("H", "W", "h", "w")}
     byte_count = torch.export.Dim("bytes", min=1, max=2)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(

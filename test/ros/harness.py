@@ -58,12 +58,13 @@ class Robot:
     def __init__(
         self, domain: int, parameters: dict[str, object] | None = None, best_effort: bool = False,
         outputs: tuple[str, ...] = ("fused/image",), wait: bool = True,
+        environment: dict[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.changed = threading.Condition()
         self.received: dict[str, list[Any]] = {}
         self.diagnostics: list[Any] = []
         self.domain = domain
-        environment = {**os.environ, "ROS_DOMAIN_ID": str(self.domain)}
+        environment = {**(environment or os.environ), "ROS_DOMAIN_ID": str(self.domain)}
         command = [sys.executable, "-m", "ssvif_ros.fusion_node", "--ros-args"]
         for name, value in (parameters or {}).items():
             command += ["-p", f"{name}:={value}"]
@@ -71,7 +72,8 @@ class Robot:
             command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         self.log: list[str] = []
-        threading.Thread(target=self._read_log, daemon=True).start()
+        self.reader = threading.Thread(target=self._read_log, daemon=True)
+        self.reader.start()
         self.context = Context()
         rclpy.init(context=self.context, domain_id=self.domain)
         self.node = rclpy.create_node("robot", context=self.context)

@@ -174,7 +174,7 @@ def _readable(error: Any) -> str:
     name = getattr(error, "node_name", lambda: "")()
     operator = getattr(error, "node_operator", lambda: "")()
     place = f"node '{name}' ({operator}): " if name or operator else ""
-    return place + error.desc().strip()
+    return place + " ".join(error.desc().split())
 
 
 def _set_types(flavour: Flavour, network: Any, config: Any, precision: str) -> None:

@@ -80,12 +80,14 @@ class EngineKey:
 class StoredEngine:
     """An engine file and what the JSON file beside it says.
 
-    sha256: of the engine file. agreement: with the float32 reference, once it was measured.
+    source: the ONNX file it was built from. sha256: of the engine file. agreement: with the
+        float32 reference, once it was measured.
     """
 
     path: Path
     key: EngineKey
     note: ModelNote
+    source: str
     sha256: str
     build_seconds: float
     made: str
@@ -150,6 +152,7 @@ def store_engine(
         path,
         EngineKey.of(flavour, request, device),
         note,
+        str(request.model),
         _digest(plan),
         round(time.monotonic() - began, 2),
         datetime.now(timezone.utc).isoformat(timespec="seconds"),

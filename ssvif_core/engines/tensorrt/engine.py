@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ssvif_core.engines import ENGINE_SUFFIX
 from ssvif_core.engines.base import Engine, EngineInfo, thermal_bytes
 from ssvif_core.engines.tensorrt.build import BuildRequest, build_apart
 from ssvif_core.engines.tensorrt.cache import EngineCache, EngineKey, accepted, open_engine
@@ -20,7 +21,6 @@ from ssvif_core.types import Fusion, SamplingMap, Shapes
 
 logger = logging.getLogger(__name__)
 
-SUFFIX = ".engine"
 OUTPUTS = ("fused", "labels", "confidence")
 
 
@@ -39,7 +39,7 @@ class TensorRtEngine(Engine):
         self.shapes, self._model = shapes, model
         self._flavour, device = find_flavour(), find_device()
         self._cuda = Cuda(device)
-        if model.suffix == SUFFIX:
+        if model.suffix == ENGINE_SUFFIX:
             self.stored = open_engine(model)
             self._check_goes(device.compute_capability)
             self._load()
@@ -61,7 +61,7 @@ class TensorRtEngine(Engine):
 
     @classmethod
     def is_made(cls, model: Path, shapes: Shapes, precision: str) -> bool:
-        if model.suffix == SUFFIX:
+        if model.suffix == ENGINE_SUFFIX:
             return True
         request = BuildRequest(model, precision, shapes)
         read_note(model)
@@ -110,7 +110,7 @@ class TensorRtEngine(Engine):
 
     def _reference(self) -> Engine | None:
         model = float_file_of(self._model)
-        return None if model.suffix == SUFFIX else reference_engine(model, self.shapes)
+        return None if model.suffix == ENGINE_SUFFIX else reference_engine(model, self.shapes)
 
     def _enqueue(self) -> None:
         for name in ("visible", "thermal", "thermal_range"):

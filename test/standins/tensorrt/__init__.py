@@ -1,0 +1,181 @@
+"""A stand-in for TensorRT on machines without a GPU: the names that our engine uses, on top of
+ONNX Runtime and of the stand-in driver beside it. What it cannot stand for is TensorRT's own
+arithmetic and speed; the real parser and builder are tested by way of tensorrt_rtx.
+
+    STANDIN_BUILD_SECONDS   how long a build takes
+    STANDIN_BUILDS          file that gets a line with each build
+    STANDIN_VERSION         the version it calls itself
+    STANDIN_ERROR           grey levels that its fused images are wrong by
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import json
+import os
+import time
+
+import numpy as np
+import onnxruntime
+
+__version__ = os.environ.get("STANDIN_VERSION", "10.3.0")
+MAGIC = b"stand-in plan\n"
+
+
+class ILogger:
+    INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
+
+    def __init__(self) -> None:
+        pass
+
+
+class _Flag(enum.IntEnum):
+    STRONGLY_TYPED = EXPLICIT_BATCH = WORKSPACE = 0
+    TF32 = FP16 = INT8 = VERSION_COMPATIBLE = PREFER_PRECISION_CONSTRAINTS = 1
+
+
+NetworkDefinitionCreationFlag = MemoryPoolType = BuilderFlag = _Flag
+
+
+class _Profile:
+    def __init__(self) -> None:
+        self.shapes: dict[str, list] = {}
+
+    def set_shape(self, name: str, *shapes: tuple[int, ...]) -> None:
+        assert len(shapes) == 3
+        self.shapes[name] = [list(shape) for shape in shapes]
+
+
+class _TimingCache:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def serialize(self) -> bytes:
+        return self.data
+
+
+class _Config:
+    def set_memory_pool_limit(self, pool: _Flag, size: int) -> None:
+        assert size > 0
+
+    def set_flag(self, flag: _Flag) -> None: ...
+
+    def clear_flag(self, flag: _Flag) -> None: ...
+
+    def add_optimization_profile(self, profile: _Profile) -> int:
+        self.profile = profile
+        return 0
+
+    def create_timing_cache(self, data: bytes) -> _TimingCache:
+        return _TimingCache(data + b".")
+
+    def set_timing_cache(self, cache: _TimingCache, ignore_mismatch: bool) -> bool:
+        return True
+
+
+class _Network:
+    num_layers = 0
+    model = b""
+
+
+class OnnxParser:
+    num_errors = 0
+
+    def __init__(self, network: _Network, logger: ILogger) -> None:
+        self._network = network
+
+    def parse(self, model: bytes) -> bool:
+        self._network.model = model
+        return True
+
+
+class Builder:
+    def __init__(self, logger: ILogger) -> None:
+        self.logger = logger
+
+    def create_network(self, flags: int) -> _Network:
+        return _Network()
+
+    def create_builder_config(self) -> _Config:
+        return _Config()
+
+    def create_optimization_profile(self) -> _Profile:
+        return _Profile()
+
+    def build_serialized_network(self, network: _Network, config: _Config) -> bytes:
+        time.sleep(float(os.environ.get("STANDIN_BUILD_SECONDS", "0")))
+        if "STANDIN_BUILDS" in os.environ:
+            with open(os.environ["STANDIN_BUILDS"], "a") as file:
+                file.write("built\n")
+        shapes = json.dumps(config.profile.shapes).encode()
+        return MAGIC + shapes + b"\n" + network.model
+
+
+class Runtime:
+    def __init__(self, logger: ILogger) -> None:
+        assert isinstance(logger, ILogger)
+
+    def deserialize_cuda_engine(self, plan: bytes) -> _Engine | None:
+        return _Engine(plan[len(MAGIC) :]) if plan.startswith(MAGIC) else None
+
+
+class _Engine:
+    def __init__(self, plan: bytes) -> None:
+        shapes, model = plan.split(b"\n", 1)
+        self.profile = json.loads(shapes)
+        self.session = onnxruntime.InferenceSession(model)
+        self.inputs = [each.name for each in self.session.get_inputs()]
+        self.outputs = [each.name for each in self.session.get_outputs()]
+        self.num_io_tensors = len(self.inputs) + len(self.outputs)
+
+    def get_tensor_name(self, index: int) -> str:
+        return (self.inputs + self.outputs)[index]
+
+    def create_execution_context(self) -> _Context:
+        return _Context(self)
+
+
+class _Context:
+    """Runs when the stream gets to it, on what then lies at the addresses."""
+
+    def __init__(self, engine: _Engine) -> None:
+        self._engine = engine
+        self._addresses: dict[str, int] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {"thermal_range": (2,)}
+        self._run = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: self._infer())
+        self._driver = ctypes.CDLL("libcuda.so.1")
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        if name in self._engine.profile:
+            low, _, high = np.array(self._engine.profile[name])
+            if not ((low <= shape) & (shape <= high)).all():
+                return False
+        self._shapes[name] = tuple(shape)
+        return True
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self._addresses[name] = address
+        return True
+
+    def execute_async_v3(self, stream: int) -> bool:
+        assert set(self._addresses) == set(self._engine.inputs + self._engine.outputs)
+        return self._driver.cuLaunchHostFunc(ctypes.c_void_p(stream), self._run, None) == 0
+
+    def _infer(self) -> None:
+        types = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
+        feed = {
+            each.name: self._at(each.name, self._shapes[each.name], types[each.type])
+            for each in self._engine.session.get_inputs()
+        }
+        names = self._engine.outputs
+        for name, value in zip(names, self._engine.session.run(names, feed), strict=True):
+            if name == "fused":
+                wrong = value + np.uint16(os.environ.get("STANDIN_ERROR", "0"))
+                value = np.minimum(wrong, 255).astype(np.uint8)
+            np.copyto(self._at(name, value.shape, value.dtype), value)
+
+    def _at(self, name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        memory = (ctypes.c_uint8 * size).from_address(self._addresses[name])
+        return np.frombuffer(memory, dtype).reshape(shape)
