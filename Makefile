@@ -27,7 +27,8 @@ demo: setup  ## Replay a drive through the node; BAG= VISIBLE= THERMAL=, or VIDE
 	$(BIN)/ssvif demo $(DEMO)
 
 test: setup-train lint  ## Check style and types, run all tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile test/core
+	$(BIN)/python -m pytest test/ros test/pip_ros
 
 lint: setup-train
 	$(BIN)/ruff check .

@@ -30,6 +30,7 @@ from ssvif_core.types import Pair, SamplingMap
 OPSET = 18
 INPUTS = ("visible", "thermal", "thermal_range", "grid", "coverage")
 OUTPUTS = ("fused", "labels", "confidence")
+PRECISIONS = ("fp32", "fp16", "int8")
 ADVICE = {
     "fp32": "Please report this with the versions from `ssvif doctor`",
     "fp16": "Values beyond half's range? Use fp32 for this model",

@@ -64,7 +64,8 @@ class RawFusion(nn.Module):
         fused = fused_colour(image, change).permute(0, 2, 3, 1) * 255
         # At stride 4, where the head predicts: K planes of twice the size would cost a CPU a
         # fifth of the whole graph, for the sake of smoother class borders.
-        confidence, labels = torch.softmax(self.head(features).float(), 1).max(1)
+        probability = torch.softmax(self.head(features).float(), 1)
+        confidence, labels = (each[:, 0] for each in probability.topk(1, 1))
         return (
             _round(fused),
             _round(_enlarged(labels.float(), height, width)),

@@ -64,9 +64,10 @@ class ChannelNorm(nn.Module):
         self.gain = nn.Parameter(torch.ones(1, channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        # Squares in float32: half overflows from 256 on.
-        scale = torch.rsqrt(x.float().square().mean(1, keepdim=True) + 1e-6)
-        return x * scale.to(x.dtype) * self.gain
+        # Squares in float32: half overflows from 256 on. A sum, for TensorRT 8.6 takes ONNX's mean
+        # and maximum of this opset over all axes, without a word.
+        mean = x.float().square().sum(1, keepdim=True) / x.shape[1]
+        return x / torch.sqrt(mean + 1e-6).to(x.dtype) * self.gain
 
 
 def enlarged(x: Tensor, like: Tensor) -> Tensor:

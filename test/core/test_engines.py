@@ -85,7 +85,7 @@ def test_auto_takes_the_first_that_works(monkeypatch: pytest.MonkeyPatch, caplog
 def test_unknown_engines_and_precisions_are_named() -> None:
     with pytest.raises(InputError, match="engine 'openvinno'; expected auto or one of"):
         create_engine("openvinno", DEFAULT_MODEL, SHAPES)
-    with pytest.raises(InputError, match="precision 'f16': engine openvino has fp32, bf16"):
+    with pytest.raises(InputError, match="engine openvino: precision 'f16'; expected fp32, bf16"):
         create_engine("openvino", DEFAULT_MODEL, SHAPES, "f16")
     if why_not("tensorrt"):
         with pytest.raises(EngineError, match="engine tensorrt: no (CUDA device|TensorRT)"):

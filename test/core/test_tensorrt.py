@@ -113,6 +113,13 @@ def test_the_network_takes_and_gives_bytes(precision: str, rtx: Flavour) -> None
     assert (quantisers > 20) == (precision == "int8")
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_nothing_that_tensorrt_8_6_misreads(precision: str) -> None:
+    # From opset 18 on these take their axes as an input, which its parser does not look at.
+    kinds = {node.op_type for node in onnx.load(file_of(DEFAULT_MODEL, precision)).graph.node}
+    assert not kinds & {"ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2"}
+
+
 def save(path: Path, *nodes: onnx.NodeProto, kind: int = TensorProto.FLOAT) -> Path:
     x = helper.make_tensor_value_info("x", kind, [1, 3, 8, 8])
     y = helper.make_tensor_value_info("y", kind, None)
@@ -382,6 +389,31 @@ def test_versions_that_are_not_supported_are_named(ssvif: Run) -> None:
     assert "expected tensorrt or tensorrt_rtx" in ssvif(
         "engine", "build", "--flavour", "trt", code=2
     )
+
+
+def test_the_check_of_a_gpu_runs_and_writes_what_went_wrong(
+    gpu: dict[str, str], tmp_path: Path
+) -> None:
+    tools = Path(__file__).parents[2] / "tools"
+    subprocess.run([sys.executable, tools / "gpu_pack.py", tmp_path, "--count", "1", "--sizes", "s"],
+                   check=True, capture_output=True, timeout=120)  # fmt: skip
+    check = [sys.executable, tools / "gpu_check.py", tmp_path, "--runs", "2", "--only", "s-640",
+             "--json", tmp_path / "check.json"]  # fmt: skip
+    good = subprocess.run(check, env=gpu, text=True, capture_output=True, timeout=120)
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert "s-640x480 fp16: fused" in good.stdout and "all is well" in good.stdout
+    cases = json.loads((tmp_path / "check.json").read_text())["cases"]
+    assert [(case["precision"], case["cuda_graph"], case["accepted"]) for case in cases] == [
+        ("fp32", True, True), ("fp16", True, True), ("int8", True, True),
+    ]  # fmt: skip
+    assert all(case["engine_ms"]["median"] > 0 and case["floor_ms"]["memory"] for case in cases)
+    bad = subprocess.run(check, env={**gpu, "STANDIN_ERROR": "30"}, text=True, capture_output=True,
+                         timeout=120)  # fmt: skip
+    assert bad.returncode == 1 and "NOT ALL IS WELL; to report it, send" in bad.stdout
+    absent = subprocess.run(check, env={**gpu, "LD_PRELOAD": ""}, text=True, capture_output=True,
+                            timeout=120)  # fmt: skip
+    assert absent.returncode == 1 and "stopped: no CUDA device" in absent.stdout
+    assert "EngineError" in json.loads((tmp_path / "check.json").read_text())["problem"]
 
 
 @pytest.mark.skipif(why_not("tensorrt") is None, reason="this machine has a GPU")

@@ -30,6 +30,8 @@ class TensorRtEngine(Engine):
 
     Attributes:
         stored: the engine file, with what is known of it.
+        cuda: context and stream it runs in.
+        graph: copies and execution as one launch; None: each is queued by itself.
     """
 
     precisions = ("fp16", "fp32", "int8")
@@ -38,7 +40,7 @@ class TensorRtEngine(Engine):
         self.usable()
         self.shapes, self._model = shapes, model
         self._flavour, device = find_flavour(), find_device()
-        self._cuda = Cuda(device)
+        self.cuda = Cuda(device)
         if model.suffix == ENGINE_SUFFIX:
             self.stored = open_engine(model)
             self._check_goes(device.compute_capability)
@@ -48,7 +50,7 @@ class TensorRtEngine(Engine):
         self.note = self.stored.note
         self._context = self._engine.create_execution_context()
         self._buffers = self._bind()
-        self._graph: Graph | None = None
+        self.graph: Graph | None = None
         self._fusion = Fusion(*(self._buffers[name].host[0] for name in OUTPUTS))
         self.info = EngineInfo(
             self._flavour.name, self._flavour.version, self.stored.key.precision, device.name
@@ -80,23 +82,23 @@ class TensorRtEngine(Engine):
         check_accepted(found, self.stored.key.precision, str(self.info))
 
     def register(self, sampling: SamplingMap) -> None:
-        self._cuda.enter()
+        self.cuda.enter()
         for name in ("grid", "coverage"):
             buffer = self._buffers[name]
             np.copyto(buffer.host[0], getattr(sampling, name))
             buffer.upload()
-        self._cuda.synchronise()
+        self.cuda.synchronise()
 
     def infer(self, visible: np.ndarray, thermal: np.ndarray, thermal_range: np.ndarray) -> Fusion:
-        self._cuda.enter()
+        self.cuda.enter()
         np.copyto(self._buffers["visible"].host[0], visible)
         np.copyto(self._buffers["thermal"].host, thermal_bytes(thermal))
         np.copyto(self._buffers["thermal_range"].host, thermal_range)
-        if self._graph is not None:
-            self._graph.launch()
+        if self.graph is not None:
+            self.graph.launch()
         else:
             self._enqueue()
-        self._cuda.synchronise()
+        self.cuda.synchronise()
         return self._fusion
 
     def warm_up(self) -> None:
@@ -104,7 +106,7 @@ class TensorRtEngine(Engine):
         if not self.stored.key.smallest == self.stored.key.largest:
             return  # TensorRT may change its ways with the shapes of a range
         try:
-            self._graph = self._cuda.capture(self._enqueue)
+            self.graph = self.cuda.capture(self._enqueue)
         except EngineError as error:
             logger.info("no CUDA graph for this engine, it runs without (%s)", error)
 
@@ -112,18 +114,22 @@ class TensorRtEngine(Engine):
         model = float_file_of(self._model)
         return None if model.suffix == ENGINE_SUFFIX else reference_engine(model, self.shapes)
 
+    def execute(self) -> None:
+        """Queue the network alone, on what lies in device memory."""
+        if not self._context.execute_async_v3(int(self.cuda.stream)):
+            raise EngineError(f"{self._flavour} could not run {self.stored.path.name}")
+
     def _enqueue(self) -> None:
         for name in ("visible", "thermal", "thermal_range"):
             self._buffers[name].upload()
-        if not self._context.execute_async_v3(int(self._cuda.stream)):
-            raise EngineError(f"{self._flavour} could not run {self.stored.path.name}")
+        self.execute()
         for name in OUTPUTS:
             self._buffers[name].download()
 
     def _load_or_build(self, request: BuildRequest) -> None:
         read_note(request.model)
         cache = EngineCache()
-        key = EngineKey.of(self._flavour, request, self._cuda.device)
+        key = EngineKey.of(self._flavour, request, self.cuda.device)
         for _ in range(2):
             found = cache.find(key)
             if found is None:
@@ -168,7 +174,7 @@ class TensorRtEngine(Engine):
             )
         buffers = {}
         for name, (shape, dtype) in wanted.items():
-            buffers[name] = self._cuda.buffer(shape, dtype)
+            buffers[name] = self.cuda.buffer(shape, dtype)
             is_input = name not in OUTPUTS
             if is_input and not self._context.set_input_shape(name, shape):
                 key = self.stored.key

@@ -1,0 +1,123 @@
+"""Exported files: each precision agrees with float32 or is not written; the note in each is read
+without a library of ONNX, whatever the file holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssvif_core.data.reading import sample_pairs
+from ssvif_core.engines import create_engine, precision_of
+from ssvif_core.engines.onnxruntime import OnnxRuntimeEngine
+from ssvif_core.engines.tensorrt.engine import TensorRtEngine
+from ssvif_core.engines.verify import generated_pairs, measure, reference_engine
+from ssvif_core.errors import InputError, ModelError
+from ssvif_core.graph.agreement import FLOORS, agreement, is_accepted
+from ssvif_core.graph.export import PRECISIONS, export_model, raw_module, run_module
+from ssvif_core.graph.model_file import DEFAULT_MODEL, file_of, float_file_of, read_note
+from ssvif_core.models import Model, load_model
+from ssvif_core.thermal import ThermalGain
+from ssvif_core.types import Pair, Shapes
+
+SHAPES = Shapes(240, 320, 128, 160, 2)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_shipped_files_agree_with_float32_on_generated_pairs(precision: str) -> None:
+    # ONNX Runtime stands for engines that lack a device here; it takes all three files.
+    file = file_of(DEFAULT_MODEL, precision)
+    reference = reference_engine(float_file_of(file), SHAPES)
+    assert reference is not None
+    found = measure(OnnxRuntimeEngine(file, SHAPES, precision), reference, generated_pairs(SHAPES))
+    assert is_accepted(found, precision), found
+    assert read_note(file).precision == precision
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_shipped_files_agree_with_float32_on_real_pairs(precision: str, shared: Path) -> None:
+    pairs = sample_pairs(shared / "msrs/test", 6)
+    shapes = Shapes.of(pairs[0])
+    reference = reference_engine(DEFAULT_MODEL, shapes)
+    assert reference is not None
+    engine = OnnxRuntimeEngine(file_of(DEFAULT_MODEL, precision), shapes, precision)
+    found = measure(engine, reference, pairs)
+    assert is_accepted(found, precision), found
+
+
+def test_half_arithmetic_agrees_too(drive_pairs: list[Pair]) -> None:
+    """PyTorch computes in half here, where ONNX Runtime's CPU kernels do in float."""
+    import torch
+
+    model = load_model(DEFAULT_MODEL.with_suffix(".safetensors"))
+    single, half = raw_module(model), raw_module(model, torch.float16)
+    found = agreement(
+        (run_module(single, pair, limits), run_module(half, pair, limits))
+        for pair in drive_pairs[::4]
+        for limits in [ThermalGain(smoothing=0).update(pair.thermal)]
+    )
+    assert is_accepted(found, "fp16"), found
+
+
+def test_int8_needs_pairs_to_calibrate_on(drive_pairs: list[Pair], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no pairs to calibrate on; give --calibrate a folder"):
+        export_model(Model().eval(), tmp_path / "m.onnx", drive_pairs[:1], ["int8"])
+    with pytest.raises(InputError, match="precision 'fp8'; expected fp32, fp16, int8"):
+        export_model(Model().eval(), tmp_path / "m.onnx", drive_pairs[:1], ["fp8"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_agrees_too_little_is_not_written(drive_pairs: list[Pair], tmp_path: Path) -> None:
+    model = load_model(DEFAULT_MODEL.with_suffix(".safetensors"))
+    dark = [Pair(np.zeros_like(drive_pairs[0].visible), np.zeros_like(drive_pairs[0].thermal))]
+    with pytest.raises(ModelError, match="int8 graph agrees too little .*Calibrate on more pairs"):
+        export_model(model, tmp_path / "m.onnx", drive_pairs[:2], ["fp32", "int8"], dark)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_the_precision_that_suits_the_engine_and_is_there_is_taken(tmp_path: Path) -> None:
+    assert precision_of(OnnxRuntimeEngine, DEFAULT_MODEL, "auto") == ("fp32", DEFAULT_MODEL)
+    half = file_of(DEFAULT_MODEL, "fp16")
+    assert precision_of(TensorRtEngine, DEFAULT_MODEL, "auto") == ("fp16", half)
+    alone = tmp_path / "alone.onnx"
+    alone.write_bytes(DEFAULT_MODEL.read_bytes())
+    assert precision_of(TensorRtEngine, alone, "auto") == ("fp32", alone)
+    assert create_engine("auto", DEFAULT_MODEL, SHAPES, "int8").info.precision == "int8"
+    with pytest.raises(ModelError, match=r"alone.int8.onnx: no such model file.*--precision"):
+        create_engine("onnxruntime", alone, SHAPES, "int8")
+
+
+def test_agreement_is_what_it_says() -> None:
+    grey = np.full((4, 4, 3), 100, np.uint8)
+    labels = np.zeros((4, 4), np.uint8)
+    other = labels.copy()
+    other[0] = 1
+    found = agreement([((grey, labels, labels), (grey + 1, other, labels))])
+    assert found.psnr == pytest.approx(48.13, abs=0.01)
+    assert found.labels == 0.75
+    same = agreement([((grey, labels, labels), (grey, labels, labels))])
+    assert all(is_accepted(same, precision) for precision in FLOORS)
+    with pytest.raises(ValueError, match="no pairs to compare"):
+        agreement([])
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_no_model_and_said_so(tmp_path_factory, data: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.onnx"
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match="any.onnx: "):
+        read_note(path)
+
+
+@given(st.data())
+def test_a_model_cut_anywhere_is_never_misread(tmp_path_factory, data: st.DataObject) -> None:
+    whole = DEFAULT_MODEL.read_bytes()
+    path = tmp_path_factory.getbasetemp() / "cut.onnx"
+    path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+    try:
+        assert read_note(path) == read_note(DEFAULT_MODEL)  # cut behind the note, at a field's end
+    except ModelError:
+        pass

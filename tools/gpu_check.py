@@ -1,0 +1,219 @@
+"""TensorRT on this GPU: is it right, and how fast? Needs NumPy, TensorRT and cuda-bindings alone.
+
+    python tools/gpu_check.py gpu_pack --json gpu_check.json
+
+The folder comes from tools/gpu_pack.py, made where PyTorch is. Whatever fails is written into the
+JSON file with the rest, which goes on: the file is what a report of a problem needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+
+from ssvif_core.engines.tensorrt.build import BuildRequest
+from ssvif_core.engines.tensorrt.cache import store_engine
+from ssvif_core.engines.tensorrt.cuda import call, driver, find_device
+from ssvif_core.engines.tensorrt.engine import TensorRtEngine
+from ssvif_core.engines.tensorrt.flavour import find_flavour
+from ssvif_core.graph.agreement import FLOORS, agreement, is_accepted
+from ssvif_core.graph.model_file import file_of
+from ssvif_core.types import SamplingMap, Shapes
+
+PRECISIONS = ("fp32", "fp16", "int8")
+BYTES = {"fp32": 4, "fp16": 2, "int8": 1}  # of a feature value
+# Dense FLOPs a clock and multiprocessor with tensor cores, fp16 (tables of the CUDA C programming
+# guide and the architectures' white papers); fp32 without them: 2 per core.
+TENSOR_FLOPS = {"7.5": 1024, "8.0": 2048, "8.6": 1024, "8.7": 2048, "8.9": 1024, "9.0": 4096,
+                "10.0": 8192, "12.0": 1024}  # fmt: skip
+CORES = {"7.5": 64, "8.0": 64, "8.6": 128, "8.7": 128, "8.9": 128, "9.0": 128, "10.0": 128,
+         "12.0": 128}  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pack", type=Path, help="folder of tools/gpu_pack.py")
+    parser.add_argument("--json", type=Path, default=Path("gpu_check.json"), help="file to write")
+    parser.add_argument("--runs", type=int, default=1000, help="pairs timed of each engine")
+    parser.add_argument("--only", default="", help="cases whose name holds this")
+    arguments = parser.parse_args()
+    report: dict[str, Any] = {"command": " ".join(sys.argv), "machine": _machine(), "cases": []}
+    cases = json.loads((arguments.pack / "cases.json").read_text())
+    try:
+        report |= {"gpu": _gpu(), "tensorrt": str(find_flavour())}
+        print(f"{report['tensorrt']} on {report['gpu']['name']}")
+        with tempfile.TemporaryDirectory() as folder:
+            for case in cases:
+                for precision in PRECISIONS:
+                    if arguments.only in f"{case['name']}-{precision}":
+                        report["cases"].append(
+                            _tried(arguments.pack, Path(folder), case, precision, arguments.runs)
+                        )
+                        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+    except Exception as error:
+        report["problem"] = traceback.format_exc()
+        print(f"stopped: {error}")
+    arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+    good = bool(report["cases"]) and all(case.get("accepted") for case in report["cases"])
+    print(f"{'all is well' if good else 'NOT ALL IS WELL'}; to report it, send {arguments.json}")
+    return 0 if good else 1
+
+
+def _tried(
+    pack: Path, folder: Path, case: dict[str, Any], precision: str, runs: int
+) -> dict[str, Any]:
+    """One engine built, compared and timed; or why not."""
+    found: dict[str, Any] = {"name": case["name"], "precision": precision}
+    try:
+        found |= _check(pack, folder, case, precision, runs)
+        print(f"{case['name']} {precision}: {found['agreement']}, "
+              f"engine {found['engine_ms']['median']} ms, "
+              f"host to host {found['host_to_host_ms']['median']} ms")  # fmt: skip
+    except Exception as error:
+        found["problem"] = traceback.format_exc()
+        print(f"{case['name']} {precision}: {error}")
+    return found
+
+
+def _check(
+    pack: Path, folder: Path, case: dict[str, Any], precision: str, runs: int
+) -> dict[str, Any]:
+    shapes = Shapes(**case["shapes"])
+    request = BuildRequest(file_of(pack / f"{case['size']}.onnx", precision), precision, shapes)
+    path = folder / f"{case['name']}-{precision}.engine"
+    stored, _ = store_engine(path, find_flavour(), request, find_device())
+    engine = TensorRtEngine(path, shapes, precision)
+    engine.warm_up()
+    reference = np.load(pack / f"{case['name']}.npz")
+    engine.register(SamplingMap(reference["grid"], reference["coverage"]))
+    feeds = list(zip(*(reference[name] for name in ("visible", "thermal", "thermal_range")),
+                     strict=True))  # fmt: skip
+    expected = zip(*(reference[name] for name in ("fused", "labels", "confidence")), strict=True)
+    outputs = []
+    for feed, wanted in zip(feeds, expected, strict=True):
+        fusion = engine.infer(*feed)
+        outputs.append((wanted, (fusion.fused.copy(), fusion.labels.copy(), fusion.confidence)))
+    agrees = agreement(outputs)
+    captured = engine.graph
+    timing = {"host_to_host_ms": _timed(lambda: engine.infer(*feeds[0]), runs)}
+    engine.graph = None
+    timing["host_to_host_without_graph_ms"] = _timed(lambda: engine.infer(*feeds[0]), runs)
+    engine.graph = captured
+    return {
+        "build_seconds": stored.build_seconds,
+        "engine_bytes": path.stat().st_size,
+        "agreement": str(agrees),
+        "psnr": min(agrees.psnr, 999.0),
+        "labels": agrees.labels,
+        "floor": str(FLOORS[precision]),
+        "accepted": is_accepted(agrees, precision),
+        "cuda_graph": captured is not None,
+        "engine_ms": _engine_time(engine, runs),
+        **timing,
+        "floor_ms": _floor(case, precision),
+    }
+
+
+def _timed(run: Callable[[], object], runs: int) -> dict[str, float]:
+    """Wall time of each run, which waits for its result."""
+    for _ in range(20):
+        run()
+    times = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - began)
+    return _summary(np.array(times) * 1000)
+
+
+def _engine_time(engine: TensorRtEngine, runs: int) -> dict[str, float]:
+    """Time of the network alone, between two events on its stream."""
+    api, stream = engine.cuda.api, engine.cuda.stream
+    begin, end = (call(api.cuEventCreate, 0) for _ in range(2))
+    times = []
+    for _ in range(runs):
+        call(api.cuEventRecord, begin, stream)
+        engine.execute()
+        call(api.cuEventRecord, end, stream)
+        engine.cuda.synchronise()
+        times.append(call(api.cuEventElapsedTime, begin, end))
+    return _summary(np.array(times))
+
+
+def _summary(milliseconds: np.ndarray) -> dict[str, float]:
+    p50, p99 = np.percentile(milliseconds, (50, 99))
+    return {"median": round(float(p50), 4), "p99": round(float(p99), 4),
+            "runs": len(milliseconds)}  # fmt: skip
+
+
+def _floor(case: dict[str, Any], precision: str) -> dict[str, float | None]:
+    """What the GPU could do at best: convolutions' arithmetic, and their features and weights once
+    through memory; both at the figures of `_gpu`."""
+    gpu = _gpu()
+    moved = (case["values"] + case["weights"]) * BYTES[precision] + case["message_bytes"]
+    peak = gpu["fp32_flops"] if precision == "fp32" else gpu["fp16_flops"]
+    if precision == "int8" and peak:
+        peak *= 2
+    return {
+        "arithmetic": peak and round(case["flops"] / peak * 1000, 4),
+        "memory": gpu["memory_bytes_per_s"]
+        and round(moved / gpu["memory_bytes_per_s"] * 1000, 4),
+    }
+
+
+def _gpu() -> dict[str, Any]:
+    device = find_device()
+    api, attribute = driver(), driver().CUdevice_attribute
+
+    def ask(name: str) -> int:
+        which = getattr(attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
+        return int(call(api.cuDeviceGetAttribute, which, device.handle))
+
+    clock = ask("CLOCK_RATE") * 1000
+    processors = ask("MULTIPROCESSOR_COUNT")
+    capability = device.compute_capability
+    tensor, cores = TENSOR_FLOPS.get(capability), CORES.get(capability)
+    return {
+        "name": device.name,
+        "compute_capability": capability,
+        "driver_cuda": call(api.cuDriverGetVersion),
+        "multiprocessors": processors,
+        "clock_hz": clock,
+        "fp16_flops": tensor and tensor * processors * clock,
+        "fp32_flops": cores and 2 * cores * processors * clock,
+        # Two transfers a clock.
+        "memory_bytes_per_s": 2 * ask("MEMORY_CLOCK_RATE") * 1000
+        * ask("GLOBAL_MEMORY_BUS_WIDTH") // 8,
+    }  # fmt: skip
+
+
+def _machine() -> dict[str, str]:
+    return {
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("numpy", "cuda-bindings", "tensorrt", "tensorrt-rtx")},
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "-"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
