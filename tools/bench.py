@@ -19,7 +19,7 @@ from rich.table import Table
 
 from ssvif_core.data.bags import THERMAL_TOPIC, VISIBLE_TOPIC, write_pairs
 from ssvif_core.data.scenes import SceneConfig, SceneGenerator
-from ssvif_core.engines import ENGINES, create_engine, engine_class
+from ssvif_core.engines import ENGINES, create_engine, engine_class, why_not
 from ssvif_core.errors import SsvifError
 from ssvif_core.graph.model_file import DEFAULT_MODEL
 from ssvif_core.types import Pair, Shapes
@@ -37,6 +37,9 @@ def bench_engines(runs: int) -> list[dict[str, object]]:
     thermal_range = np.array((6500, 8500), np.float32)
     rows: list[dict[str, object]] = []
     for name in ENGINES:
+        if (reason := why_not(name)) is not None:
+            rows.append({"engine": name, "precision": "-", "skipped": reason})
+            continue
         for precision in engine_class(name).precisions:
             try:
                 engine = create_engine(name, DEFAULT_MODEL, shapes, precision)
