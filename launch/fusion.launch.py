@@ -31,7 +31,7 @@ def fusion_node(context):
         {"use_sim_time": LaunchConfiguration("use_sim_time")},
     ]
     # An empty one would put out of force what the parameter file says.
-    if LaunchConfiguration("build_only").perform(context) == "true":
+    if LaunchConfiguration("build_only").perform(context).lower() in ("true", "1"):
         parameters.append({"build_only": True})
     if LaunchConfiguration("calibration_file").perform(context):
         parameters.append({"calibration_file": LaunchConfiguration("calibration_file")})

@@ -19,7 +19,7 @@ from ssvif_core.engines import (
     note_of,
     precision_of,
 )  # fmt: skip
-from ssvif_core.errors import EngineError, InputError
+from ssvif_core.errors import EngineError, InputError, ModelError, SsvifError
 from ssvif_core.graph.model_file import DEFAULT_MODEL, ModelNote
 from ssvif_core.registration.camera_pair import CameraPair, aligned
 from ssvif_core.registration.sampling import sampling_map
@@ -35,19 +35,20 @@ class FusionPipeline:
     Args:
         model: ONNX file of `ssvif export`; None takes the shipped one.
         engine: `auto` or the name of an engine.
-        precision: `f32`, or another that the engine has.
+        precision: one that the engine has; `auto`: fp16 on GPUs, fp32 on CPUs.
         thermal: how thermal counts are shown.
         threads: CPU threads; 0 lets the engine choose.
         calibration: of the cameras; None takes cameras that see the same field of view.
-        hand_over: with engine `auto`, do not wait for an engine that must be built first: the next
+        hand_over: with engine `auto`, build in the background what must be built first; the next
             best serves until it is ready.
 
     Attributes:
         info: the engine of the last pair.
+        not_used: why the engine that was built in the background is not used; empty if it is.
         state: whether the last pair's thermal image showed the scene of then.
     """
 
-    # Preparing an engine takes about a second; folders mix a few sizes, streams have one.
+    # Folders mix a few sizes, streams have one.
     kept_engines = 4
 
     def __init__(
@@ -64,10 +65,11 @@ class FusionPipeline:
         self.engine_name, self.precision, self.threads = engine, precision, threads
         self.thermal = ThermalStream(thermal)
         self.info: EngineInfo | None = None
+        self.not_used = ""
         self.state = StreamState.LIVE
         self._engines: OrderedDict[Shapes, Engine] = OrderedDict()
         self._better: dict[Shapes, Future[Engine]] = {}
-        self._refused: dict[Shapes, EngineError] = {}
+        self._refused: dict[Shapes, SsvifError] = {}
         self._calibration = calibration
         self._hand_over = hand_over
 
@@ -82,6 +84,7 @@ class FusionPipeline:
                 engine.register(_sampling(calibration, shapes))
             except InputError:  # prepared for what the cameras sent before
                 del self._engines[shapes]
+                self._better.pop(shapes, None)
         self._calibration = calibration
 
     def check(self) -> ModelNote:
@@ -105,13 +108,13 @@ class FusionPipeline:
     @property
     def building(self) -> str:
         """What is being built while another engine serves; empty if nothing is."""
-        return "; ".join(str(shapes) for shapes in self._better)
+        return "; ".join(str(each) for each, made in self._better.items() if not made.done())
 
     def prepare(self, shapes: Shapes) -> Engine:
         """The engine for these shapes, made and warmed up if it is not there yet.
 
         Raises:
-            EngineError: no engine can be made; the same again at once when asked again.
+            EngineError, ModelError: no engine can be made; the same at once when asked again.
         """
         if shapes in self._refused:
             raise self._refused[shapes]
@@ -126,7 +129,7 @@ class FusionPipeline:
         sampling = _sampling(self._calibration, shapes)
         try:
             engine, better = self._create(shapes)
-        except EngineError as error:  # a build that fails takes minutes: never once a pair
+        except (EngineError, ModelError) as error:  # it may have taken minutes: not with each pair
             self._refused[shapes] = error
             raise
         engine.register(sampling)
@@ -147,10 +150,11 @@ class FusionPipeline:
         serving = self._engines[shapes].info
         try:
             engine = self._better.pop(shapes).result()
+            engine.register(_sampling(self._calibration, shapes))
         except Exception as error:
+            self.not_used = str(error)
             logger.warning("engine %s goes on: %s", serving, error)
             return
-        engine.register(_sampling(self._calibration, shapes))
         self._engines[shapes] = engine
         logger.info("engine %s takes over from %s", engine.info, serving)
 

@@ -29,6 +29,7 @@ class Counters:
     failed: int = 0
     engine: str = "not prepared yet"
     building: str = ""
+    not_used: str = ""
     problem: str = ""
     alone: int = 0
     thermal_state: str = StreamState.LIVE.value
@@ -143,6 +144,7 @@ class Diagnostics:
         values: dict[str, object] = {
             "engine": counters.engine,
             "building a better engine for": counters.building,
+            "engine not used": counters.not_used,
         }
         for stream in streams:
             values[f"{stream.name} received"] = stream.received

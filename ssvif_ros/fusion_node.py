@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -24,7 +25,6 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.task import Future
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.pipeline import FusionPipeline
@@ -52,7 +52,7 @@ class FusionNode(Node):
     def __init__(self, **node_arguments: object) -> None:
         super().__init__("fusion_node", **node_arguments)
         self.parameters = declare(self)
-        self.finished = Future()  # only what builds an engine and ends sets it
+        self.finished: Future[None] = Future()  # only what builds an engine and ends sets it
         self._pipeline = self._make_pipeline(self.parameters)
         self.counters = Counters()
         self._outputs = Outputs(self, self.parameters)
@@ -79,7 +79,7 @@ class FusionNode(Node):
     def _make_pipeline(self, p: FusionParameters) -> FusionPipeline:
         return FusionPipeline(
             Path(p.model) if p.model else None,
-            p.engine,
+            "tensorrt" if p.build_only and p.engine == "auto" else p.engine,
             p.precision,
             p.thermal,
             p.threads,
@@ -115,7 +115,7 @@ class FusionNode(Node):
         if p.build_only or waits:
             return given
         engine = self._pipeline.prepare(shapes)
-        self.counters.engine = str(engine.info)
+        self._tell_engine(str(engine.info))
         self.get_logger().info(
             f"engine {engine.info}"
             + (f", prepared for {engine.shapes}" if given else "; sizes by the first pair")
@@ -145,7 +145,7 @@ class FusionNode(Node):
         except Exception as error:  # one bad pair must not stop the robot's eyes
             if not self.context.ok():
                 return
-            if self.parameters.build_only:
+            if self.parameters.build_only and not self.finished.done():
                 self.finished.set_exception(error)
             self.counters.failed += 1
             self.counters.problem = str(error)
@@ -154,6 +154,8 @@ class FusionNode(Node):
             self.get_logger().error(text, throttle_duration_sec=5.0)
 
     def _fuse(self, pair: MessagePair) -> None:
+        if self.finished.done():
+            return
         if self.parameters.build_only:
             self._prepare_for(Shapes.of(to_pair(pair.visible, pair.thermal)))
             return
@@ -180,9 +182,7 @@ class FusionNode(Node):
             )
             self._prepare_for(shapes)
         fusion = self._pipeline(images)
-        self.counters.engine, self.counters.building = (
-            str(self._pipeline.info), self._pipeline.building,
-        )  # fmt: skip
+        self._tell_engine(str(self._pipeline.info))
         self.counters.thermal_state = self._pipeline.state.value
         self.counters.alone += self._pipeline.state is not StreamState.LIVE
         self.counters.ages.append(abs(images.visible_stamp - images.thermal_stamp) * 1e-9)
@@ -190,11 +190,16 @@ class FusionNode(Node):
         self.counters.fused += 1
         self.counters.latencies.append(time.monotonic() - pair.arrival)
 
+    def _tell_engine(self, engine: str) -> None:
+        self.counters.engine = engine
+        self.counters.building = self._pipeline.building
+        self.counters.not_used = self._pipeline.not_used
+
     def _prepare_for(self, shapes: Shapes) -> None:
         """Make the engine for new sizes; pairs that are lost meanwhile are counted apart."""
         self.slot.preparing = True
         try:
-            self.counters.engine = str(self._pipeline.prepare(shapes).info)
+            self._tell_engine(str(self._pipeline.prepare(shapes).info))
         finally:
             self.slot.preparing = False
         if self.parameters.build_only:
@@ -223,8 +228,10 @@ def main(arguments: list[str] | None = None) -> None:
         node = FusionNode()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        executor.spin_until_future_complete(node.finished)
-        node.finished.result()  # raises what ended it
+        while rclpy.ok() and not node.finished.done():
+            executor.spin_once()  # the diagnostics' timer wakes it once a second at least
+        if node.finished.done():
+            node.finished.result()  # raises what ended it
     except SsvifError as error:
         rclpy.logging.get_logger("fusion_node").fatal(str(error))
         sys.exit(2)

@@ -29,7 +29,11 @@ from ssvif_core.thermal import ThermalGain
 from ssvif_core.types import Pair, Shapes
 
 # Visible and thermal cameras as they are sold: VGA with a Boson 320, SXGA with a Boson 640.
-SHAPES = (Shapes(480, 640, 256, 320, 2), Shapes(1024, 1280, 512, 640, 2))
+SHAPES = (
+    Shapes(480, 640, 256, 320, 2),
+    Shapes(480, 640, 256, 320, 1),
+    Shapes(1024, 1280, 512, 640, 2),
+)
 
 
 def main(
@@ -58,7 +62,7 @@ def main(
             _resized(pair, shapes) for pair in sample_pairs(pairs, count)
         ]  # fmt: skip
         for size, model in models.items():
-            name = f"{size}-{shapes.width}x{shapes.height}"
+            name = f"{size}-{shapes.width}x{shapes.height}x{8 * shapes.thermal_bytes}"
             _write_reference(out / f"{name}.npz", model, made, shapes)
             cases.append({"name": name, "size": size, "shapes": asdict(shapes),
                           **_work(model, shapes)})  # fmt: skip
@@ -68,10 +72,13 @@ def main(
 
 
 def _resized(pair: Pair, shapes: Shapes) -> Pair:
-    """A real pair in the sizes of the cameras, its thermal image as 14 bit counts."""
+    """A real pair in the sizes of the cameras; of 8 bit thermal images 16 bit counts, or back."""
     visible = cv2.resize(pair.visible, (shapes.width, shapes.height))
     thermal = cv2.resize(pair.thermal, (shapes.thermal_width, shapes.thermal_height))
-    return Pair(visible, thermal.astype(np.uint16) * 16 + 7000)
+    if thermal.dtype.itemsize == shapes.thermal_bytes:
+        return Pair(visible, thermal)
+    grey = thermal if thermal.dtype == np.uint8 else (thermal >> 8).astype(np.uint8)
+    return Pair(visible, grey if shapes.thermal_bytes == 1 else grey.astype(np.uint16) * 257)
 
 
 def _write_reference(path: Path, model: Model, pairs: list[Pair], shapes: Shapes) -> None:

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ssvif_core.data.reading import sample_pairs
-from ssvif_core.engines import create_engine, precision_of
+from ssvif_core.engines import ENGINE_SUFFIX, create_engine, precision_of
 from ssvif_core.engines.tensorrt.build import BuildRequest, build_apart
-from ssvif_core.engines.tensorrt.cache import EngineCache, EngineKey, StoredEngine, store_engine
+from ssvif_core.engines.tensorrt.cache import EngineCache, StoredEngine, open_engine
 from ssvif_core.engines.tensorrt.cuda import find_device
 from ssvif_core.engines.tensorrt.engine import TensorRtEngine
 from ssvif_core.engines.tensorrt.flavour import find_flavour
@@ -62,6 +62,8 @@ def build(
     """Build a TensorRT engine, into the cache where the node looks, or into a file."""
     sizes = _ranges(visible, thermal, bits)
     special = compute_capability or hardware_compatible or version_compatible or len(sizes) == 3
+    if out is not None and out.suffix != ENGINE_SUFFIX:
+        raise InputError(f"--out {out}; expected a name that ends in {ENGINE_SUFFIX}")
     if special and out is None:
         raise InputError(
             "a range of sizes, another GPU and compatible engines are not looked for in the "
@@ -81,12 +83,16 @@ def build(
         version_compatible,
     )
     if out is not None:
-        stored, _ = store_engine(out, found, request, device)
-    else:
-        cache = EngineCache()
-        build_apart(request, found, cache.folder)
-        stored = cache.find(EngineKey.of(found, request, device))  # type: ignore[assignment]
-    typer.echo(f"{stored.path}: {_described(stored)}")
+        build_apart(request, found, out)
+    if device is None and out is not None:
+        typer.echo(f"{out}: {_described(open_engine(out))}")
+        return
+    # In the cache it is built if it is not there; and each is compared with float32.
+    engine = TensorRtEngine(out or file, request.shapes, chosen)
+    engine.warm_up()
+    engine.accept()
+    stored = engine.stored
+    typer.echo(f"{stored.path}: {_described(stored)}; {stored.agreement or 'not compared'}")
 
 
 @app.command("list")
@@ -97,12 +103,12 @@ def list_engines() -> None:
     for column in table.columns:
         column.overflow = "fold"
     entries = list(cache.entries())
-    for entry in entries:
+    for path, entry in entries:
         if isinstance(entry, EngineError):
-            table.add_row("[red]damaged", "", str(entry), "", "")
+            table.add_row(f"[red]{path.name}", "", "", "", str(entry))
             continue
         table.add_row(
-            entry.path.name,
+            path.name,
             Path(entry.source).name,
             f"{entry.key.gpu}, {entry.key.tensorrt}",
             f"{entry.made}, {entry.build_seconds:.0f} s",
@@ -136,9 +142,13 @@ def verify(
     alike = [pair for pair in pairs if Shapes.of(pair) == shapes]
     file = model or DEFAULT_MODEL
     made = create_engine(engine, file, shapes, precision)
-    reference = reference_engine(float_file_of(file), shapes)
+    source = Path(open_engine(file).source) if file.suffix == ENGINE_SUFFIX else file
+    reference = reference_engine(float_file_of(source), shapes)
     if reference is None:
-        raise EngineError("no CPU engine to compare with; `pip install openvino`")
+        raise EngineError(
+            f"nothing to compare with: {float_file_of(source)} is not there, or no CPU engine; "
+            "`pip install openvino`"
+        )
     found = measure(made, reference, alike)
     typer.echo(f"{made.info} on {len(alike)} pairs, {shapes}: {found}")
     check_accepted(found, made.info.precision, str(made.info))
@@ -181,13 +191,19 @@ def clean(
         cache.clear()
         typer.echo(f"{cache.folder} is empty")
         return
-    flavour, device = find_flavour(), find_device()
+    try:
+        here = str(find_flavour()), find_device().name
+    except EngineError as error:
+        here = None
+        typer.echo(f"only damaged engines are removed: {error}")
     removed = 0
-    for entry in list(cache.entries()):
-        if isinstance(entry, EngineError):
-            continue
-        if (entry.key.tensorrt, entry.key.gpu) != (str(flavour), device.name):
-            cache.remove(entry)
+    for path, entry in list(cache.entries()):
+        if isinstance(entry, StoredEngine):
+            useless = here is not None and (entry.key.tensorrt, entry.key.gpu) != here
+        else:
+            useless = True
+        if useless:
+            cache.remove(path)
             removed += 1
     typer.echo(f"{removed} engines removed from {cache.folder}")
 

@@ -24,7 +24,8 @@ def export(
         str, typer.Option(help="fp32, fp16 (GPUs), int8; several with commas between.")
     ] = "fp32",
     check: Annotated[
-        Path | None, typer.Option(help="Pairs to verify on; default: generated ones.")
+        Path | None,
+        typer.Option(help="Pairs to verify on; default: some of --calibrate, or generated ones."),
     ] = None,
     calibrate: Annotated[
         Path | None, typer.Option(help="Pairs of your cameras, that int8 takes its ranges from.")
@@ -42,8 +43,15 @@ def export(
             f"`ssvif export` needs the training extra ({error}); run `make setup-train`"
         ) from error
     model = load_model(weights)
-    checked = _generated() if check is None else sample_pairs(check, CHECKED)
-    calibration = [] if calibrate is None else sample_pairs(calibrate, CALIBRATED)
+    calibration = [] if calibrate is None else sample_pairs(calibrate, CALIBRATED + CHECKED)
+    if check is not None:
+        checked = sample_pairs(check, CHECKED)
+    elif len(calibration) > 1:
+        every = max(2, len(calibration) // CHECKED)
+        checked = calibration[::every]
+        calibration = [pair for i, pair in enumerate(calibration) if i % every]
+    else:
+        checked = _generated()
     precisions = [each.strip() for each in precision.split(",")]
     for path, found in export_model(model, out, checked, precisions, calibration).items():
         typer.echo(f"{path}: on {len(checked)} pairs, beside float32: {found}")

@@ -10,7 +10,7 @@ from threading import Thread
 
 from ssvif_core.engines.base import Engine, EngineInfo
 from ssvif_core.errors import EngineError, InputError, SsvifError
-from ssvif_core.graph.model_file import ModelNote, file_of, read_note
+from ssvif_core.graph.model_file import ModelNote, file_of, float_file_of, read_note
 from ssvif_core.types import Shapes
 
 __all__ = [
@@ -69,35 +69,46 @@ def create_engine(
     """A warm engine; `auto` takes the first of `ENGINES` that works here and logs why.
 
     Args:
-        model: ONNX file of `ssvif export`; those of other precisions lie beside it.
+        model: ONNX file of `ssvif export`, those of other precisions beside it; or engine file.
         precision: one that the engine has; `auto` takes its first that the model has.
+
+    An engine that is named is built if it must be. `auto` passes over what must be built, unless
+    nothing else works.
 
     Raises:
         InputError: unknown engine or precision.
         EngineError: the engine, or with `auto` every engine, cannot be used here.
         ModelError: the model file is missing, damaged or not ours.
     """
-    return _create(_candidates(name, model), model, shapes, precision, threads)
+    return _create_now(name, model, shapes, precision, threads)[0]
 
 
 def create_engine_now(
     name: str, model: Path, shapes: Shapes, precision: str = "auto", threads: int = 0
 ) -> tuple[Engine, Future[Engine] | None]:
-    """An engine that is there at once; and a better one, if there is one that must be built first.
+    """As `create_engine`; and the better engine that `auto` has passed over, while it is built."""
+    engine, later = _create_now(name, model, shapes, precision, threads)
+    if not later:
+        return engine, None
+    logger.info("engine %s serves until %s is built", engine.info, later[0])
+    return engine, _in_background(later, model, shapes, precision, threads)
 
-    Only `auto` puts off what must be built; arguments and errors as of `create_engine`.
-    """
+
+def _create_now(
+    name: str, model: Path, shapes: Shapes, precision: str, threads: int
+) -> tuple[Engine, list[str]]:
+    """An engine, and the candidates before it that must be built."""
     candidates = _candidates(name, model)
-    made = [_is_made(candidate, model, shapes, precision) for candidate in candidates]
-    if len(candidates) == 1 or made[0] or not any(made):
-        return _create(candidates, model, shapes, precision, threads), None
-    first = made.index(True)
-    try:
-        now = _create(candidates[first:], model, shapes, precision, threads)
-    except EngineError:  # nothing else works: then there is nothing to do but wait
-        return _create(candidates, model, shapes, precision, threads), None
-    logger.info("engine %s serves until %s is built", now.info, candidates[0])
-    return now, _in_background(candidates[:first], model, shapes, precision, threads)
+    made = [each for each in candidates if _is_made(each, model, shapes, precision)]
+    later = [each for each in candidates if each not in made]
+    if made and later:
+        try:
+            engine = _create(made, model, shapes, precision, threads)
+            logger.info("passed over: engine %s must be built for these sizes", ", ".join(later))
+            return engine, later
+        except EngineError:  # then there is nothing to do but wait
+            pass
+    return _create(candidates, model, shapes, precision, threads), []
 
 
 def is_made(name: str, model: Path, shapes: Shapes, precision: str = "auto") -> bool:
@@ -123,15 +134,27 @@ def precision_of(kind: type[Engine], model: Path, precision: str) -> tuple[str, 
     """The precision meant for an engine, and the model file that has it.
 
     Raises:
-        InputError: the engine does not have it.
+        InputError: the engine does not have it, or the engine file given has another.
+        EngineError: `auto`, and the model is there in no precision that the engine has.
     """
+    if model.suffix == ENGINE_SUFFIX:
+        has = note_of(model).precision
+        if precision not in ("auto", has):
+            raise InputError(f"precision '{precision}'; {model} is an engine in {has}")
+        return has, model
     if precision != "auto":
         if precision not in kind.precisions:
             raise InputError(f"precision '{precision}'; expected {', '.join(kind.precisions)}")
-        return precision, file_of(model, precision)
-    for each in kind.precisions:
-        if file_of(model, each).is_file():
-            return each, file_of(model, each)
+        return precision, file_of(float_file_of(model), precision)
+    base = float_file_of(model)
+    ways = [(each, file_of(base, each)) for each in kind.precisions]
+    if model != base:  # model.int8.onnx is meant if it is given
+        ways.sort(key=lambda way: way[1] != model)
+    for each, file in ways:
+        if file.is_file():
+            return each, file
+    if model.is_file():
+        raise EngineError(f"{model}: expected {', '.join(kind.precisions)}; export that as well")
     return kind.precisions[0], model
 
 
@@ -147,7 +170,7 @@ def _is_made(name: str, model: Path, shapes: Shapes, precision: str) -> bool:
         kind = engine_class(name)
         precision, file = precision_of(kind, model, precision)
         return kind.is_made(file, shapes, precision)
-    except SsvifError:  # making it will tell
+    except (SsvifError, OSError):  # making it will tell
         return True
 
 
@@ -190,12 +213,13 @@ def _create_one(name: str, model: Path, shapes: Shapes, precision: str, threads:
     kind = engine_class(name)
     try:
         precision, file = precision_of(kind, model, precision)
-    except InputError as error:
-        raise InputError(f"engine {name}: {error}") from error
+    except (InputError, EngineError) as error:
+        raise type(error)(f"engine {name}: {error}") from error
     try:
         engine = kind(file, shapes, precision, threads)
         engine.warm_up()
         engine.accept()
-    except RuntimeError as error:  # what the libraries raise for what this machine lacks
+    except (RuntimeError, TypeError, OSError) as error:
+        # What the libraries raise for what this machine lacks: instructions, a driver, a disk.
         raise EngineError(f"engine {name} does not run here: {error}") from error
     return engine

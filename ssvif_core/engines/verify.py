@@ -16,7 +16,9 @@ CHECKED = 4  # generated pairs an engine is compared on before it is used
 
 
 def reference_engine(model: Path, shapes: Shapes) -> Engine | None:
-    """A float32 engine on the CPU, or None if no library for one is here."""
+    """A float32 engine on the CPU, or None if there is no library for one, or no float32 file."""
+    if not model.is_file():
+        return None
     for name in ("openvino", "onnxruntime"):
         try:
             return engine_class(name)(model, shapes, "fp32")

@@ -115,8 +115,8 @@ def _write_verified(
     if not is_accepted(found, precision):
         raise ModelError(
             f"the exported {precision} graph agrees too little with the float32 module on "
-            f"{len(check)} pairs: {found}; expected at least {FLOORS[precision]}. Nothing was "
-            "written. " + ADVICE[precision]
+            f"{len(check)} pairs: {found}; expected at least {FLOORS[precision]}. {file.name} was "
+            "not written. " + ADVICE[precision]
         )
     temporary = file.with_suffix(".tmp")
     temporary.write_bytes(data)
@@ -154,7 +154,22 @@ def _exported(module: RawFusion) -> onnx.ModelProto:
                 {1: size["H"], 2: size["W"]},
             ),
         )
-    return program.model_proto  # type: ignore[union-attr]
+    proto = program.model_proto  # type: ignore[union-attr]
+    for name in ("visible", "thermal"):
+        _cast_first(proto.graph, name)
+    return proto
+
+
+def _cast_first(graph: onnx.GraphProto, name: str) -> None:
+    """Let nothing but its cast read a uint8 input, not even its shape: TensorRT allows no more."""
+    (cast,) = (node for node in graph.node if node.op_type == "Cast" and name in node.input)
+    for node in graph.node:
+        if node.op_type == "Shape" and name in node.input:
+            node.input[0] = cast.output[0]
+    first = onnx.NodeProto()
+    first.CopyFrom(cast)
+    graph.node.remove(cast)
+    graph.node.insert(0, first)
 
 
 def _agreement(module: RawFusion, data: bytes, pairs: Iterable[Pair]) -> Agreement:

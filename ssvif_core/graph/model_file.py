@@ -28,7 +28,7 @@ class ModelNote:
     precision: str = "fp32"
 
     def as_json(self) -> str:
-        """What `parse_note` reads."""
+        """What `read_note` reads."""
         return json.dumps({"format": FORMAT, **asdict(self)})
 
 
@@ -59,7 +59,11 @@ def read_note(path: Path) -> ModelNote:
             f"{path}: no such model file; leave the model path empty for the shipped model, or "
             "make one with `ssvif export` (--precision for fp16 and int8)"
         )
-    data = path.read_bytes()
+    return parse_note(path, path.read_bytes())
+
+
+def parse_note(path: Path, data: bytes) -> ModelNote:
+    """`read_note` of bytes that came from `path`."""
     if not data:
         raise ModelError(f"{path}: the model file is empty; export or copy it again")
     try:
@@ -73,7 +77,7 @@ def read_note(path: Path) -> ModelNote:
         raise ModelError(
             f"{path}: this model file cannot be read; is it truncated, or not ONNX? ({error})"
         ) from error
-    return _parse_note(path, metadata)
+    return _checked_note(path, metadata)
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -114,7 +118,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
         position += length
 
 
-def _parse_note(path: Path, metadata: dict[str, str]) -> ModelNote:
+def _checked_note(path: Path, metadata: dict[str, str]) -> ModelNote:
     if METADATA_KEY not in metadata:
         raise ModelError(
             f"{path}: an ONNX file, but not an ssvif model (it has no '{METADATA_KEY}' note); "

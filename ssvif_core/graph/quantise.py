@@ -5,9 +5,10 @@ Q/DQ pairs are the one form of int8 that every engine takes: TensorRT 11 has no 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,30 +38,39 @@ def quantised(proto: onnx.ModelProto, feeds: Iterable[dict[str, np.ndarray]]) ->
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(proto, source)
-        logging.disable(logging.WARNING)  # it advises steps that are done already
-        ort_quantization.quantize_static(
-            source,
-            target,
-            _Feeds(feeds),
-            quant_format=ort_quantization.QuantFormat.QDQ,
-            op_types_to_quantize=["Conv"],
-            nodes_to_exclude=_float_nodes(proto),
-            per_channel=True,
-            weight_type=ort_quantization.QuantType.QInt8,
-            activation_type=ort_quantization.QuantType.QInt8,
-            calibrate_method=ort_quantization.CalibrationMethod.MinMax,
-            extra_options={
-                "ActivationSymmetric": True,
-                "WeightSymmetric": True,
-                "QuantizeBias": False,
-                "CalibMovingAverage": True,
-            },
-        )
-        logging.disable(logging.NOTSET)
+        with _quiet():
+            ort_quantization.quantize_static(
+                source,
+                target,
+                _Feeds(feeds),
+                quant_format=ort_quantization.QuantFormat.QDQ,
+                op_types_to_quantize=["Conv"],
+                nodes_to_exclude=_float_nodes(proto),
+                per_channel=True,
+                weight_type=ort_quantization.QuantType.QInt8,
+                activation_type=ort_quantization.QuantType.QInt8,
+                calibrate_method=ort_quantization.CalibrationMethod.MinMax,
+                extra_options={
+                    "ActivationSymmetric": True,
+                    "WeightSymmetric": True,
+                    "QuantizeBias": False,
+                    "CalibMovingAverage": True,
+                },
+            )
         made = onnx.load(target)
     # The quantiser leaves a mark of its own; the note is ours to write.
     del made.metadata_props[:]
     return made
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The quantiser advises, by warnings to the root logger, steps that are done already."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _float_nodes(proto: onnx.ModelProto) -> list[str]:

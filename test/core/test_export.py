@@ -3,6 +3,7 @@ without a library of ONNX, whatever the file holds."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -73,14 +74,15 @@ def test_int8_needs_pairs_to_calibrate_on(drive_pairs: list[Pair], tmp_path: Pat
 def test_what_agrees_too_little_is_not_written(drive_pairs: list[Pair], tmp_path: Path) -> None:
     model = load_model(DEFAULT_MODEL.with_suffix(".safetensors"))
     dark = [Pair(np.zeros_like(drive_pairs[0].visible), np.zeros_like(drive_pairs[0].thermal))]
-    with pytest.raises(ModelError, match="int8 graph agrees too little .*Calibrate on more pairs"):
+    with pytest.raises(ModelError, match="agrees too little .*m.int8.onnx was not written. Calib"):
         export_model(model, tmp_path / "m.onnx", drive_pairs[:2], ["fp32", "int8"], dark)
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
 
 def test_the_precision_that_suits_the_engine_and_is_there_is_taken(tmp_path: Path) -> None:
     assert precision_of(OnnxRuntimeEngine, DEFAULT_MODEL, "auto") == ("fp32", DEFAULT_MODEL)
-    half = file_of(DEFAULT_MODEL, "fp16")
+    half, small = (file_of(DEFAULT_MODEL, precision) for precision in ("fp16", "int8"))
+    assert precision_of(TensorRtEngine, small, "auto") == ("int8", small)
     assert precision_of(TensorRtEngine, DEFAULT_MODEL, "auto") == ("fp16", half)
     alone = tmp_path / "alone.onnx"
     alone.write_bytes(DEFAULT_MODEL.read_bytes())
@@ -98,6 +100,7 @@ def test_agreement_is_what_it_says() -> None:
     found = agreement([((grey, labels, labels), (grey + 1, other, labels))])
     assert found.psnr == pytest.approx(48.13, abs=0.01)
     assert found.labels == 0.75
+    assert found.confidence == math.inf
     same = agreement([((grey, labels, labels), (grey, labels, labels))])
     assert all(is_accepted(same, precision) for precision in FLOORS)
     with pytest.raises(ValueError, match="no pairs to compare"):

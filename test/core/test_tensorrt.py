@@ -4,13 +4,13 @@ device runs in processes that find the stand-ins of test/standins."""
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -21,12 +21,12 @@ from onnx import TensorProto, helper
 
 from ssvif_core.engines import why_not
 from ssvif_core.engines.tensorrt import cache as cache_module
-from ssvif_core.engines.tensorrt.build import BuildRequest, build
+from ssvif_core.engines.tensorrt.build import BuildRequest, build, keep_float
 from ssvif_core.engines.tensorrt.cache import EngineCache, EngineKey, open_engine, store_engine
 from ssvif_core.engines.tensorrt.cuda import Device
 from ssvif_core.engines.tensorrt.flavour import Flavour, find_flavour
 from ssvif_core.errors import EngineError, InputError, ModelError
-from ssvif_core.graph.export import export_model
+from ssvif_core.graph.export import PRECISIONS, export_model
 from ssvif_core.graph.model_file import DEFAULT_MODEL, file_of
 from ssvif_core.models import Model, ModelConfig
 from ssvif_core.types import Pair, Shapes
@@ -34,7 +34,7 @@ from ssvif_core.types import Pair, Shapes
 Run = Callable[..., subprocess.CompletedProcess]
 SHAPES = Shapes(240, 320, 128, 160, 2)
 RANGE = Shapes(120, 160, 64, 80, 2), SHAPES, Shapes(480, 640, 256, 320, 2)
-PRECISIONS = ("fp32", "fp16", "int8")
+MODEL = DEFAULT_MODEL.read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,10 @@ def request_of(precision: str = "fp16", **values: object) -> BuildRequest:
     """A request for another GPU than this machine's, which needs none."""
     model = file_of(DEFAULT_MODEL, precision)
     return replace(BuildRequest(model, precision, SHAPES, compute_capability="8.6"), **values)
+
+
+def build_file(flavour: Flavour, model: Path) -> None:
+    build(flavour, request_of(model=model), model.read_bytes())
 
 
 # --- the real parser and builder
@@ -85,6 +89,10 @@ def test_every_export_builds(
     assert (stored.key.smallest, stored.key.largest) == (shapes[0], shapes[-1])
     assert (stored.key.compute_capability, stored.key.precision) == (capability, precision)
     assert (stored.note.size, stored.note.precision) == (size, precision)
+    assert stored.tensors == {
+        "visible": "uint8", "thermal": "uint8", "thermal_range": "float32", "grid": "float32",
+        "coverage": "float32", "fused": "uint8", "labels": "uint8", "confidence": "uint8",
+    }  # fmt: skip
     assert len(stored.read()) > 100_000
 
 
@@ -135,24 +143,24 @@ def test_wrong_models_give_the_parsers_words(rtx: Flavour, tmp_path: Path) -> No
     strange = save(tmp_path / "strange.onnx",
                    helper.make_node("Swirl", ["x"], ["y"], "layer 7", domain="mine"))  # fmt: skip
     with pytest.raises(ModelError, match=r"strange.onnx: .*node 'layer 7' \(Swirl\): "):
-        build(rtx, request_of(model=strange))
+        build_file(rtx, strange)
     turn = helper.make_node("Transpose", ["x"], ["y"], "turn", perm=[0, 2, 3, 1])
     bytes_first = save(tmp_path / "bytes.onnx", turn, kind=TensorProto.UINT8)
     with pytest.raises((ModelError, EngineError), match="bytes.onnx: .*(?i:uint8)"):
-        build(rtx, request_of(model=bytes_first))
+        build_file(rtx, bytes_first)
     (tmp_path / "text.onnx").write_text("no model")
     with pytest.raises(ModelError, match="text.onnx: tensorrt_rtx .* cannot parse this file"):
-        build(rtx, request_of(model=tmp_path / "text.onnx"))
+        build_file(rtx, tmp_path / "text.onnx")
 
 
 def test_what_a_flavour_cannot_do_is_said(rtx: Flavour) -> None:
     with pytest.raises(InputError, match="compute capability '5.0'; expected one of .*8.6"):
-        build(rtx, request_of(compute_capability="5.0"))
+        build(rtx, request_of(compute_capability="5.0"), MODEL)
     with pytest.raises(InputError, match="has no hardware- or version-compatible engines"):
-        build(rtx, request_of(hardware_compatible=True))
+        build(rtx, request_of(hardware_compatible=True), MODEL)
     classic = replace(rtx, name="tensorrt", version="10.3.0")
     with pytest.raises(InputError, match="tensorrt 10.3.0 builds for the GPU it runs on only"):
-        build(classic, request_of())
+        build(classic, request_of(), MODEL)
 
 
 # --- the cache, with the real builder
@@ -164,8 +172,7 @@ def test_an_engine_is_built_once(rtx: Flavour, tmp_path: Path) -> None:
     written = first.path.stat().st_mtime_ns
     again = EngineCache(tmp_path / "engines").build(rtx, request_of())
     assert again == first and again.path.stat().st_mtime_ns == written
-    assert [entry.path for entry in cache.entries()] == [first.path]  # type: ignore[union-attr]
-    assert list(cache.folder.glob("*.timing"))
+    assert [path for path, _ in cache.entries()] == [first.path]
 
 
 def damage_byte(path: Path) -> None:
@@ -248,7 +255,7 @@ def test_a_full_disk_leaves_the_cache_as_it_was(
         broken.setattr(cache_module.os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
             cache.build(rtx, request_of("int8"))
-    assert [entry.path for entry in cache.entries()] == [good.path]  # type: ignore[union-attr]
+    assert [path for path, _ in cache.entries()] == [good.path]
     assert not list(cache.folder.glob("*.tmp"))
 
 
@@ -281,8 +288,8 @@ SIZES = ("--visible", "160x120", "--thermal", "80x64")
 
 def test_build_list_verify_time_and_clean(ssvif: Run, gpu: dict[str, str]) -> None:
     said = ssvif("engine", "build", *SIZES)
-    assert "tensorrt 10.3.0, Stand-in GPU, fp16, visible 160x120" in said
-    assert "not measured yet" in ssvif("engine", "list")
+    assert "tensorrt 10.3.0, Stand-in GPU, fp16, visible 160x120" in said and "dB" in said
+    assert list((Path(gpu["XDG_CACHE_HOME"]) / "ssvif/engines").glob("*.timing"))
     said = ssvif("engine", "verify", *SIZES)
     assert "tensorrt 10.3.0 (fp16, Stand-in GPU) on 4 pairs" in said
     assert "building" not in said
@@ -290,6 +297,10 @@ def test_build_list_verify_time_and_clean(ssvif: Run, gpu: dict[str, str]) -> No
     assert "p99" in ssvif("engine", "bench", "--runs", 3, *SIZES)
     assert "0 engines removed" in ssvif("engine", "clean")
     assert "1 engines removed" in ssvif("engine", "clean", STANDIN_GPU="another GPU")
+    (Path(gpu["XDG_CACHE_HOME"]) / "ssvif/engines/lost.engine").write_bytes(b"half of one")
+    said = ssvif("engine", "clean", LD_PRELOAD="")
+    assert "only damaged engines are removed: no CUDA device" in said
+    assert "1 engines removed" in said
     assert "0 engines in" in ssvif("engine", "list")
 
 
@@ -314,7 +325,7 @@ def test_a_build_that_is_killed_leaves_nothing_in_the_way(
     environment = {**gpu, "STANDIN_BUILD_SECONDS": "60", "STANDIN_BUILDS": str(builds)}
     first = subprocess.Popen(command, env=environment)
     deadline = time.monotonic() + 30
-    while not list((tmp_path / "engines").glob("*.lock")) and time.monotonic() < deadline:
+    while not builds.is_file() and time.monotonic() < deadline:  # it is building
         time.sleep(0.05)
     first.kill()
     first.wait()
@@ -345,6 +356,9 @@ def test_captured_graph_and_plain_path_give_what_onnxruntime_gives(
 ) -> None:
     expected = fused(ssvif, pair_folder, "ort", "--engine", "onnxruntime")
     captured = fused(ssvif, pair_folder, "trt", "--engine", "tensorrt", "--precision", "fp32")
+    # That one was captured and not just run is told by its silence.
+    said = ssvif("engine", "bench", "--engine", "tensorrt", "--runs", 1, *SIZES)
+    assert "no CUDA graph" not in said
     engine = pair_folder / "range.engine"
     ssvif("engine", "build", "--visible", "160x120:320x240:640x480", "--thermal",
           "80x64:160x128:320x256", "--precision", "fp32", "--out", engine)  # fmt: skip
@@ -370,17 +384,24 @@ def test_an_engine_file_must_go_with_the_machine(ssvif: Run, pair_folder: Path) 
 
 
 def test_an_engine_below_its_floor_is_refused_and_stays_so(ssvif: Run) -> None:
-    said = ssvif("engine", "verify", *SIZES, "--engine", "tensorrt", code=2, STANDIN_ERROR="20")
+    said = ssvif("engine", "build", *SIZES, code=2, STANDIN_ERROR="20")
     assert "agrees too little with float32" in said
     said = ssvif("engine", "verify", *SIZES, "--engine", "tensorrt", code=2)
     assert "agrees too little with float32" in said and "building" not in said
 
 
-def test_without_a_device_tensorrt_is_never_touched(ssvif: Run) -> None:
-    assert "the CUDA driver knows no GPU" in ssvif(
-        "engine", "build", code=2, CUDA_VISIBLE_DEVICES=""
-    )
-    assert "no CUDA device" in ssvif("engine", "build", code=2, LD_PRELOAD="")
+def test_without_a_device_tensorrt_is_never_touched(ssvif: Run, tmp_path: Path) -> None:
+    touched = tmp_path / "touched"
+    for nothing in ({"CUDA_VISIBLE_DEVICES": ""}, {"LD_PRELOAD": ""}):
+        environment = {"STANDIN_TOUCHED": str(touched), **nothing}
+        said = ssvif("engine", "build", *SIZES, code=2, **environment)
+        assert "the CUDA driver knows no GPU" in said or "no CUDA device" in said
+        said = ssvif("engine", "bench", "--runs", 1, *SIZES, **environment)
+        assert "openvino" in said and "passed over: engine tensorrt: " in said
+        assert "works here" in ssvif("doctor", **environment)
+    assert not touched.exists()
+    ssvif("engine", "build", *SIZES, STANDIN_TOUCHED=str(touched))
+    assert touched.exists()
 
 
 def test_versions_that_are_not_supported_are_named(ssvif: Run) -> None:
@@ -397,17 +418,17 @@ def test_the_check_of_a_gpu_runs_and_writes_what_went_wrong(
     tools = Path(__file__).parents[2] / "tools"
     pack = [sys.executable, tools / "gpu_pack.py", tmp_path, "--count", "1", "--sizes", "s"]
     subprocess.run(pack, check=True, capture_output=True, timeout=120)
-    check = [sys.executable, tools / "gpu_check.py", tmp_path, "--runs", "2", "--only", "s-640",
-             "--json", tmp_path / "check.json"]  # fmt: skip
+    check = [sys.executable, tools / "gpu_check.py", tmp_path, "--runs", "2",
+             "--only", "s-640x480x16", "--json", tmp_path / "check.json"]  # fmt: skip
     good = subprocess.run(check, env=gpu, text=True, capture_output=True, timeout=120)
     assert good.returncode == 0, good.stdout + good.stderr
-    assert "s-640x480 fp16: fused" in good.stdout and "all is well" in good.stdout
+    assert "s-640x480x16 fp16: fused" in good.stdout and "all is well" in good.stdout
     cases = json.loads((tmp_path / "check.json").read_text())["cases"]
     assert [(case["precision"], case["cuda_graph"], case["accepted"]) for case in cases] == [
         ("fp32", True, True), ("fp16", True, True), ("int8", True, True),
     ]  # fmt: skip
     assert all(case["engine_ms"]["median"] > 0 and case["floor_ms"]["memory"] for case in cases)
-    check[check.index("s-640")] = "s-640x480-fp32"
+    check[check.index("s-640x480x16")] = "s-640x480x16-fp32"
     bad = subprocess.run(check, env={**gpu, "STANDIN_ERROR": "30"}, text=True, capture_output=True,
                          timeout=120)  # fmt: skip
     assert bad.returncode == 1 and "NOT ALL IS WELL; to report it, send" in bad.stdout
@@ -415,6 +436,59 @@ def test_the_check_of_a_gpu_runs_and_writes_what_went_wrong(
                             timeout=120)  # fmt: skip
     assert absent.returncode == 1 and "stopped: no CUDA device" in absent.stdout
     assert "EngineError" in json.loads((tmp_path / "check.json").read_text())["problem"]
+
+
+class Layer:
+    """One of a network, as TensorRT 8.6 shows it."""
+
+    def __init__(self, kind: str, dtype: str) -> None:
+        self.type, self.dtype, self.held = kind, dtype, False
+        self.precision: str | None = None
+
+    def get_output(self, _index: int) -> Layer:
+        return self
+
+    def set_output_type(self, _index: int, dtype: str) -> None:
+        self.held = dtype == self.precision == "float"
+
+
+@pytest.mark.parametrize(
+    ("precision", "held"), [("fp16", [1, 2, 4, 6]), ("int8", [1, 2, 4])], ids=["fp16", "int8"]
+)
+def test_tensorrt_8_6_is_held_to_float_where_the_file_is(precision: str, held: list[int]) -> None:
+    kinds = SimpleNamespace(CONSTANT="constant", SHAPE="shape", GRID_SAMPLE="grid sample")
+    api = SimpleNamespace(LayerType=kinds, float32="float")
+    layers = [Layer("constant", "float"), Layer("cast", "float"), Layer("sum", "float"),
+              Layer("shape", "int"), Layer("grid sample", "float"), Layer("convolution", "half"),
+              Layer("sum", "float")]  # fmt: skip
+    network = SimpleNamespace(num_layers=len(layers), get_layer=layers.__getitem__)
+    keep_float(api, network, precision)
+    assert [i for i, layer in enumerate(layers) if layer.held] == held
+
+
+def test_each_supported_version_builds_and_is_found_again(ssvif: Run) -> None:
+    for version in ("8.6.1", "10.16.0", "11.0.0"):
+        said = ssvif("engine", "build", *SIZES, "--precision", "int8", STANDIN_VERSION=version)
+        assert f"tensorrt {version}, Stand-in GPU, int8" in said
+
+
+def test_a_half_exported_model_serves_unchecked_and_says_so(ssvif: Run, tmp_path: Path) -> None:
+    alone = tmp_path / "alone.fp16.onnx"
+    alone.write_bytes(file_of(DEFAULT_MODEL, "fp16").read_bytes())
+    said = ssvif("engine", "build", *SIZES, "--model", alone)
+    assert "is used without a check: nothing to compare with" in said
+    said = ssvif("engine", "bench", "--runs", 1, *SIZES, "--model", alone)
+    assert "tensorrt 10.3.0 (fp16" in said
+    said = ssvif("engine", "bench", "--engine", "openvino", *SIZES, "--model", alone, code=2)
+    assert "alone.fp16.onnx: expected fp32, bf16; export that as well" in said
+
+
+def test_auto_builds_nothing_offline(ssvif: Run) -> None:
+    said = ssvif("engine", "bench", "--runs", 1, *SIZES)
+    assert "openvino" in said
+    assert "passed over: engine tensorrt must be built for these sizes" in said
+    ssvif("engine", "build", *SIZES)
+    assert "Stand-in GPU" in ssvif("engine", "bench", "--runs", 1, *SIZES)
 
 
 @pytest.mark.skipif(why_not("tensorrt") is None, reason="this machine has a GPU")
@@ -425,4 +499,5 @@ def test_special_engines_need_a_file_of_their_own(ssvif: Run, tmp_path: Path) ->
         "engine", "build", "--visible", "1x1:2x2", code=2
     )
     assert "size '640'; expected WIDTHxHEIGHT" in ssvif("engine", "bench", "--visible", 640, code=2)
-    assert os.path.isdir(tmp_path)
+    said = ssvif("engine", "build", "--out", tmp_path / "mine.plan", code=2)
+    assert "expected a name that ends in .engine" in said

@@ -6,8 +6,11 @@ messages, cache and the order of copies are real.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from harness import Robot
 
@@ -61,7 +64,8 @@ def test_an_engine_that_is_not_good_enough_is_not_used(
 
     r.state(told, "the engine to be refused")
     r.logged("engine openvino")
-    assert "openvino" in r.state(lambda v, _: True, "any")["engine"]
+    state = r.state(lambda v, _: v["engine"].startswith("openvino") and v["engine not used"], "CPU")
+    assert "agrees too little" in state["engine not used"]
 
 
 def test_a_node_that_is_told_to_use_tensorrt_is_alive_while_it_builds(
@@ -89,9 +93,21 @@ def test_build_only_builds_for_the_first_pair_and_ends(
     assert told in "".join(r.log)
 
 
+def test_a_node_takes_an_engine_file(robot: MakeRobot, gpu: dict[str, str], tmp_path: Path) -> None:
+    engine = tmp_path / "mine.engine"
+    build = [sys.executable, "-m", "ssvif_core.cli", "engine", "build", "--visible", "64x48",
+             "--thermal", "32x24", "--out", engine]  # fmt: skip
+    subprocess.run(build, env=gpu, check=True, capture_output=True, timeout=60)
+    r = robot({"model": engine}, environment=gpu)
+    r.fuse(0)
+    assert "tensorrt 10.3.0 (fp16" in r.state(lambda v, _: True, "any")["engine"]
+
+
 def test_build_only_says_why_it_cannot(robot: MakeRobot, gpu: dict[str, str]) -> None:
-    r = robot({"build_only": True, "engine": "tensorrt", **SIZES}, wait=False,
-              environment={**gpu, "STANDIN_ERROR": "9"})  # fmt: skip
-    assert r.process.wait(timeout=30) == 2
-    r.reader.join()
-    assert "agrees too little with float32" in "".join(r.log)
+    wrong = ({"STANDIN_ERROR": "9"}, "agrees too little with float32")
+    absent = ({"LD_PRELOAD": ""}, "engine tensorrt: no CUDA device")
+    for changes, told in (wrong, absent):
+        r = robot({"build_only": True, **SIZES}, wait=False, environment={**gpu, **changes})
+        assert r.process.wait(timeout=30) == 2
+        r.reader.join()
+        assert told in "".join(r.log)

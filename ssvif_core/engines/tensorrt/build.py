@@ -7,7 +7,6 @@ memory goes back to the robot, and whose crash must not be the node's. Precision
 
 from __future__ import annotations
 
-import atexit
 import json
 import logging
 import subprocess
@@ -70,10 +69,21 @@ class BuildRequest:
         return replace(cls(**values), model=Path(values["model"]))
 
 
-def build(flavour: Flavour, request: BuildRequest, timing: bytes = b"") -> tuple[bytes, bytes]:
-    """The serialised engine, and the timing cache grown by what was timed.
+@dataclass(frozen=True)
+class Built:
+    """plan: the serialised engine. timing: the timing cache, grown by what was timed; empty with
+    tensorrt_rtx, which has none. tensors: name and type of each input and output."""
+
+    plan: bytes
+    timing: bytes
+    tensors: dict[str, str]
+
+
+def build(flavour: Flavour, request: BuildRequest, model: bytes, timing: bytes = b"") -> Built:
+    """Build an engine in this process.
 
     Args:
+        model: the ONNX file's content.
         timing: timing cache of earlier builds with the same TensorRT on the same GPU.
 
     Raises:
@@ -84,7 +94,10 @@ def build(flavour: Flavour, request: BuildRequest, timing: bytes = b"") -> tuple
     _check(flavour, request)
     api, errors = flavour.api, [""]
     builder = api.Builder(flavour.logger(lambda text: errors.append(text)))
-    network = _parse(flavour, builder, request.model)
+    network = _parse(flavour, builder, request.model, model)
+    if request.is_fixed:  # else TensorRT would plan for shapes that change, if only in name
+        for tensor in map(network.get_input, range(network.num_inputs)):
+            tensor.shape = request.profile.get(tensor.name, [tensor.shape])[0]
     config = builder.create_builder_config()
     config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, WORKSPACE)
     _set_types(flavour, network, config, request.precision)
@@ -99,26 +112,27 @@ def build(flavour: Flavour, request: BuildRequest, timing: bytes = b"") -> tuple
         config.hardware_compatibility_level = api.HardwareCompatibilityLevel.AMPERE_PLUS
     if request.version_compatible:
         config.set_flag(api.BuilderFlag.VERSION_COMPATIBLE)
-    cache = config.create_timing_cache(timing)
-    config.set_timing_cache(cache, ignore_mismatch=False)
+    cache = None
+    if not flavour.is_rtx:
+        cache = config.create_timing_cache(timing)
+        config.set_timing_cache(cache, ignore_mismatch=False)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError(f"{request.model}: {flavour} cannot build an engine: {errors[-1]}")
-    return bytes(plan), bytes(cache.serialize())
+    return Built(bytes(plan), bytes(cache.serialize()) if cache else b"", _tensors(api, network))
 
 
-def build_apart(request: BuildRequest, flavour: Flavour, folder: Path) -> None:
-    """Have a child process build the engine and put it into the cache in `folder`.
+def build_apart(request: BuildRequest, flavour: Flavour, target: Path) -> None:
+    """Have a child process build the engine, into the file `target` or the cache in that folder.
 
-    Says every few seconds that it is at it. The child ends with this process.
+    Says every few seconds that it is at it. The child ends with the thread that waits for it.
 
     Raises:
         EngineError: what `build` raises there, or the child was killed.
     """
-    command = [sys.executable, "-m", __package__, str(folder), flavour.name, request.as_json()]
+    command = [sys.executable, "-m", __package__, str(target), flavour.name, request.as_json()]
     began = time.monotonic()
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    atexit.register(child.kill)
     logger.info("building a TensorRT engine for %s, %s", request.shapes, request.precision)
     while True:
         try:
@@ -129,7 +143,6 @@ def build_apart(request: BuildRequest, flavour: Flavour, folder: Path) -> None:
                 "building a TensorRT engine: %.0f s so far (a minute on a desktop GPU, up to ten "
                 "on a Jetson; once, then it is kept)", time.monotonic() - began,
             )  # fmt: skip
-    atexit.unregister(child.kill)
     if child.returncode < 0:
         raise EngineError(
             f"the process that built the TensorRT engine died by signal {-child.returncode}; if it "
@@ -151,7 +164,7 @@ def _check(flavour: Flavour, request: BuildRequest) -> None:
         )
 
 
-def _parse(flavour: Flavour, builder: Any, model: Path) -> Any:
+def _parse(flavour: Flavour, builder: Any, path: Path, model: bytes) -> Any:
     api = flavour.api
     flags = 0
     if flavour.is_strongly_typed:
@@ -160,10 +173,10 @@ def _parse(flavour: Flavour, builder: Any, model: Path) -> Any:
         flags |= 1 << int(api.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
     network = builder.create_network(flags)
     parser = api.OnnxParser(network, builder.logger)
-    if not parser.parse(model.read_bytes()):
+    if not parser.parse(model):
         messages = [_readable(parser.get_error(index)) for index in range(parser.num_errors)]
         raise ModelError(
-            f"{model}: {flavour} cannot parse this file: {'; '.join(messages) or 'no reason given'}"
+            f"{path}: {flavour} cannot parse this file: {'; '.join(messages) or 'no reason given'}"
             "; export the model again with this version"
         )
     return network
@@ -187,24 +200,31 @@ def _set_types(flavour: Flavour, network: Any, config: Any, precision: str) -> N
     if precision != "fp32":
         config.set_flag(api.BuilderFlag.FP16)
         config.set_flag(api.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
-        _keep_float(api, network, precision)
+        keep_float(api, network, precision)
     if precision == "int8":
         config.set_flag(api.BuilderFlag.INT8)
 
 
-def _keep_float(api: Any, network: Any, precision: str) -> None:
-    """8.6 may run every layer in half: hold those to float that are float in the file.
+def keep_float(api: Any, network: Any, precision: str) -> None:
+    """Hold layers to float that TensorRT 8.6 would be free to run in half.
 
-    In the int8 file everything is; there the sampling of the thermal image is what matters.
+    In the fp16 file these are all that are float; in the int8 file, where everything is, those up
+    to the sampling of the thermal image: counts of 16 bits are beyond half.
     """
-    kinds = [api.LayerType.GRID_SAMPLE]
-    if precision == "fp16":
-        kinds += [api.LayerType.ELEMENTWISE, api.LayerType.UNARY, api.LayerType.SOFTMAX,
-                  api.LayerType.REDUCE]  # fmt: skip
-    for index in range(network.num_layers):
-        layer = network.get_layer(index)
-        if layer.type in kinds and layer.get_output(0).dtype == api.float32:
+    for layer in map(network.get_layer, range(network.num_layers)):
+        is_data = layer.type in (api.LayerType.CONSTANT, api.LayerType.SHAPE)
+        if layer.get_output(0).dtype == api.float32 and not is_data:
             layer.precision = api.float32
+            layer.set_output_type(0, api.float32)
+        if precision == "int8" and layer.type == api.LayerType.GRID_SAMPLE:
+            return
+
+
+def _tensors(api: Any, network: Any) -> dict[str, str]:
+    names = {api.uint8: "uint8", api.float32: "float32"}
+    inputs = map(network.get_input, range(network.num_inputs))
+    outputs = map(network.get_output, range(network.num_outputs))
+    return {each.name: names.get(each.dtype, str(each.dtype)) for each in (*inputs, *outputs)}
 
 
 def _capability(api: Any, text: str) -> Any:

@@ -27,7 +27,7 @@ from ssvif_core.engines.tensorrt.cuda import Device, find_device
 from ssvif_core.engines.tensorrt.flavour import Flavour
 from ssvif_core.errors import EngineError
 from ssvif_core.graph.agreement import Agreement
-from ssvif_core.graph.model_file import ModelNote, read_note
+from ssvif_core.graph.model_file import ModelNote, parse_note
 from ssvif_core.types import Shapes
 
 logger = logging.getLogger(__name__)
@@ -51,10 +51,17 @@ class EngineKey:
     version_compatible: bool = False
 
     @classmethod
-    def of(cls, flavour: Flavour, request: BuildRequest, device: Device | None) -> EngineKey:
-        """device: that it is for; None with a compute capability in the request."""
+    def of(
+        cls,
+        flavour: Flavour,
+        request: BuildRequest,
+        device: Device | None,
+        model: bytes | None = None,
+    ) -> EngineKey:
+        """device: that it is for; None with a compute capability in the request. model: the ONNX
+        file's content; None reads it."""
         return cls(
-            _digest(request.model.read_bytes()),
+            _digest(request.model.read_bytes() if model is None else model),
             request.precision,
             request.shapes,
             request.smallest or request.shapes,
@@ -64,6 +71,15 @@ class EngineKey:
             device.compute_capability if device else request.compute_capability,
             request.hardware_compatible,
             request.version_compatible,
+        )
+
+    def takes(self, shapes: Shapes) -> bool:
+        """Whether shapes are those it was built for, or within its range."""
+        low, high = self.smallest.inputs, self.largest.inputs
+        return all(
+            least <= size <= most
+            for name, shape in shapes.inputs.items()
+            for least, size, most in zip(low[name], shape, high[name], strict=True)
         )
 
     @property
@@ -80,14 +96,15 @@ class EngineKey:
 class StoredEngine:
     """An engine file and what the JSON file beside it says.
 
-    source: the ONNX file it was built from. sha256: of the engine file. agreement: with the
-        float32 reference, once it was measured.
+    source: the ONNX file it was built from. tensors: types of its inputs and outputs. sha256: of
+        the engine file. agreement: with the float32 reference, once it was measured.
     """
 
     path: Path
     key: EngineKey
     note: ModelNote
     source: str
+    tensors: dict[str, str]
     sha256: str
     build_seconds: float
     made: str
@@ -145,35 +162,43 @@ def store_engine(
     path: Path, flavour: Flavour, request: BuildRequest, device: Device | None, timing: bytes = b""
 ) -> tuple[StoredEngine, bytes]:
     """Build an engine into a file with its sidecar; gives the grown timing cache as well."""
-    note = read_note(request.model)
+    model = request.model.read_bytes()
+    note = parse_note(request.model, model)
     began = time.monotonic()
-    plan, timing = build(flavour, request, timing)
+    built = build(flavour, request, model, timing)
     stored = StoredEngine(
         path,
-        EngineKey.of(flavour, request, device),
+        EngineKey.of(flavour, request, device, model),
         note,
-        str(request.model),
-        _digest(plan),
+        str(request.model.resolve()),
+        built.tensors,
+        _digest(built.plan),
         round(time.monotonic() - began, 2),
         datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, plan)
+    _write(path, built.plan)
     stored.write_sidecar()  # last: an engine without it is no engine
-    return stored, timing
+    return stored, built.timing
 
 
 class EngineCache:
     """The engines of this user. folder: None takes `ssvif/engines` in the user's cache folder.
 
     Raises:
-        EngineError: others may write there; what they put there would be run.
+        EngineError: it cannot be made, or others may write there: what they put there would be run.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         self.folder = folder or Path(home) / "ssvif" / "engines"
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise EngineError(
+                f"{self.folder}: no folder for engines can be made ({error}); set XDG_CACHE_HOME "
+                "to where this user may write"
+            ) from error
         status = self.folder.stat()
         if status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise EngineError(
@@ -198,42 +223,44 @@ class EngineCache:
         return stored
 
     def build(self, flavour: Flavour, request: BuildRequest) -> StoredEngine:
-        """The engine of a request, built if it is not there; waits while another builds it.
+        """The engine of a request, built if it is not there; waits while another process builds.
 
         Raises:
             EngineError, ModelError, InputError: see `build`.
         """
         device = None if request.compute_capability else find_device()
         key = EngineKey.of(flavour, request, device)
-        with self._lock(key):
+        with self._lock():
             stored = self.find(key)
             if stored is None:
                 timing = self._timing(key)
                 known = timing.read_bytes() if timing.is_file() else b""
                 stored, grown = store_engine(self._path(key), flavour, request, device, known)
-                _write(timing, grown)
+                if grown:
+                    _write(timing, grown)
             return stored
 
-    def entries(self) -> Iterator[StoredEngine | EngineError]:
+    def entries(self) -> Iterator[tuple[Path, StoredEngine | EngineError]]:
         """All that is there, by name; an error for what is damaged."""
         for path in sorted(self.folder.glob("*.engine")):
             try:
                 stored = open_engine(path)
                 stored.read()
-                yield stored
+                yield path, stored
             except EngineError as error:
-                yield error
+                yield path, error
 
-    def remove(self, stored: StoredEngine) -> None:
+    def remove(self, path: Path) -> None:
         """Remove an engine, and what lies beside it."""
-        for path in (stored.sidecar, stored.path, stored.path.with_suffix(".lock")):
-            path.unlink(missing_ok=True)
+        for each in (path.with_suffix(".json"), path):
+            each.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Remove everything."""
-        for pattern in ("*.engine", "*.json", "*.lock", "*.timing", "*.tmp"):
-            for path in self.folder.glob(pattern):
-                path.unlink(missing_ok=True)
+        """Remove everything; waits while a process builds."""
+        with self._lock():
+            for pattern in ("*.engine", "*.json", "*.timing", "*.tmp"):
+                for path in self.folder.glob(pattern):
+                    path.unlink(missing_ok=True)
 
     def _path(self, key: EngineKey) -> Path:
         s = key.shapes
@@ -246,9 +273,10 @@ class EngineCache:
         return self.folder / f"{_digest(belongs.encode())[:12]}.timing"
 
     @contextlib.contextmanager
-    def _lock(self, key: EngineKey) -> Iterator[None]:
-        # The system lets go of it when its holder dies, however it dies.
-        with open(self._path(key).with_suffix(".lock"), "w") as file:
+    def _lock(self) -> Iterator[None]:
+        # One for all engines: two builds at once would spoil each other's timings. The system lets
+        # go of it when its holder dies, however it dies.
+        with open(self.folder / "lock", "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

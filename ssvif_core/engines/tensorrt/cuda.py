@@ -106,7 +106,9 @@ class Cuda:
 
     def free_with(self, owner: object, function: Any, handle: Any) -> None:
         """Call `function(handle)` when `owner` is gone, in whichever thread that happens."""
-        weakref.finalize(owner, _in_context, self.api, self._context, function, handle)
+        done = weakref.finalize(owner, _in_context, self.api, self._context, function, handle)
+        # The end of the process frees all; before it, a daemon thread may still be copying.
+        done.atexit = False
 
     def buffer(self, shape: tuple[int, ...], dtype: Any) -> Buffer:
         return Buffer(self, shape, np.dtype(dtype))

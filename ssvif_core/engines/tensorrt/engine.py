@@ -38,7 +38,7 @@ class TensorRtEngine(Engine):
 
     def __init__(self, model: Path, shapes: Shapes, precision: str, threads: int = 0) -> None:
         self.usable()
-        self.shapes, self._model = shapes, model
+        self.shapes = shapes
         self._flavour, device = find_flavour(), find_device()
         self.cuda = Cuda(device)
         if model.suffix == ENGINE_SUFFIX:
@@ -49,6 +49,8 @@ class TensorRtEngine(Engine):
             self._load_or_build(BuildRequest(model, precision, shapes))
         self.note = self.stored.note
         self._context = self._engine.create_execution_context()
+        if self._context is None:
+            raise EngineError(f"{self._flavour} cannot make a context; is the GPU's memory full?")
         self._buffers = self._bind()
         self.graph: Graph | None = None
         self._fusion = Fusion(*(self._buffers[name].host[0] for name in OUTPUTS))
@@ -64,7 +66,7 @@ class TensorRtEngine(Engine):
     @classmethod
     def is_made(cls, model: Path, shapes: Shapes, precision: str) -> bool:
         if model.suffix == ENGINE_SUFFIX:
-            return True
+            return open_engine(model).key.takes(shapes)
         request = BuildRequest(model, precision, shapes)
         read_note(model)
         return EngineCache().find(EngineKey.of(find_flavour(), request, find_device())) is not None
@@ -77,7 +79,10 @@ class TensorRtEngine(Engine):
                 logger.warning("%s is used without a check: nothing to compare with", self.info)
                 return
             found = measure(self, reference, generated_pairs(self.shapes))
-            self.stored = accepted(self.stored, found)
+            try:
+                self.stored = accepted(self.stored, found)
+            except OSError as error:
+                logger.warning("%s: it will be compared again (%s)", self.stored.sidecar, error)
             logger.info("%s agrees with float32: %s", self.info, found)
         check_accepted(found, self.stored.key.precision, str(self.info))
 
@@ -111,8 +116,7 @@ class TensorRtEngine(Engine):
             logger.info("no CUDA graph for this engine, it runs without (%s)", error)
 
     def _reference(self) -> Engine | None:
-        model = float_file_of(self._model)
-        return None if model.suffix == ENGINE_SUFFIX else reference_engine(model, self.shapes)
+        return reference_engine(float_file_of(Path(self.stored.source)), self.shapes)
 
     def execute(self) -> None:
         """Queue the network alone, on what lies in device memory."""
@@ -130,20 +134,14 @@ class TensorRtEngine(Engine):
         read_note(request.model)
         cache = EngineCache()
         key = EngineKey.of(self._flavour, request, self.cuda.device)
-        for _ in range(2):
+        found = cache.find(key)
+        if found is None:
+            build_apart(request, self._flavour, cache.folder)
             found = cache.find(key)
-            if found is None:
-                build_apart(request, self._flavour, cache.folder)
-                found = cache.find(key)
-            if found is None:
-                break
-            self.stored = found
-            try:
-                return self._load()
-            except EngineError as error:
-                logger.warning("%s; it is built again", error)
-                cache.remove(found)
-        raise EngineError(f"{self._flavour} does not load the engine that it has built")
+        if found is None:
+            raise EngineError(f"{cache.folder}: the engine that was just built is not there")
+        self.stored = found
+        self._load()
 
     def _load(self) -> None:
         api = self._flavour.api
@@ -152,7 +150,10 @@ class TensorRtEngine(Engine):
             self._runtime.engine_host_code_allowed = True
         self._engine = self._runtime.deserialize_cuda_engine(self.stored.read())
         if self._engine is None:
-            raise EngineError(f"{self.stored.path}: {self._flavour} does not load this engine")
+            raise EngineError(
+                f"{self.stored.path}: {self._flavour} does not load this engine; is the GPU's "
+                "memory full? If not, remove the file, and it is built again"
+            )
 
     def _bind(self) -> dict[str, Buffer]:
         """Buffers for all inputs and outputs, their addresses told to TensorRT once."""
@@ -172,8 +173,14 @@ class TensorRtEngine(Engine):
                 f"{self.stored.path}: an engine with {', '.join(sorted(names))}; expected "
                 f"{', '.join(sorted(wanted))}; build it again"
             )
+        types = {np.uint8: self._flavour.api.uint8, np.float32: self._flavour.api.float32}
         buffers = {}
         for name, (shape, dtype) in wanted.items():
+            if self._engine.get_tensor_dtype(name) != types[dtype]:
+                raise EngineError(
+                    f"{self.stored.path}: {name} is {self._engine.get_tensor_dtype(name)}; "
+                    f"expected {dtype.__name__}; build it again"
+                )
             buffers[name] = self.cuda.buffer(shape, dtype)
             is_input = name not in OUTPUTS
             if is_input and not self._context.set_input_shape(name, shape):

@@ -4,6 +4,7 @@ arithmetic and speed; the real parser and builder are tested by way of tensorrt_
 
     STANDIN_BUILD_SECONDS   how long a build takes
     STANDIN_BUILDS          file that gets a line with each build
+    STANDIN_TOUCHED         file that gets a line with each builder or runtime
     STANDIN_VERSION         the version it calls itself
     STANDIN_ERROR           grey levels that its fused images are wrong by
 """
@@ -36,6 +37,14 @@ class _Flag(enum.IntEnum):
 
 
 NetworkDefinitionCreationFlag = MemoryPoolType = BuilderFlag = _Flag
+uint8, float32 = "DataType.UINT8", "DataType.FLOAT"
+TYPES = {"tensor(uint8)": (uint8, np.uint8), "tensor(float)": (float32, np.float32)}
+
+
+class _Tensor:
+    def __init__(self, node: onnxruntime.NodeArg) -> None:
+        self.name, self.dtype = node.name, TYPES[node.type][0]
+        self.shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
 
 
 class _Profile:
@@ -75,8 +84,23 @@ class _Config:
 
 
 class _Network:
-    num_layers = 0
-    model = b""
+    num_layers = 0  # those of ONNX Runtime are its own
+
+    def get_layer(self, index: int) -> None:
+        raise IndexError(index)
+
+    def take(self, model: bytes) -> None:
+        session = onnxruntime.InferenceSession(model)
+        self.model = model
+        self.inputs = list(map(_Tensor, session.get_inputs()))
+        self.outputs = list(map(_Tensor, session.get_outputs()))
+        self.num_inputs, self.num_outputs = len(self.inputs), len(self.outputs)
+
+    def get_input(self, index: int) -> _Tensor:
+        return self.inputs[index]
+
+    def get_output(self, index: int) -> _Tensor:
+        return self.outputs[index]
 
 
 class OnnxParser:
@@ -86,12 +110,19 @@ class OnnxParser:
         self._network = network
 
     def parse(self, model: bytes) -> bool:
-        self._network.model = model
+        self._network.take(model)
         return True
+
+
+def _touched() -> None:
+    if "STANDIN_TOUCHED" in os.environ:
+        with open(os.environ["STANDIN_TOUCHED"], "a") as file:
+            file.write("touched\n")
 
 
 class Builder:
     def __init__(self, logger: ILogger) -> None:
+        _touched()
         self.logger = logger
 
     def create_network(self, flags: int) -> _Network:
@@ -108,12 +139,15 @@ class Builder:
         if "STANDIN_BUILDS" in os.environ:
             with open(os.environ["STANDIN_BUILDS"], "a") as file:
                 file.write("built\n")
+        fixed = all(low == high for low, _, high in config.profile.shapes.values())
+        assert fixed == all(-1 not in tensor.shape for tensor in network.inputs)
         shapes = json.dumps(config.profile.shapes).encode()
         return MAGIC + shapes + b"\n" + network.model
 
 
 class Runtime:
     def __init__(self, logger: ILogger) -> None:
+        _touched()
         assert isinstance(logger, ILogger)
 
     def deserialize_cuda_engine(self, plan: bytes) -> _Engine | None:
@@ -131,6 +165,10 @@ class _Engine:
 
     def get_tensor_name(self, index: int) -> str:
         return (self.inputs + self.outputs)[index]
+
+    def get_tensor_dtype(self, name: str) -> str:
+        nodes = (*self.session.get_inputs(), *self.session.get_outputs())
+        return next(TYPES[node.type][0] for node in nodes if node.name == name)
 
     def create_execution_context(self) -> _Context:
         return _Context(self)
@@ -163,9 +201,8 @@ class _Context:
         return self._driver.cuLaunchHostFunc(ctypes.c_void_p(stream), self._run, None) == 0
 
     def _infer(self) -> None:
-        types = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
         feed = {
-            each.name: self._at(each.name, self._shapes[each.name], types[each.type])
+            each.name: self._at(each.name, self._shapes[each.name], TYPES[each.type][1])
             for each in self._engine.session.get_inputs()
         }
         names = self._engine.outputs
