@@ -5,9 +5,10 @@
     python tools/registration.py fusion ../shared/data
     python tools/registration.py cost old.onnx      # a model without registration, format 1
 
-Each command replaces its own part of the file. The error of a result is the mean distance, in
-visible pixels at 640 across, between where it and the true mapping put the corners of what both
-cameras see.
+Each command replaces its own part of the file. `generated` and `real` write it every 40 runs, so
+that one that was cut off still tells, and go on from there with `--resume`. The error of a result
+is the mean distance, in visible pixels at 640 across, between where it and the true mapping put the
+corners of what both cameras see.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import math
 import multiprocessing
 import os
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +57,7 @@ from ssvif_ros.demo import machine
 
 OUT = Path(__file__).parents[1] / "docs" / "results" / "registration.json"
 VISIBLE, THERMAL = (640, 480), (320, 256)
+SAVED = 40  # runs; all real recordings under one mapping
 WRONG = 8.0  # pixels; an accepted result beyond this is a confident wrong answer
 SCALE, ROTATION, SHIFT = (0.4, 2.5), 8.0, 0.25
 
@@ -110,7 +113,7 @@ def generated(seed: int) -> dict[str, Any]:
     result = calibrate_from_scene(pairs)
     seconds = time.perf_counter() - started
     error = _generated_error(result.best, mapping, distortion, parallax)
-    return {"condition": condition, "scale": round(mapping.scale, 2),
+    return {"seed": seed, "condition": condition, "scale": round(mapping.scale, 2),
             "parallax_m": round(parallax, 3), **_outcome(result, error, seconds)}  # fmt: skip
 
 
@@ -167,7 +170,7 @@ def real(job: tuple[str, str, Path, int, int]) -> dict[str, Any]:
     error = _distance(result.best.to_visible(thermal), placed)
     night = kind == "msrs" and "N" in name
     return {"of": f"{kind} {'night' if night else 'day' if kind == 'msrs' else name}",
-            "name": name, "frames": len(pairs), "scale": round(mapping.scale, 2),
+            "name": name, "seed": seed, "frames": len(pairs), "scale": round(mapping.scale, 2),
             "crop": round(float(to_visible[0, 0]), 2), "error_nominal": round(nominal, 2),
             **_outcome(result, error, seconds)}  # fmt: skip
 
@@ -336,6 +339,7 @@ def _outcome(result: SceneCalibration, error: float, seconds: float) -> dict[str
     return {"error": round(error, 2), "accepted": result.pair is not None,
             "beyond": round(result.beyond, 2), "agreement": round(result.agreement, 2),
             "deviation": round(min(result.deviation, 999.0), 2),
+            "independent": round(result.independent, 1),
             "seconds": round(seconds, 1)}  # fmt: skip
 
 
@@ -372,58 +376,96 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--mappings", type=int, default=50)
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--resume", action="store_true", help="keep the runs that --out has")
     arguments = parser.parse_args()
     if arguments.what == "generated":
-        rows = list(_run(generated, range(arguments.seeds), arguments.workers))
-        part = {"all": summary(rows)} | {
-            kind: summary([row for row in rows if row["condition"] == kind])
-            for kind in ("day", "night", "drive")
-        }
+        jobs = {seed: seed for seed in range(arguments.seeds)}
+        _measured(arguments, generated, jobs, _of_generated)
     elif arguments.what == "real":
-        rows, part = _real(arguments)
+        _measured(arguments, real, _real_jobs(arguments), _of_real)
     else:
-        rows, part = [], {"fusion": fusion, "cost": cost}[arguments.what](arguments.data)
-    told = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
+        part = {"fusion": fusion, "cost": cost}[arguments.what](arguments.data)
+        _write(arguments, part)
+        print(json.dumps(part, indent=1))
+
+
+def _measured(
+    arguments: argparse.Namespace,
+    work: Callable[[Any], dict[str, Any]],
+    jobs: dict[Any, Any],
+    said: Callable[[Sequence[dict[str, Any]]], dict[str, Any]],
+) -> None:
+    """Does what is left of the jobs, and writes what is known so far every `SAVED` runs."""
+    done: list[dict[str, Any]] = []
+    if arguments.resume and arguments.out.is_file():
+        before = json.loads(arguments.out.read_text()).get(arguments.what, {})
+        done = [row for row in before.get("each", []) if _key(row) in jobs]
+    known = {_key(row) for row in done}
+    left = [job for key, job in jobs.items() if key not in known]
+    for count, row in enumerate(_run(work, left, arguments.workers), 1):
+        done.append(row)
+        if count % SAVED == 0 or count == len(left):
+            _write(arguments, {"asked": len(jobs), **said(done), "each": done})
+    print(json.dumps(said(done), indent=1))
+
+
+def _key(row: dict[str, Any]) -> Any:
+    return row["seed"] if "name" not in row else (row["seed"], row["name"], row["frames"])
+
+
+def _write(arguments: argparse.Namespace, part: dict[str, Any]) -> None:
+    """Puts a part into the file, which is whole at every moment."""
+    out = arguments.out
+    told = json.loads(out.read_text()) if out.is_file() else {}
     told["machine"] = machine()
-    told[arguments.what] = {
-        "command": f"python tools/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}", **part,
-        "each": rows,
-    }  # fmt: skip
-    # One line a run: the file is read by people, too.
-    text = json.dumps(told, indent=1)
-    arguments.out.write_text(text + "\n")
-    print(json.dumps(part, indent=1))
+    command = f"python tools/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}"
+    told[arguments.what] = {"command": command, **part}
+    beside = out.with_suffix(".part")
+    beside.write_text(json.dumps(told, indent=1) + "\n")
+    beside.replace(out)
 
 
-def _real(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    data, scratch = arguments.data, Path(os.environ.get("TMPDIR", "/tmp"))
-    msrs = data / "msrs"
-    names = [f.name for f in pair_folders(msrs / "train" / "vi", msrs / "train" / "ir").pairs]
-    days = [name for name in names if name.endswith("D")][::7][:18]
-    nights = [name for name in names if name.endswith("N")][::7][:18]
-    clips = sorted(path.name for path in (data / "m3svd" / "vi").glob("*.mp4"))
-    rigs = {"msrs": scratch / "ssvif_rig_msrs.yaml"}
-    save_camera_pair(find_rig(msrs), rigs["msrs"])
-    for clip in clips:
-        rigs[clip] = scratch / f"ssvif_rig_{clip}.yaml"
-        save_camera_pair(find_rig(data / "m3svd", clip), rigs[clip])
-    jobs = []
-    for seed in range(arguments.mappings):
-        for name in days + nights:
-            jobs.append((str(msrs), name, rigs["msrs"], seed, 1))
-        jobs += [(str(data / "m3svd"), clip, rigs[clip], seed, 12) for clip in clips]
-        if seed < max(arguments.mappings // 5, 1):
-            for name in days[:6] + nights[:6]:
-                jobs.append((str(msrs), name, rigs["msrs"], seed, 12))
-    rows = list(_run(real, jobs, arguments.workers))
+def _of_generated(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {"all": summary(rows)} | {
+        kind: summary([row for row in rows if row["condition"] == kind])
+        for kind in ("day", "night", "drive")
+    }
+
+
+def _of_real(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     part: dict[str, Any] = {}
     for frames, kind in ((1, "single pairs"), (12, "twelve frames")):
         for of in sorted({row["of"] for row in rows if row["frames"] == frames}):
             some = [row for row in rows if row["of"] == of and row["frames"] == frames]
             part[f"{kind}, {of}"] = summary(some) | {"nominal": summary(some, "error_nominal")}
-    return rows, part
+    return part
+
+
+def _real_jobs(arguments: argparse.Namespace) -> dict[Any, tuple[str, str, Path, int, int]]:
+    """Mapping by mapping, so that a run that is cut off has seen all pairs."""
+    data, msrs = arguments.data, arguments.data / "msrs"
+    names = [f.name for f in pair_folders(msrs / "train" / "vi", msrs / "train" / "ir").pairs]
+    days = [name for name in names if name.endswith("D")][::7][:18]
+    nights = [name for name in names if name.endswith("N")][::7][:18]
+    clips = sorted(path.name for path in (data / "m3svd" / "vi").glob("*.mp4"))
+    scratch = Path(tempfile.gettempdir())
+    rigs = {name: scratch / f"ssvif_rig_{name}.yaml" for name in ("msrs", *clips)}
+    for name, file in rigs.items():
+        if not (arguments.resume and file.is_file()):
+            found = find_rig(msrs) if name == "msrs" else find_rig(data / "m3svd", name)
+            save_camera_pair(found, file)
+    jobs = {}
+    for seed in range(arguments.mappings):
+        some = [(msrs, name, 1) for name in days + nights]
+        some += [(data / "m3svd", clip, 12) for clip in clips]
+        if seed < max(arguments.mappings // 5, 1):
+            some += [(msrs, name, 12) for name in days[:6] + nights[:6]]
+        for folder, name, frames in some:
+            rig = rigs.get(name, rigs["msrs"])
+            jobs[seed, name, frames] = (str(folder), name, rig, seed, frames)
+    return jobs
 
 
 if __name__ == "__main__":

@@ -133,9 +133,10 @@ def _from_scene(
     with console.status("searching"):
         result = calibrate_from_scene(pairs, *cameras, start=start)
     console.print(
-        f"{result.frames} frames: {100 * result.agreement:.0f} % of the places agree, standard "
-        f"deviation {result.deviation:.1f} pixels at the worst corner, {result.beyond:.1f} times "
-        "as good as any other mapping",
+        f"{result.frames} frames, worth {result.independent:.1f} independent ones: "
+        f"{100 * result.agreement:.0f} % of the places agree, standard deviation "
+        f"{result.deviation:.1f} pixels at the worst corner, {result.beyond:.1f} times as good as "
+        "any other mapping",
         highlight=False,
     )
     if result.pair is None:

@@ -2,8 +2,9 @@
 
 Small patches of the thermal image, brought to the visible grid, look for their place near by; what
 all of them say is fitted robustly. Correlations are summed over the frames before a place is
-chosen, so that many frames help each other. How sharp a peak is in each direction says how much
-its patch knows: one with horizontal edges alone knows nothing of left and right.
+chosen, so that many frames help each other, as far as they show different things. How sharp a peak
+is in each direction says how much its patch knows: one with horizontal edges alone knows nothing of
+left and right.
 """
 
 from __future__ import annotations
@@ -47,12 +48,15 @@ class Refined:
         none.
     agreement: share of the patches that say the same to within `CLOSE` working pixels.
     patches: how many there were.
-    deviation: (4,) standard deviation at the corners of the overlap, visible pixels.
+    deviation: (n,) standard deviation at the corners of the overlap, visible pixels: what the peaks
+        allow, and half of what two halves of the patches differ by.
+    frames: how many independent frames the images are worth, median of the patches.
     """
 
     pair: CameraPair
     agreement: float
     patches: int
+    frames: float
     deviation: np.ndarray
     corners: np.ndarray
     score: float
@@ -96,6 +100,8 @@ class _Places:
     information: (n, 2, 2) inverse covariance of the shift, per visible pixel squared.
     surface: (n, 2r+1, 2r+1) correlation with the visible image at every shift, working pixels.
     weight: (n,) by how much the log-likelihood of a shift rises with its correlation.
+    frames: (n,) how many independent frames speak.
+    half: (n,) bool; like the fields of a chessboard, so that either half covers the image.
     """
 
     at: np.ndarray
@@ -103,11 +109,13 @@ class _Places:
     information: np.ndarray
     surface: np.ndarray
     weight: np.ndarray
+    frames: np.ndarray
+    half: np.ndarray
 
     @classmethod
     def none(cls) -> _Places:
         zero = np.empty(0)
-        return cls(np.empty((0, 2)), np.empty((0, 2)), np.empty((0, 2, 2)), zero, zero)
+        return cls(np.empty((0, 2)), np.empty((0, 2)), np.empty((0, 2, 2)), *[zero] * 4)
 
 
 def _look(
@@ -163,6 +171,7 @@ def _patches(
     area, own = cv2.integral(inside), cv2.integral(energy[1])
     height, width = inside.shape
     at, shift, information, surfaces, weights = [], [], [], [], []
+    frames, half = [], []
     for top in range(0, height - side + 1, side // 2):
         for left in range(0, width - side + 1, side // 2):
             count = _box(area, left, top, side)
@@ -180,13 +189,17 @@ def _patches(
                 box[side:, side:] + box[:-side, :-side] - box[side:, :-side] - box[:-side, side:]
             )
             surface = surface / np.sqrt(under * _box(own, left, top, side) + 1e-6)
-            found = _peak(surface, count * len(fields))
+            worth = _independent([[f[part] for f in some] for some in (fields, moved)])
+            values = count * worth / CORRELATED
+            found = _peak(surface, values)
             if found is not None:
                 at.append((left + (side - 1) / 2, top + (side - 1) / 2))
                 shift.append(found[0])
                 information.append(found[1])
                 surfaces.append(surface)
-                weights.append(count * len(fields) / CORRELATED)
+                weights.append(values)
+                frames.append(worth)
+                half.append((top // side + left // side) % 2 == 0)
     if not at:
         return _Places.none()
     tops = np.array([surface.max() for surface in surfaces])
@@ -196,7 +209,30 @@ def _patches(
         np.array(information) * zoom**2,
         np.array(surfaces),
         np.array(weights) * float(np.median(tops)),
+        np.array(frames),
+        np.array(half),
     )
+
+
+def _independent(views: Sequence[Sequence[np.ndarray]]) -> float:
+    """How many independent frames the frames of a patch are worth, 1 to n.
+
+    views: of either camera, the n frames' fields.
+
+    n / (1 + (n - 1) r), with r the mean correlation of two frames: the design effect of cluster
+    samples (Kish, Survey Sampling, 1965, 5.4). What is summed over the frames are products of both
+    cameras' fields, and where these have nothing to do with each other, their products correlate
+    as the product of their correlations. A still camera's frames are alike in all but noise and
+    what moves.
+    """
+    count = len(views[0])
+    alike = np.ones((count, count))
+    for fields in views:
+        flat = np.stack([field.ravel() for field in fields])
+        flat /= np.linalg.norm(flat, axis=1, keepdims=True) + 1e-9
+        alike *= flat @ flat.T
+    # The sum is n (1 + (n - 1) r).
+    return count**2 / max(float(alike.sum()), count)
 
 
 def _framed(image: np.ndarray, by: int) -> np.ndarray:
@@ -235,7 +271,7 @@ def _peak(surface: np.ndarray, count: float) -> tuple[np.ndarray, np.ndarray] | 
     curve, axes = np.linalg.eigh(bend)
     curve = np.maximum(curve, 1e-4)
     step = np.clip((axes / curve) @ axes.T @ (x, y), -1, 1)
-    information = np.clip(curve * count / CORRELATED * top / (1.01 - top**2), 0, SHARPEST**-2)
+    information = np.clip(curve * count * top / (1.01 - top**2), 0, SHARPEST**-2)
     middle = last / 2
     return np.array([col, row]) - middle + step, (axes * information) @ axes.T
 
@@ -250,7 +286,7 @@ class _Fit:
         self.thermal_size = start.thermal.image_size
         radial = RADIAL if start.thermal.matrix is None else 1e-6
         self.prior = np.array([0, 0, 0, 0, *(1 / d for d in (STRETCH, SHEAR, TILT, TILT, radial))])
-        self.covariance = np.zeros((9, 9))
+        self.covariance: np.ndarray = np.zeros((9, 9))
 
     @property
     def pair(self) -> CameraPair:
@@ -307,8 +343,16 @@ class _Fit:
             normal += np.diag(self.prior**2)
             right -= self.prior**2 * self.total
             solution = np.linalg.solve(normal, right)
-        solution, normal = self._climb(jacobian * self.half * zoom, places, solution)
-        self.covariance = np.linalg.inv(normal) * 4
+        slopes = jacobian * self.half * zoom
+        solution, normal = self._climb(slopes, places, solution)
+        # Half of what two halves differ by has the deviation of the whole, if the peaks are right;
+        # it has more where near and far things, or things that only one camera sees, pull apart.
+        one, other = (
+            self._climb(slopes, replace(places, weight=places.weight * half), solution)[0]
+            for half in (places.half, ~places.half)
+        )
+        apart = (one - other) / 2
+        self.covariance = np.linalg.inv(normal) * 4 + np.outer(apart, apart)
         self._move(solution)
 
     def _climb(
@@ -385,7 +429,8 @@ class _Fit:
             jacobian = self.jacobian(corners)
             spread = np.einsum("nia,ab,nib->n", jacobian, self.covariance, jacobian)
             deviation = np.sqrt(spread) * self.half
-        return Refined(self.pair, agreement, len(places.at), deviation, corners, score)
+        frames = float(np.median(places.frames)) if len(places.at) else 1.0
+        return Refined(self.pair, agreement, len(places.at), frames, deviation, corners, score)
 
 
 def overlap(pair: CameraPair) -> np.ndarray:

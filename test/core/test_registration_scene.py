@@ -68,6 +68,36 @@ def test_from_a_start_that_is_about_right_no_search_is_needed(drive: list[Pair])
     assert found.pair is not None and error(found.pair) < 3
 
 
+def test_frames_that_show_the_same_count_once(drive: list[Pair]) -> None:
+    beside = moved(9.0, -7.0)
+    one, other = drive[0], drive[2]
+    alone = calibrate_from_scene([one], start=beside)
+    copies = calibrate_from_scene([one] * 6, start=beside)
+    assert copies.frames == 6 and copies.independent == pytest.approx(1, abs=0.01)
+    assert copies.deviation == pytest.approx(alone.deviation, rel=0.02)
+    assert copies.reason == alone.reason
+    two = calibrate_from_scene([one, other], start=beside)
+    repeated = calibrate_from_scene([one, other] * 3, start=beside)
+    assert repeated.independent == pytest.approx(two.independent, rel=0.01)
+    assert repeated.deviation == pytest.approx(two.deviation, rel=0.02)
+
+
+def test_frames_of_a_moving_camera_count_each_and_those_of_a_still_one_do_not(
+    drive: list[Pair],
+) -> None:
+    beside = moved(9.0, -7.0)
+    assert calibrate_from_scene(drive, start=beside).independent > 3.5
+    random = np.random.default_rng(0)
+    still = [
+        Pair(
+            np.clip(drive[0].visible + random.normal(0, 2, (480, 640, 3)), 0, 255).astype(np.uint8),
+            (drive[0].thermal + random.normal(0, 3, (256, 320))).astype(np.uint16),
+        )
+        for _ in range(4)
+    ]
+    assert calibrate_from_scene(still, start=beside).independent < 2.5
+
+
 def unrelated(drive: list[Pair]) -> list[Pair]:
     random = np.random.default_rng(5)
     return [Pair(p.visible, random.integers(7000, 7400, p.thermal.shape).astype(np.uint16))
