@@ -75,6 +75,7 @@ def _agreement(data: Path, precision: str) -> dict[str, object]:
         "pairs": len(pairs),
         "fused_psnr_db": None if precision == "fp32" else round(found.psnr, 1),
         "labels_alike": round(found.labels, 5),
+        "confidence_psnr_db": None if precision == "fp32" else round(found.confidence, 1),
     }
 
 

@@ -140,9 +140,9 @@ def build_apart(request: BuildRequest, flavour: Flavour, target: Path) -> None:
             break
         except subprocess.TimeoutExpired:
             logger.info(
-                "building a TensorRT engine: %.0f s so far (a minute on a desktop GPU, up to ten "
-                "on a Jetson; once, then it is kept)", time.monotonic() - began,
-            )  # fmt: skip
+                "building a TensorRT engine: %.0f s so far (it may be minutes; then it is kept)",
+                time.monotonic() - began,
+            )
     if child.returncode < 0:
         raise EngineError(
             f"the process that built the TensorRT engine died by signal {-child.returncode}; if it "
