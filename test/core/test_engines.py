@@ -77,7 +77,7 @@ def test_outputs_lie_in_buffers_that_stay(engine: str) -> None:
 def test_auto_takes_the_first_that_works(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
     assert create_engine("auto", DEFAULT_MODEL, SHAPES).info.name == "openvino"
     monkeypatch.setitem(ENGINES, "openvino", ("no_such_module", "OpenVinoEngine"))
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="ssvif_core"):
         assert create_engine("auto", DEFAULT_MODEL, SHAPES).info.name == "onnxruntime"
     assert "passed over: engine openvino: its library cannot be imported" in caplog.text
 

@@ -135,10 +135,10 @@ class Builder:
         return _Profile()
 
     def build_serialized_network(self, network: _Network, config: _Config) -> bytes:
-        time.sleep(float(os.environ.get("STANDIN_BUILD_SECONDS", "0")))
         if "STANDIN_BUILDS" in os.environ:
             with open(os.environ["STANDIN_BUILDS"], "a") as file:
                 file.write("built\n")
+        time.sleep(float(os.environ.get("STANDIN_BUILD_SECONDS", "0")))
         fixed = all(low == high for low, _, high in config.profile.shapes.values())
         assert fixed == all(-1 not in tensor.shape for tensor in network.inputs)
         shapes = json.dumps(config.profile.shapes).encode()
