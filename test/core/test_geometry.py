@@ -30,7 +30,8 @@ def test_a_point_has_the_same_value_in_both_views(seed: int) -> None:
     points = common_points(transforms, 200, seeds)
     one, two = (sample(warp(image, t), points, t) for t in transforms)
     straight = sample(image, points, torch.eye(2, 3)[None])
-    assert torch.allclose(one, straight, atol=0.03) and torch.allclose(two, straight, atol=0.03)
+    # Twice bilinear costs up to .03; a pixel beside it would be .08 off.
+    assert torch.allclose(one, straight, atol=0.05) and torch.allclose(two, straight, atol=0.05)
 
 
 @settings(max_examples=25, deadline=None)
