@@ -421,7 +421,7 @@ def _write(arguments: argparse.Namespace, part: dict[str, Any]) -> None:
     told = json.loads(out.read_text()) if out.is_file() else {}
     told["machine"] = machine()
     command = f"python tools/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}"
-    told[arguments.what] = {"command": command, **part}
+    told[arguments.what] = {**told.get(arguments.what, {}), "command": command, **part}
     beside = out.with_suffix(".part")
     beside.write_text(json.dumps(told, indent=1) + "\n")
     beside.replace(out)
