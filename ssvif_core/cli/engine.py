@@ -61,16 +61,17 @@ def build(
 ) -> None:
     """Build a TensorRT engine, into the cache where the node looks, or into a file."""
     sizes = _ranges(visible, thermal, bits)
-    special = compute_capability or hardware_compatible or version_compatible or len(sizes) == 3
+    found = find_flavour(flavour or ("tensorrt_rtx" if compute_capability else None))
+    others = compute_capability or hardware_compatible or version_compatible
+    special = others or flavour or len(sizes) == 3
     if out is not None and out.suffix != ENGINE_SUFFIX:
         raise InputError(f"--out {out}; expected a name that ends in {ENGINE_SUFFIX}")
     if special and out is None:
         raise InputError(
-            "a range of sizes, another GPU and compatible engines are not looked for in the "
-            "cache; give --out FILE.engine, and the node that file as model"
+            "a range of sizes, another GPU or TensorRT and compatible engines are not looked for "
+            "in the cache; give --out FILE.engine, and the node that file as model"
         )
     device = None if compute_capability else find_device()
-    found = find_flavour(flavour or ("tensorrt_rtx" if compute_capability else None))
     chosen, file = precision_of(TensorRtEngine, model or DEFAULT_MODEL, precision)
     request = BuildRequest(
         file,
@@ -84,7 +85,7 @@ def build(
     )
     if out is not None:
         build_apart(request, found, out)
-    if device is None and out is not None:
+    if out is not None and (device is None or found != find_flavour()):
         typer.echo(f"{out}: {_described(open_engine(out))}")
         return
     # In the cache it is built if it is not there; and each is compared with float32.

@@ -95,16 +95,17 @@ def build(flavour: Flavour, request: BuildRequest, model: bytes, timing: bytes =
     api, errors = flavour.api, [""]
     builder = api.Builder(flavour.logger(lambda text: errors.append(text)))
     network = _parse(flavour, builder, request.model, model)
-    if request.is_fixed:  # else TensorRT would plan for shapes that change, if only in name
-        for tensor in map(network.get_input, range(network.num_inputs)):
-            tensor.shape = request.profile.get(tensor.name, [tensor.shape])[0]
     config = builder.create_builder_config()
     config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, WORKSPACE)
     _set_types(flavour, network, config, request.precision)
-    profile = builder.create_optimization_profile()
-    for name, shapes in request.profile.items():
-        profile.set_shape(name, *shapes)
-    config.add_optimization_profile(profile)
+    if request.is_fixed:  # by a profile TensorRT would plan for shapes that change, if only in name
+        for tensor in map(network.get_input, range(network.num_inputs)):
+            tensor.shape = request.profile.get(tensor.name, [tensor.shape])[0]
+    else:
+        profile = builder.create_optimization_profile()
+        for name, shapes in request.profile.items():
+            profile.set_shape(name, *shapes)
+        config.add_optimization_profile(profile)
     if request.compute_capability:
         config.num_compute_capabilities = 1
         config.set_compute_capability(_capability(api, request.compute_capability), 0)
