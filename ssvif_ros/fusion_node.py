@@ -228,8 +228,8 @@ def main(arguments: list[str] | None = None) -> None:
         node = FusionNode()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        while rclpy.ok() and not node.finished.done():
-            executor.spin_once()  # the diagnostics' timer wakes it once a second at least
+        node.finished.add_done_callback(lambda _: executor.shutdown(timeout_sec=0))
+        executor.spin()
         if node.finished.done():
             node.finished.result()  # raises what ended it
     except SsvifError as error:
