@@ -30,11 +30,11 @@ def fusion_node(context):
         LaunchConfiguration("config_file"),
         {"use_sim_time": LaunchConfiguration("use_sim_time")},
     ]
-    # An empty one would put out of force what the parameter file says.
-    if LaunchConfiguration("build_only").perform(context).lower() in ("true", "1"):
-        parameters.append({"build_only": True})
+    # Given as they come, these two would put out of force what the parameter file says.
     if LaunchConfiguration("calibration_file").perform(context):
         parameters.append({"calibration_file": LaunchConfiguration("calibration_file")})
+    if LaunchConfiguration("build_only").perform(context).lower() in ("true", "1"):
+        parameters.append({"build_only": True})
     return [
         Node(
             package="ssvif_ros",
