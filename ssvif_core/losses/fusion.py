@@ -6,6 +6,7 @@ All images are lumas (B, 1, H, W) in [0, 1].
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -13,28 +14,50 @@ from torch.nn import functional as F
 
 
 def blur(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur, kernel cut at 3 sigma, edges replicated: same shape."""
+    """Gaussian blur, kernel cut at 3 sigma, edges replicated: same shape.
+
+    As two products with a matrix, which are ten times faster on a CPU than convolutions of one
+    channel with a long kernel, and on crops do not depend on sigma.
+    """
+    height, width = x.shape[-2:]
+    rows, columns = (_blurring(n, sigma).to(x) for n in (height, width))
+    return rows @ (x @ columns.t())
+
+
+@cache
+def _blurring(size: int, sigma: float) -> Tensor:
+    """(size, size) matrix that blurs a line of `size` pixels."""
     radius = int(3 * sigma + 0.5)
-    taps = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
+    taps = torch.arange(-radius, radius + 1)
     kernel = torch.exp(-taps.square() / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
-    x = F.pad(x, (radius, radius, radius, radius), mode="replicate")
-    return F.conv2d(F.conv2d(x, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
+    places = (torch.arange(size)[:, None] + taps).clamp(0, size - 1)
+    weights = (kernel / kernel.sum()).expand(size, -1)
+    return torch.zeros(size, size).scatter_add_(1, places, weights)
 
 
 def sobel(x: Tensor) -> tuple[Tensor, Tensor]:
     """Sobel derivatives along x and y, scaled to grey levels a pixel: same shape each."""
     x = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    smooth, slope = x.new_tensor([1.0, 2.0, 1.0]) / 4, x.new_tensor([-1.0, 0.0, 1.0]) / 2
-    dx = F.conv2d(F.conv2d(x, smooth.view(1, 1, -1, 1)), slope.view(1, 1, 1, -1))
-    dy = F.conv2d(F.conv2d(x, smooth.view(1, 1, 1, -1)), slope.view(1, 1, -1, 1))
-    return dx, dy
+    down = x[..., :-2, :] / 4 + x[..., 1:-1, :] / 2 + x[..., 2:, :] / 4
+    across = x[..., :-2] / 4 + x[..., 1:-1] / 2 + x[..., 2:] / 4
+    return (down[..., 2:] - down[..., :-2]) / 2, (across[..., 2:, :] - across[..., :-2, :]) / 2
 
 
 def dilate(x: Tensor, side: int) -> Tensor:
-    """Maximum over a square of odd `side`, as two one-dimensional passes: same shape."""
-    x = F.max_pool2d(x, (side, 1), 1, (side // 2, 0))
-    return F.max_pool2d(x, (1, side), 1, (0, side // 2))
+    """Maximum over a square of odd `side`: same shape.
+
+    Along one axis and then the other, by maxima of windows that double in length, which is faster
+    than pooling.
+    """
+    for _ in range(2):
+        line = F.pad(x, (side // 2, side // 2), value=-torch.inf)
+        length = 1
+        while length < side:
+            step = min(length, side - length)
+            line = torch.maximum(line[..., :-step], line[..., step:])
+            length += step
+        x = line.transpose(-1, -2)
+    return x
 
 
 def ssim_maps(image: Tensor, references: list[Tensor], sigma: float = 1.5) -> list[Tensor]:
@@ -65,12 +88,13 @@ class TargetConfig:
 
     minimum_share: float = 0.16
     minimum_pivot: float = 0.12
-    sharpen: float = 0.24
+    sharpen: float = 0.27
     hot_threshold: float = 0.08
     hot_width: float = 0.12
     hot_lift: float = 0.5
     kept_contrast: float = 0.8
     saturated: float = 0.93
+    sky: float = 0.16
 
 
 def fusion_target(
@@ -86,7 +110,8 @@ def fusion_target(
        and around them a brighter visible background is lowered, as far as is needed to keep
        `kept_contrast` of the thermal contrast. In headlights, haze and smoke the maximum alone
        keeps the white veil, and the person behind it is gone. Where the visible image is
-       saturated, and so says nothing, this reaches further.
+       saturated, and so says nothing, this reaches further. A sky is saturated and cold, and
+       stays as it is: a house is warm beside it, but nobody is missed there.
     3. A little unsharp masking makes up for what smooth networks lose.
     """
     c = config
@@ -102,6 +127,9 @@ def fusion_target(
     around = blur(thermal, 4)
     lifted_peak = peak + c.hot_lift * (1 - peak)
     ceiling = torch.maximum(lifted_peak - c.kept_contrast * (peak - around).clamp(min=0), around)
+    sky = saturated * (2 - 2 * heat / c.sky).clamp(0, 1)
+    sky = blur(dilate(sky, 25), 4)  # with what is before it: the edges of both images are apart
+    hot, near_hot = hot * (1 - sky), near_hot * (1 - sky)
     surroundings = (near_hot - hot).clamp(min=0)
     target = target - (blur(target, 4) - ceiling).clamp(min=0) * surroundings
     target = target + c.hot_lift * hot * (1 - target)
@@ -119,7 +147,7 @@ class FusionLossWeights:
     ssim: float = 4.0
     target_ssim: float = 2.0
     difference: float = 1.5
-    transfer: float = 4.5
+    transfer: float = 6.0
     emphasis: float = 4.0  # of hot objects, inside the intensity
 
 
