@@ -23,7 +23,7 @@ from ssvif_core.errors import EngineError, InputError, ModelError, SsvifError
 from ssvif_core.graph.model_file import DEFAULT_MODEL, ModelNote
 from ssvif_core.registration.camera_pair import CameraPair, aligned
 from ssvif_core.registration.sampling import sampling_map
-from ssvif_core.thermal import StreamState, ThermalConfig, ThermalStream
+from ssvif_core.thermal import StreamState, ThermalConfig, ThermalStream, ThermalView
 from ssvif_core.types import Fusion, Pair, SamplingMap, Shapes
 
 logger = logging.getLogger(__name__)
@@ -158,28 +158,26 @@ class FusionPipeline:
         self._engines[shapes] = engine
         logger.info("engine %s takes over from %s", engine.info, serving)
 
-    def __call__(self, pair: Pair, thermal_range: np.ndarray | None = None) -> Fusion:
+    def __call__(self, pair: Pair, view: ThermalView | None = None) -> Fusion:
         """Fuse a pair, the next of a stream.
 
         While the thermal stream is frozen or its shutter closed, the visible image stands alone,
         with confidence 0: what moved since would be seen twice.
 
-        thermal_range: (2,) counts shown as black and as white, for a pair of no stream; None
-            leaves it to the stream.
+        view: how the thermal image is shown, where that is known; None leaves it to the stream.
         """
         engine = self.prepare(Shapes.of(pair))
         self.info = engine.info
-        thermal = pair.thermal
-        if thermal_range is None:
-            view = self.thermal(thermal, pair.thermal_stamp)
-            self.state, thermal, thermal_range = view.state, view.thermal, view.range
-            if view.state is not StreamState.LIVE:
-                return _visible_alone(pair.visible)
+        if view is None:
+            view = self.thermal(pair.thermal, pair.thermal_stamp)
+        self.state = view.state
+        if view.state is not StreamState.LIVE:
+            return _visible_alone(pair.visible)
         # Engines take memory as it is; what is read-only, as bytes of a bag, they may refuse.
         return engine.infer(
             np.require(pair.visible, requirements=["C", "W"]),
-            np.require(thermal, requirements=["C", "W"]),
-            thermal_range,
+            np.require(view.thermal, requirements=["C", "W"]),
+            view.range,
         )
 
 

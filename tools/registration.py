@@ -51,7 +51,7 @@ from ssvif_core.registration.camera_pair import (
 )
 from ssvif_core.registration.refine import overlap, refine
 from ssvif_core.registration.scene import SceneCalibration, calibrate_from_scene
-from ssvif_core.thermal import ThermalConfig
+from ssvif_core.thermal import StreamState, ThermalConfig, ThermalView
 from ssvif_core.types import Pair
 from ssvif_ros.demo import machine
 
@@ -304,6 +304,7 @@ def cost(old: Path) -> dict[str, Any]:
     scene = SceneGenerator(SceneConfig()).frame(0)
     pair = Pair(scene.visible, scene.thermal)
     counts = np.array((6800, 8000), np.float32)
+    view = ThermalView(scene.thermal, counts, StreamState.LIVE)
     core = ov.Core()
     network = core.read_model(old)
     network.reshape({"visible": [1, 480, 640, 3], "thermal": [1, 256, 320, 2]})
@@ -319,8 +320,8 @@ def cost(old: Path) -> dict[str, Any]:
     warped_way = FusionPipeline(engine="openvino", calibration=warped)
     ways = {
         "before, resized": request.infer,
-        "aligned": lambda: aligned_way(pair, counts),
-        "warped": lambda: warped_way(pair, counts),
+        "aligned": lambda: aligned_way(pair, view),
+        "warped": lambda: warped_way(pair, view),
     }
     times: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(200):

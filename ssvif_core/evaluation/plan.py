@@ -1,7 +1,7 @@
 """What is scored: the pairs of an input, others' images and labels of them, cut into jobs.
 
 A job says all that its worker needs, so that jobs run anywhere and in any order. Of a stream (a
-video, a bag) the thermal range of every frame is settled here, since it depends on the frames
+video, a bag) how every thermal frame is shown is settled here, since it depends on the frames
 before: the node smooths it in the same way.
 """
 
@@ -25,7 +25,7 @@ from ssvif_core.engines import ENGINES
 from ssvif_core.errors import InputError
 from ssvif_core.evaluation.results import OURS
 from ssvif_core.registration.camera_pair import CameraPair
-from ssvif_core.thermal import ThermalGain
+from ssvif_core.thermal import StreamState, ThermalStream, ThermalView, without_pixels
 from ssvif_core.types import Pair
 
 NAMES = ("background", "person", "bicycle", "car")
@@ -86,17 +86,36 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """How the node shows the thermal image of one moment of a stream, as its past has it.
+
+    range: counts shown as black and as white. dead: places (x, y) of dead pixels.
+    """
+
+    range: tuple[float, float]
+    state: StreamState
+    dead: tuple[tuple[int, int], ...]
+
+    def view(self, thermal: np.ndarray) -> ThermalView:
+        """The view of the image, (h, w), of that moment."""
+        dead = np.array(self.dead, int).reshape(-1, 2)
+        return ThermalView(
+            without_pixels(thermal, dead), np.array(self.range, np.float32), self.state
+        )
+
+
+@dataclass(frozen=True)
 class Item:
     """One pair: its name in the evaluation, where it lies, others' images and labels of it.
 
-    thermal_range: counts shown as black and as white; None: by the image itself.
+    shown: how its thermal image is; None: by the image itself.
     """
 
     name: str
     source: PairSource
     fused: dict[str, Path] = field(default_factory=dict)
     label: Path | None = None
-    thermal_range: tuple[float, float] | None = None
+    shown: Shown | None = None
 
 
 @dataclass(frozen=True)
@@ -180,7 +199,7 @@ def plan_input(path: Path, name: str, prefix: str, settings: Settings, pictured:
     for stream, group in groupby(items, _stream):
         members = list(group)
         if stream is not None:
-            members = _with_ranges(members)
+            members = _as_shown(members)
         # A bag that was cut off is copied for every job, so there are few.
         size = max(JOB_PAIRS, len(members) // 8) if stream and listing.problems else JOB_PAIRS
         for start in range(0, len(members), size):
@@ -291,24 +310,24 @@ def _stream(item: Item) -> tuple[Path, Path] | None:
     return None if source.frame is None else (source.visible, source.thermal)
 
 
-def _with_ranges(items: list[Item]) -> list[Item]:
-    """The items of a stream with the thermal ranges that the node would give its frames.
+def _as_shown(items: list[Item]) -> list[Item]:
+    """The items of a stream with how the node would show their thermal images.
 
     The node sees every frame, so all before the last item are looked at.
     """
-    gain, ranges = ThermalGain(), {}
+    stream, shown = ThermalStream(), {}
     last = items[-1].source.frame or 0
     with suppress(InputError):  # which is said where the frames are scored
         for number, pair in read_frames(items[0].source, range(last + 1)):
             if isinstance(pair, InputError):
                 continue
-            if pair.thermal.dtype == np.uint8:  # shown as it is; no need to read on
-                break
-            black, white = gain.update(pair.thermal, pair.thermal_stamp)
-            ranges[number] = (float(black), float(white))
+            view = stream(pair.thermal, pair.thermal_stamp)
+            black, white = (float(count) for count in view.range)
+            dead = tuple((int(x), int(y)) for x, y in stream.pixels.found)
+            shown[number] = Shown((black, white), view.state, dead)
             if number >= last:
                 break
-    return [replace(item, thermal_range=ranges.get(item.source.frame or 0)) for item in items]
+    return [replace(item, shown=shown.get(item.source.frame or 0)) for item in items]
 
 
 def _spelling(source: PairSource, files: dict[str, Path], prefix: str) -> str | None:

@@ -28,7 +28,7 @@ from ssvif_core.metrics import (
 from ssvif_core.metrics.target import Region
 from ssvif_core.overlay import colours_of, draw_overlay
 from ssvif_core.pipeline import FusionPipeline
-from ssvif_core.thermal import ThermalGain, to_grey
+from ssvif_core.thermal import ThermalConfig, ThermalStream, to_grey
 from ssvif_core.types import Pair, Shapes
 
 PERSON = "person"
@@ -111,16 +111,13 @@ class Scorer:
 
     def _fuse(self, item: Item, pair: Pair) -> _Moment:
         height, width = pair.visible.shape[:2]
-        thermal_range = (
-            ThermalGain(smoothing=0).update(pair.thermal)
-            if item.thermal_range is None
-            else np.array(item.thermal_range, np.float32)
-        )
+        alone = ThermalStream(ThermalConfig(smoothing=0))
+        view = alone(pair.thermal) if item.shown is None else item.shown.view(pair.thermal)
         fused: dict[str, np.ndarray] = {}
         labels, problems = None, []
         classes: tuple[str, ...] = ()
         if self.settings.ours:
-            fusion = self._pipeline(pair, thermal_range)
+            fusion = self._pipeline(pair, view)
             fused[OURS], labels = fusion.fused.copy(), fusion.labels.copy()
             classes = self._pipeline.prepare(Shapes.of(pair)).note.names
         for method, path in item.fused.items():
@@ -130,7 +127,7 @@ class Scorer:
                 own = f"{read.shape[1]}x{read.shape[0]}"
                 problems.append(f"{method}: images of {own} are stretched to {width}x{height}")
             fused[method] = image
-        grey = to_grey(pair.thermal, thermal_range, height, width)
+        grey = to_grey(view.thermal, view.range, height, width)
         return _Moment(item, pair.visible, grey, fused, labels, classes, tuple(problems))
 
     def _result(self, job: Job, moment: _Moment, previous: _Moment | None) -> PairResult:

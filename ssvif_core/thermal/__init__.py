@@ -6,7 +6,7 @@ them the time. This file only names what others may use.
 """
 
 from ssvif_core.thermal.gain import NARROWEST, PlateauTone, ThermalGain, to_grey
-from ssvif_core.thermal.repair import DeadPixels
+from ssvif_core.thermal.repair import DeadPixels, without_pixels
 from ssvif_core.thermal.shutter import ShutterWatch, StreamState
 from ssvif_core.thermal.stream import MODES, ThermalConfig, ThermalStream, ThermalView
 
@@ -22,4 +22,5 @@ __all__ = [
     "ThermalStream",
     "ThermalView",
     "to_grey",
+    "without_pixels",
 ]

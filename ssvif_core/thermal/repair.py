@@ -65,13 +65,7 @@ class DeadPixels:
         if learn and self._wait <= 1e-6 and min(thermal.shape) >= 3:
             self._wait = self.interval
             self._look(np.ascontiguousarray(thermal), self._votes)
-        if not self._found.size:
-            return np.ascontiguousarray(thermal)
-        repaired = np.array(thermal, order="C")
-        flat = repaired.reshape(-1)
-        # Of eight neighbours the fifth: unlike the mean of fourth and fifth it is a count.
-        flat[self._found] = np.sort(flat[self._sources], axis=1)[:, 4]
-        return repaired
+        return _replaced(thermal, self._found, self._sources)
 
     def _look(self, thermal: np.ndarray, votes: np.ndarray) -> None:
         cv2.subtract(votes, np.ones_like(votes), dst=votes)
@@ -93,6 +87,22 @@ class DeadPixels:
         low, high, own = ring[:, 1], ring[:, 6], counts[suspects]
         beyond = np.maximum(low - own, own - high)
         return suspects[beyond > self.stand_out * (high - low) + least]
+
+
+def without_pixels(thermal: np.ndarray, dead: np.ndarray) -> np.ndarray:
+    """A frame (h, w) whose dead pixels, (n, 2) int, each (x, y), are known: without them."""
+    found = np.ravel_multi_index((dead[:, 1], dead[:, 0]), thermal.shape)
+    return _replaced(thermal, found, _living(found, thermal.shape))
+
+
+def _replaced(thermal: np.ndarray, found: np.ndarray, sources: np.ndarray) -> np.ndarray:
+    if not found.size:
+        return np.ascontiguousarray(thermal)
+    repaired = np.array(thermal, order="C")
+    flat = repaired.reshape(-1)
+    # Of eight neighbours the fifth: unlike the mean of fourth and fifth it is a count.
+    flat[found] = np.sort(flat[sources], axis=1)[:, 4]
+    return repaired
 
 
 def _neighbours(flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -34,8 +34,8 @@ from ssvif_core.evaluation.plan import Settings, input_names, plan_input
 from ssvif_core.evaluation.results import Evaluation
 from ssvif_core.evaluation.run import evaluate
 from ssvif_core.evaluation.tables import write_tables
-from ssvif_core.metrics import FUSION_METRICS
-from ssvif_core.thermal import ThermalGain
+from ssvif_core.metrics import FUSION_METRICS, luma_of_bgr
+from ssvif_core.thermal import StreamState, ThermalStream
 from ssvif_core.types import Pair
 
 PARTLY = 3
@@ -128,16 +128,34 @@ def test_frames_that_are_apart_have_no_flicker(videos: Path) -> None:
     assert "flicker" not in apart.methods[0].means
 
 
-def test_a_bag_is_seen_as_the_node_sees_it(drive_bag: Path, drive_pairs: list[Pair]) -> None:
-    """The thermal range follows the scene from frame to frame, whoever scores the frame."""
-    jobs = plan_input(drive_bag, "drive", "", Settings()).jobs
-    gain = ThermalGain()
-    expected = [
-        tuple(map(float, gain.update(pair.thermal, pair.thermal_stamp))) for pair in drive_pairs
-    ]
-    assert [item.thermal_range for job in jobs for item in job.items] == expected
-    some = plan_input(drive_bag, "drive", "", Settings(every=3)).jobs
-    assert [item.thermal_range for job in some for item in job.items] == expected[::3]
+def test_a_bag_is_seen_as_the_node_sees_it(drive_pairs: list[Pair], tmp_path: Path) -> None:
+    """Range, dead pixels and freezes follow from the frames before, whoever scores the frame."""
+    random = np.random.default_rng(0)
+    pairs = []
+    for number in range(45):  # 4.5 s; the camera freezes at 3.5 s
+        pair = drive_pairs[number % 12]
+        thermal = pair.thermal + random.integers(0, 3, pair.thermal.shape, np.uint16)
+        thermal[40, 30] = 15000
+        thermal = pairs[-1].thermal if number > 35 else thermal
+        stamp = 1_000_000_000 + 100_000_000 * number
+        pairs.append(Pair(pair.visible, thermal, stamp, stamp))
+    write_pairs(tmp_path / "drive", pairs)
+    stream = ThermalStream()
+    views = [stream(pair.thermal, pair.thermal_stamp) for pair in pairs]
+    assert views[30].thermal[40, 30] < 15000 and views[-1].state is StreamState.FROZEN
+    for every in (1, 7):
+        jobs = plan_input(tmp_path / "drive", "drive", "", Settings(every=every)).jobs
+        items = [item for job in jobs for item in job.items]
+        assert len(items) == len(pairs[::every])
+        for item, pair, view in zip(items, pairs[::every], views[::every], strict=True):
+            assert item.shown is not None
+            seen = item.shown.view(pair.thermal)
+            np.testing.assert_array_equal(seen.thermal, view.thermal)
+            np.testing.assert_array_equal(seen.range, view.range)
+            assert seen.state is view.state
+    frozen = evaluate([tmp_path / "drive"], Settings(only="drive#4[0-4]"), workers=1, pictured=0)
+    visible = drive_pairs[44 % 12].visible
+    assert frozen.rows[-1].scores["SD"] == pytest.approx(luma_of_bgr(visible).std(), abs=1e-4)
 
 
 def test_one_useless_image_of_a_bag_costs_its_pair_alone(
