@@ -19,7 +19,7 @@ class ConsistencyConfig:
 
     balance: bool = True  # targets by balanced assignment, else by argmax
     information: bool = True  # with L_MI
-    temperature: float = 0.1
+    temperature: float = 0.2
     epsilon: float = 0.05
     queue: int = 8192  # rows of earlier batches that classes are balanced over, too
     points: int = 1200  # a sample, at which the branches are compared
