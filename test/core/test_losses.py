@@ -88,7 +88,7 @@ def test_a_constant_map_does_not_satisfy_consistency() -> None:
     constant = torch.zeros(256, 4)
     constant[:, 0] = 1.0
     classes = torch.eye(4).repeat(64, 1)
-    assert cross_segmentation_consistency(classes, classes) < 0.01
+    assert cross_segmentation_consistency(classes, classes) < 0.05
     assert cross_segmentation_consistency(constant, constant) > math.log(4) - 0.1
 
 
