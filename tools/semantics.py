@@ -30,7 +30,7 @@ from ssvif_core.metrics.segmentation import confusion_matrix, segmentation_score
 from ssvif_core.models import Model, load_model, save_model
 from ssvif_core.models.fusion_net import FusionFeatures
 from ssvif_core.models.pixel_net import PixelNet
-from ssvif_core.training.naming import embedding, fit_naming
+from ssvif_core.training.naming import features_of, fit_naming
 
 NAMES = ("background", "person", "bicycle", "car")
 LABELLED = 20
@@ -102,32 +102,27 @@ def names_of(
         if save and number == 0:
             save_model(model, save)
     model = load_model(Path(files[0]))
-    model.head = FusionFeaturesOnly(model.fusion.channels)  # type: ignore[assignment]
+    model.head = NoEmbedding()  # type: ignore[assignment]
     model.name(NAMES, *fit_naming(model, few(train), NAMES))
     results[f"fusion features of {files[0]}"] = score(model, test)
     return results
 
 
-class FusionFeaturesOnly(nn.Module):
-    """In place of S_f: the features of F as they are, brought to stride 4."""
+class NoEmbedding(nn.Module):
+    """In place of S_f: nothing, so that a naming reads the features of F alone."""
 
-    def __init__(self, channels: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.width = sum(channels)
+    width = 1
 
     def embed(self, features: FusionFeatures) -> Tensor:
-        size = features.stride4.shape[2:]
-        maps = (features.stride4, features.stride8, features.stride16)
-        return torch.cat([F.interpolate(x, size, mode="bilinear") for x in maps], 1)
+        return torch.zeros_like(features.stride4[:, :1])
 
 
 def score(model: Model, test: dict[str, Labelled]) -> dict[str, float]:
-    assert model.naming is not None
-    naming = model.naming
+    labeller = model.labeller
 
     def predict(visible: np.ndarray, thermal: np.ndarray) -> Tensor:
         with torch.no_grad():
-            return naming(embedding(model, visible, thermal)[None])
+            return labeller(features_of(model, visible, thermal))
 
     return score_of(predict, test)
 
@@ -201,8 +196,9 @@ def supervised(
     model = load_model(Path(file))
     fresh = Model(model.config)
     model.head = fresh.head
-    width = model.head.width
-    model.name(NAMES, torch.randn(len(NAMES), width) / width**0.5, torch.zeros(len(NAMES)))
+    channels = model.head.width + sum(model.fusion.channels)
+    weight = torch.randn(len(NAMES), channels) / channels**0.5
+    model.name(NAMES, weight, torch.zeros(len(NAMES)))
     labeller = model.labeller
     train_labelled(
         [*model.fusion.parameters(), *labeller.parameters()],

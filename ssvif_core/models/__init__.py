@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ssvif_core.errors import InputError, ModelError
 from ssvif_core.models.dense_net import DenseFusionNet
 from ssvif_core.models.fusion_net import FusionNet
-from ssvif_core.models.heads import FeatureHead, NamedHead
+from ssvif_core.models.heads import FeatureHead, NamedHead, Naming
 
 SIZES: dict[str, dict[str, Any]] = {
     "s": {"widths": (16, 24, 40, 64), "depths": (1, 2, 2)},
@@ -55,17 +55,19 @@ class Model(nn.Module):
         self.fusion = FusionNet(**SIZES[config.size]) if config.network == "fast" else (
             DenseFusionNet())  # fmt: skip
         self.head = FeatureHead(self.fusion.channels, config.classes)
-        self.naming = nn.Conv2d(self.head.width, len(names), 1) if names else None
+        self.naming = self._naming(len(names)) if names else None
         self.names = names or tuple(f"class {index}" for index in range(config.classes))
 
     def name(self, names: tuple[str, ...], weight: Tensor, bias: Tensor) -> None:
-        """Read the embedding as named classes from now on.
+        """Give named classes from now on.
 
-        weight (classes, width), bias (classes,): of a linear layer over `head.embed`.
+        weight (classes, channels), bias (classes,): of a linear layer over `heads.described`.
         """
-        naming = nn.Conv2d(self.head.width, len(names), 1)
-        naming.load_state_dict({"weight": weight[:, :, None, None], "bias": bias})
-        self.naming, self.names = naming, names
+        self.naming, self.names = self._naming(len(names)), names
+        self.naming.set(weight, bias)
+
+    def _naming(self, classes: int) -> Naming:
+        return Naming((self.head.width, *self.fusion.channels), classes)
 
     @property
     def labeller(self) -> nn.Module:

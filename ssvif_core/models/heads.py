@@ -66,16 +66,57 @@ class FeatureHead(nn.Module):
         return self.classify(self.embed(features))
 
 
+class Naming(nn.Module):
+    """Named classes as a linear function of S_f's embedding and of the fused features.
+
+    The features are read besides the embedding, for what the pseudo-classes have no use for. They
+    are enlarged to stride 4 after their part of the layer and not before: the same, since both are
+    linear, and nearly free.
+
+    Args:
+        reads: channels of the embedding and of the features at strides 4, 8, 16.
+    """
+
+    def __init__(self, reads: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.reads, self.classes = reads, classes
+        self.parts = nn.ModuleList(
+            nn.Conv2d(channels, classes, 1, bias=index == 0) for index, channels in enumerate(reads)
+        )
+
+    def set(self, weight: Tensor, bias: Tensor) -> None:
+        """Take over a layer over `described`: weight (classes, sum of reads), bias (classes,)."""
+        with torch.no_grad():
+            for part, columns in zip(self.parts, weight.split(self.reads, 1), strict=True):
+                part.weight.copy_(columns[:, :, None, None])  # type: ignore[operator, union-attr]
+            self.parts[0].bias.copy_(bias)  # type: ignore[operator, union-attr]
+
+    def forward(self, embedding: Tensor, features: FusionFeatures) -> Tensor:
+        of_embedding, *of_features = self.parts
+        logits = of_embedding(embedding)
+        maps = (features.stride4, features.stride8, features.stride16)
+        for part, x in zip(of_features, maps, strict=True):
+            logits = logits + enlarged(part(x), logits)
+        return logits
+
+
+def described(head: FeatureHead, features: FusionFeatures) -> Tensor:
+    """What a naming reads, at stride 4: (B, width + C_4 + C_8 + C_16, H/4, W/4)."""
+    embedding = head.embed(features)
+    maps = (features.stride4, features.stride8, features.stride16)
+    return torch.cat([embedding, *(enlarged(x, embedding) for x in maps)], 1)
+
+
 class NamedHead(nn.Module):
     """S_f read out as named classes: `FusionFeatures` -> (B, names, H/4, W/4) logits."""
 
-    def __init__(self, head: FeatureHead, naming: nn.Conv2d) -> None:
+    def __init__(self, head: FeatureHead, naming: Naming) -> None:
         super().__init__()
         self.head, self.naming = head, naming
-        self.classes = naming.out_channels
+        self.classes = naming.classes
 
     def forward(self, features: FusionFeatures) -> Tensor:
-        return self.naming(self.head.embed(features))
+        return self.naming(self.head.embed(features), features)
 
 
 def classify_standardised(head: FeatureHead, mean: Tensor, deviation: Tensor, scale: float) -> None:

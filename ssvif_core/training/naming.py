@@ -1,8 +1,8 @@
 """Naming: from pseudo-classes to class names, by a few labelled images.
 
-A naming is a linear layer over the embedding of S_f, which stays as it is (multinomial logistic
-regression). It is part of the weights file, and takes the place of the pseudo-classes in the
-exported graph.
+A naming is a linear layer over the embedding of S_f and the fused features, which stay as they are
+(multinomial logistic regression). It is part of the weights file, and takes the place of the
+pseudo-classes in the exported graph.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from torch.nn import functional as F
 from ssvif_core.data.labels import IGNORE
 from ssvif_core.errors import InputError
 from ssvif_core.models import Model
+from ssvif_core.models.fusion_net import FusionFeatures
+from ssvif_core.models.heads import described
 
 logger = logging.getLogger(__name__)
 
@@ -60,18 +62,17 @@ def check_ids(mask: np.ndarray, names: tuple[str, ...], path: object) -> np.ndar
     return mask
 
 
-def embedding(model: Model, visible: np.ndarray, thermal: np.ndarray) -> Tensor:
-    """S_f's embedding of one pair, (width, H/4, W/4) of the image padded to multiples of 16."""
+def features_of(model: Model, visible: np.ndarray, thermal: np.ndarray) -> FusionFeatures:
+    """Fused features of one pair, of the images padded to multiples of 16; no gradient."""
     height, width = thermal.shape
     border = (0, -height % 16, 0, -width % 16)
     image = cv2.copyMakeBorder(visible, *border, cv2.BORDER_REPLICATE)
     heat = cv2.copyMakeBorder(thermal, *border, cv2.BORDER_REPLICATE)
     with torch.no_grad():
-        features = model.fusion(
+        return model.fusion(
             torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255,
             torch.from_numpy(heat)[None, None].float() / 255,
         )
-        return model.head.embed(features)[0]
 
 
 def fit_naming(
@@ -80,7 +81,7 @@ def fit_naming(
     names: tuple[str, ...],
     config: NamingConfig = NamingConfig(),
 ) -> tuple[Tensor, Tensor]:
-    """Weight (classes, width) and bias (classes,) over the embedding of `model`.
+    """Weight (classes, channels) and bias (classes,) over what `model` tells of a pixel.
 
     labelled: visible (H, W, 3) uint8 BGR, thermal (H, W) uint8, ids (H, W) uint8 with 255 ignored.
 
@@ -89,10 +90,11 @@ def fit_naming(
     """
     rows, ids = [], []
     for visible, thermal, mask in labelled:
-        embedded = embedding(model, visible, thermal)
+        with torch.no_grad():
+            told = described(model.head, features_of(model, visible, thermal))[0]
         small = torch.from_numpy(mask[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE].astype(int))
         known = small != IGNORE
-        rows.append(embedded[:, : small.shape[0], : small.shape[1]].permute(1, 2, 0)[known])
+        rows.append(told[:, : small.shape[0], : small.shape[1]].permute(1, 2, 0)[known])
         ids.append(small[known])
     x, y = torch.cat(rows), torch.cat(ids)
     counts = torch.bincount(y, minlength=len(names)).float()

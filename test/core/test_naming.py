@@ -17,10 +17,11 @@ from ssvif_core.cli import app
 from ssvif_core.data.labels import mask_of_boxes
 from ssvif_core.errors import InputError
 from ssvif_core.models import Model, load_model, save_model
+from ssvif_core.models.heads import described
 from ssvif_core.training.naming import (
     IGNORE,
     check_ids,
-    embedding,
+    features_of,
     fit_naming,
 )
 
@@ -47,13 +48,25 @@ def model() -> Model:
     return Model().eval()
 
 
+def test_a_naming_is_one_linear_layer_over_embedding_and_features(model: Model) -> None:
+    named = Model()
+    named.load_state_dict(model.state_dict())
+    channels = named.head.width + sum(named.fusion.channels)
+    weight, bias = torch.randn(len(NAMES), channels), torch.randn(len(NAMES))
+    named.name(NAMES, weight, bias)
+    visible, thermal, _ = scene(0)
+    features = features_of(named, visible, thermal)
+    told = described(named.head, features)
+    expected = torch.einsum("nc,bchw->bnhw", weight, told) + bias[:, None, None]
+    torch.testing.assert_close(named.labeller(features), expected, rtol=1e-4, atol=1e-3)
+
+
 def test_names_learned_on_some_images_hold_on_others(model: Model) -> None:
     named = Model()
     named.load_state_dict(model.state_dict())
     named.name(NAMES, *fit_naming(model, [scene(seed) for seed in range(6)], NAMES))
     visible, thermal, mask = scene(99)
-    assert named.naming is not None
-    labels = named.naming(embedding(named, visible, thermal)[None]).argmax(1)[0].numpy()
+    labels = named.labeller(features_of(named, visible, thermal)).argmax(1)[0].numpy()
     inner = cv2.erode(np.where(mask > 0, 255, 0).astype(np.uint8), np.ones((9, 9)))[2::4, 2::4] > 0
     truth = mask[2::4, 2::4]
     assert (labels[inner] == truth[inner]).mean() > 0.9
@@ -66,7 +79,8 @@ def test_names_go_with_the_weights_and_into_the_graph(model: Model, tmp_path: Pa
 
     named = Model()
     named.load_state_dict(model.state_dict())
-    named.name(NAMES, torch.randn(3, 32), torch.zeros(3))
+    channels = named.head.width + sum(named.fusion.channels)
+    named.name(NAMES, torch.randn(3, channels), torch.zeros(3))
     save_model(named, tmp_path / "named.safetensors")
     again = load_model(tmp_path / "named.safetensors")
     assert again.names == NAMES
