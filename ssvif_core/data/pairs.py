@@ -302,8 +302,8 @@ _Held = Pair | PairSource | _CachedPair
 class CropDataset(Dataset[dict[str, Tensor]]):
     """Random crops of pairs.
 
-    Item n: `visible` (3, S, S) float in [0, 1] BGR, `thermal` (1, S, S), and `seed`, the number
-    that the views of this crop are drawn from.
+    Item n: `visible` (3, S, S) uint8 BGR, `thermal` (1, S, S) uint8, and `seed`, the number below
+    2**28 that the views of this crop are drawn from.
 
     Args:
         pairs: by number, from 0; visible and thermal image of a pair have one size.
@@ -347,11 +347,11 @@ class CropDataset(Dataset[dict[str, Tensor]]):
             )
             image = image[:, ::-1] if flip else image
             image = np.atleast_3d(image).transpose(2, 0, 1)
-            images.append(torch.from_numpy(np.ascontiguousarray(image)).float() / 255)
+            images.append(torch.from_numpy(np.ascontiguousarray(image)))
         return {
             "visible": images[0],
             "thermal": images[1],
-            "seed": torch.tensor(int(random.integers(2**31))),
+            "seed": torch.tensor(int(random.integers(2**28))),
         }
 
 

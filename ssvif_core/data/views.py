@@ -6,11 +6,13 @@ shared over processes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from ssvif_core.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class ViewConfig:
     stripes: float = 0.1
     dead_pixels: float = 0.1
     thermal_blur: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not 0 <= value <= 1:
+                raise InputError(f"views: {name}={value}; expected 0 to 1")
 
 
 def draw_views(

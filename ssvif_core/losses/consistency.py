@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssvif_core.errors import InputError
+
 
 @dataclass(frozen=True)
 class ConsistencyConfig:
@@ -19,10 +21,18 @@ class ConsistencyConfig:
 
     balance: bool = True  # targets by balanced assignment, else by argmax
     information: bool = True  # with L_MI
+    standardise: bool = True  # logits over the pixels in each class, which balances them, too
     temperature: float = 0.2
     epsilon: float = 0.05
     queue: int = 8192  # rows of earlier batches that classes are balanced over, too
     points: int = 1200  # a sample, at which the branches are compared
+
+    def __post_init__(self) -> None:
+        for name in ("temperature", "epsilon", "points"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"consistency: {name}={getattr(self, name)}; expected above 0")
+        if self.queue < 0:
+            raise InputError(f"consistency: queue={self.queue}; expected >= 0")
 
 
 def balanced_assignment(logits: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:

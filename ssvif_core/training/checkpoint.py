@@ -28,7 +28,9 @@ class Checkpoint:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def save(self, stage: int, step: int, parts: Mapping[str, dict[str, Tensor]]) -> None:
+    def save(
+        self, stage: int, name: str, step: int, parts: Mapping[str, dict[str, Tensor]]
+    ) -> None:
         """Write beside the last one, then rename, then remove the last one.
 
         Raises:
@@ -39,12 +41,12 @@ class Checkpoint:
         try:
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
-            for name, tensors in parts.items():
+            for part, tensors in parts.items():
                 save_file(
                     {key: value.contiguous() for key, value in tensors.items()},
-                    fresh / f"{name}.safetensors",
+                    fresh / f"{part}.safetensors",
                 )
-            state = {"version": VERSION, "stage": stage, "step": step}
+            state = {"version": VERSION, "stage": stage, "name": name, "step": step}
             (fresh / "state.json").write_text(json.dumps(state))
             shutil.rmtree(path, ignore_errors=True)
             fresh.rename(path)
@@ -64,8 +66,8 @@ class Checkpoint:
         """The newest complete checkpoint, or none."""
         return max(self._complete(), key=_position, default=None)
 
-    def load(self) -> tuple[int, int, dict[str, dict[str, Tensor]]] | None:
-        """Stage, step and parts of the newest checkpoint, or none if there is none.
+    def load(self) -> tuple[int, str, int, dict[str, dict[str, Tensor]]] | None:
+        """Stage, its name, step and parts of the newest checkpoint, or none if there is none.
 
         Raises:
             TrainingError: it is damaged, or of a newer version.
@@ -77,6 +79,7 @@ class Checkpoint:
             state: dict[str, Any] = json.loads((path / "state.json").read_text())
             parts = {file.stem: load_file(file) for file in path.glob("*.safetensors")}
             version, stage, step = state["version"], state["stage"], state["step"]
+            name = state["name"]
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise TrainingError(
                 f"{path}: damaged checkpoint ({error}); remove it to start the run anew"
@@ -86,7 +89,7 @@ class Checkpoint:
                 f"{path}: checkpoint of version {version}; this release reads up to {VERSION}; "
                 "update, or choose another `out`"
             )
-        return stage, step, parts
+        return stage, name, step, parts
 
     def _complete(self) -> list[Path]:
         return [file.parent for file in self.folder.glob("[0-9]*-[0-9]*/state.json")]

@@ -21,8 +21,7 @@ from ssvif_core.losses.weighting import WEIGHTINGS
 from ssvif_core.models import ModelConfig
 
 STAGES = ("fusion", "consistency", "joint")
-
-
+PRECISIONS = ("32-true", "bf16-mixed")
 VERSION = 1
 
 
@@ -52,6 +51,11 @@ class StageConfig:
         for name in ("steps", "batch", "accumulate", "crop", "warmup"):
             if getattr(self, name) < 1:
                 raise InputError(f"stage {self.name}: {name}={getattr(self, name)}; expected >= 1")
+        for name in ("learning_rate", "fusion_learning_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(
+                    f"stage {self.name}: {name}={getattr(self, name)}; expected 0 to 1"
+                )
         if not 0 <= self.salient <= 1:
             raise InputError(f"stage {self.name}: salient={self.salient}; expected 0 to 1")
         if self.batch % self.accumulate:
@@ -111,10 +115,13 @@ class TrainConfig:
     health: HealthConfig = HealthConfig()
 
     def __post_init__(self) -> None:
-        if self.version > VERSION:
+        if not self.stages:
+            raise InputError(f"stages is empty; expected some of {', '.join(STAGES)}")
+        if self.workers < 0:
+            raise InputError(f"workers={self.workers}; expected >= 0")
+        if self.precision not in PRECISIONS:
             raise InputError(
-                f"configuration of version {self.version}; this release reads up to {VERSION}; "
-                "update, or write it anew from config/train/default.yaml"
+                f"precision '{self.precision}'; expected one of {', '.join(PRECISIONS)}"
             )
         for name in ("frame_step", "devices", "log_every", "save_every", "epoch"):
             if getattr(self, name) < 1:
@@ -133,20 +140,47 @@ def load_config(path: Path, overrides: list[str]) -> TrainConfig:
     """
     try:
         values = yaml.safe_load(path.read_text()) or {}
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: {values!r:.60}; expected keys and values")
     for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals:
-            raise InputError(f"override '{override}'; expected key=value, as in seed=3")
-        *parents, last = key.split(".")
-        branch = values
-        for parent in parents:
-            branch = branch.setdefault(parent, {})
-        branch[last] = yaml.safe_load(value)
+        _override(values, override)
+    version = values.get("version", VERSION)
+    if isinstance(version, int) and version > VERSION:  # before its keys, some of which are new
+        raise InputError(
+            f"{path}: configuration of version {version}; this release reads up to {VERSION}; "
+            "update, or write it anew from config/train/default.yaml"
+        )
     return _build(TrainConfig, values, str(path))
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    """Put `key.key=value` into the nested `values`."""
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise InputError(f"override '{override}'; expected key=value, as in seed=3")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"override '{override}': not valid YAML: {error}") from error
+    *parents, last = key.split(".")
+    branch: Any = values
+    for parent in parents:
+        if isinstance(branch, list) and parent.isdigit() and int(parent) < len(branch):
+            branch = branch[int(parent)]
+        elif isinstance(branch, dict):
+            branch = branch.setdefault(parent, {})
+        else:
+            break
+    if not isinstance(branch, dict):
+        raise InputError(
+            f"override '{override}': '{key}' is not there; expected such as seed=3, model.size=m "
+            "or stages.0.steps=500"
+        )
+    branch[last] = value
 
 
 def _build(kind: Any, values: Any, where: str) -> Any:

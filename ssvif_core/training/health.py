@@ -18,18 +18,22 @@ from ssvif_core.training.config import HealthConfig
 
 LUMA_BINS = 16
 LIVE_SHARE = 0.001
+SILENT = 0.01  # deviation of a class's logit over the pixels below which it says nothing
 
 
-def class_figures(labels: Tensor, luma: Tensor, classes: int) -> dict[str, float]:
+def class_figures(labels: Tensor, luma: Tensor, deviation: Tensor) -> dict[str, float]:
     """How the pixels fall into classes.
 
-    labels: class ids, any shape; luma: in [0, 1], same shape.
+    labels: class ids, any shape; luma: in [0, 1], same shape; deviation: (K,), of each class's
+    logit over the pixels, before it is standardised: that makes classes of rounding errors, too.
 
     Returns `entropy`, of the classes' shares, divided by ln K; `live_classes`, the share of the
-    classes that hold more than 0.1 % of the pixels; `luma_information`, the mutual information of
+    classes that hold more than 0.1 % of the pixels and do not say the same everywhere;
+    `luma_information`, the mutual information of
     class and luma (16 equal bins), divided by the entropy of the classes: 1 if classes are
     brightness thresholds, 0 if they have nothing to do with brightness.
     """
+    classes = len(deviation)
     bins = (luma.flatten() * LUMA_BINS).long().clamp(0, LUMA_BINS - 1)
     joint = torch.bincount(labels.flatten() * LUMA_BINS + bins, minlength=classes * LUMA_BINS)
     joint = joint.view(classes, LUMA_BINS).double() / max(labels.numel(), 1)
@@ -38,7 +42,7 @@ def class_figures(labels: Tensor, luma: Tensor, classes: int) -> dict[str, float
     information = class_entropy + _entropy(joint.sum(0)) - _entropy(joint)
     return {
         "entropy": class_entropy / math.log(classes),
-        "live_classes": float((shares > LIVE_SHARE).double().mean()),
+        "live_classes": float(((shares > LIVE_SHARE) & (deviation > SILENT)).double().mean()),
         "luma_information": information / class_entropy if class_entropy > 1e-6 else 0.0,
     }
 
@@ -75,7 +79,8 @@ class CollapseWatch:
         gates = {"entropy": self.config.entropy, "live_classes": self.config.live_classes}
         below = [
             f"{name} {figures[name]:.2f} (gate {gate:.2f})"
-            for name, gate in gates.items()
+            for gated, gate in gates.items()
+            for name in (gated, f"pixel_{gated}")  # of S_f and of S_p
             if figures[name] < gate
         ]
         self.bad_epochs = self.bad_epochs + 1 if below else 0

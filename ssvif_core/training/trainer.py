@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -45,7 +46,6 @@ from ssvif_core.training.config import StageConfig, TrainConfig
 from ssvif_core.training.health import (
     CollapseWatch,
     class_figures,
-    gradient_norm,
     image_figures,
     verdicts,
 )
@@ -56,6 +56,7 @@ from ssvif_core.training.steps import (
     FusionStep,
     JointStep,
     standardised,
+    unit,
 )
 from ssvif_core.training.summary import write_summary
 
@@ -108,15 +109,22 @@ class Trainer:
         self.monitor = Monitor(self.out, self.labels) if self.fabric.is_global_zero else None
         self.validation = _stack(CropDataset(validation, VALIDATION_SIZE, 1, VALIDATION_CROPS))
         first_stage, first_step, parts = self._restore()
-        with _stop_requests() as stop_requested:
-            for index in range(first_stage, len(self.config.stages)):
-                self._run_stage(index, training, first_step, parts, stop_requested)
-                first_step, parts = 0, {}
         path = self.out / "model.safetensors"
-        if self.monitor is not None:
-            save_model(self.model, path)
-            self._write_summary(len(training))
-            self.monitor.close()
+        try:
+            with _stop_requests() as stop_requested:
+                for index in range(first_stage, len(self.config.stages)):
+                    self._run_stage(index, training, first_step, parts, stop_requested)
+                    first_step, parts = 0, {}
+            if self.monitor is not None:
+                save_model(self.model, path)
+                self._write_summary(len(training))
+                self.monitor.close()
+        except (OSError, SafetensorError) as error:
+            raise TrainingError(
+                f"{self.out}: cannot be written ({error}); the last good checkpoint is "
+                f"{self.checkpoint.newest()}. Make room, then run the same command: it goes on "
+                "from there"
+            ) from error
         return path
 
     def _start_from(self, start: Model) -> None:
@@ -141,6 +149,7 @@ class Trainer:
             logger.info("%s", listing.describe())
         cache = (config.cache, self.out / "cache")
         if not config.split:
+            logger.info("no split file: health is looked at on training pairs")
             everything = PairDataset(listings, *cache)
             return everything, everything
         split = read_split(Path(config.split))
@@ -182,24 +191,10 @@ class Trainer:
                 ramp = min(1.0, step / max(stage.ramp * stage.steps, 1))
                 done = step + 1
                 log_now = done % self.config.log_every == 0 or done == stage.steps
-                optimiser.zero_grad()
-                losses: dict[str, Tensor] = {}
-                gradient = 0.0
-                for part in range(stage.accumulate):
-                    last = part == stage.accumulate - 1
-                    with self.fabric.no_backward_sync(module, enabled=not last):
-                        part_losses = module(next(batches), ramp)
-                        self._require_finite(part_losses["total"], label, step)
-                        if log_now and last and stage.name == "joint":
-                            gradient = gradient_norm(
-                                part_losses["consistency"], self.model.fusion.parameters()
-                            )
-                        self.fabric.backward(part_losses["total"] / stage.accumulate)
-                    for name, loss in part_losses.items():
-                        share = loss.detach() / stage.accumulate
-                        losses[name] = losses[name] + share if part else share
-                self.fabric.clip_gradients(module, optimiser, max_norm=1.0)
-                optimiser.step()
+                losses = self._step(
+                    stage, module, optimiser, batches, ramp,
+                    measure=log_now and stage.name == "joint", where=f"stage {label}, step {done}",
+                )  # fmt: skip
                 if weighting is not None:
                     sums += torch.stack([losses[name] for name in TASKS]).cpu()
                 if log_now:
@@ -207,7 +202,6 @@ class Trainer:
                     if weighting is not None:
                         weights = zip(TASKS, weighting.weights().tolist(), strict=True)
                         values |= {f"weight_{name}": weight for name, weight in weights}
-                        values["gradient_norm"] = gradient
                     rate = (done - first) / (time.monotonic() - started)
                     bar.update(task, losses=_shown(values))
                     self._log(label, done, **values, learning_rate=rates[0], rate=rate)
@@ -220,8 +214,11 @@ class Trainer:
                         sums = torch.zeros(len(TASKS))
                     self._end_epoch(stage, label, done)
                 stop = self._agreed(stop_requested())
-                if done == stage.steps and stage.name != "fusion":
-                    self._settle_head(pairs)
+                if done == stage.steps:
+                    if stage.name != "fusion":
+                        self._settle_head(pairs)
+                    # Before the checkpoint: what cannot be written now is written on going on.
+                    self._end_stage(index, stage, first, time.monotonic() - started)
                 if done % self.config.save_every == 0 or done == stage.steps or stop:
                     self._save(index, done, optimiser, step_module, sums)
                 if stop and done < stage.steps:
@@ -229,7 +226,38 @@ class Trainer:
                         f"stopped in stage {label} after step {done}; everything is saved in "
                         f"{self.checkpoint.newest()}: the same command goes on from there"
                     )
-        self._end_stage(index, stage, first, time.monotonic() - started)
+
+    def _step(
+        self,
+        stage: StageConfig,
+        module: Any,
+        optimiser: Any,
+        batches: Iterator[dict[str, Tensor]],
+        ramp: float,
+        measure: bool,
+        where: str,
+    ) -> dict[str, Tensor]:
+        """One step of the optimiser; its losses, the means over the parts of the batch."""
+        optimiser.zero_grad()
+        losses: dict[str, Tensor] = {}
+        measured: dict[str, Tensor] = {}
+        for part in range(stage.accumulate):
+            last = part == stage.accumulate - 1
+            with self.fabric.no_backward_sync(module, enabled=not last):
+                extra = {"measure": True} if measure and last else {}
+                found = module(next(batches), ramp, **extra)
+                if extra:
+                    measured = {"gradient_norm": found.pop("gradient_norm")}
+                self._require_finite(found["total"], where, "loss")
+                self.fabric.backward(found["total"] / stage.accumulate)
+            for name, loss in found.items():
+                share = loss.detach() / stage.accumulate
+                losses[name] = losses[name] + share if part else share
+        norm = self.fabric.clip_gradients(module, optimiser, max_norm=1.0, error_if_nonfinite=False)
+        assert norm is not None
+        self._require_finite(norm, where, "norm of the gradient")
+        optimiser.step()
+        return {**losses, **measured}
 
     def _stage_parts(self, stage: StageConfig) -> tuple[nn.Module, list[dict[str, Any]]]:
         """What a stage computes, and what it trains with which learning rate."""
@@ -276,10 +304,10 @@ class Trainer:
         )
         return iter(self.fabric.setup_dataloaders(loader, use_distributed_sampler=False))  # type: ignore[arg-type]
 
-    def _require_finite(self, loss: Tensor, label: str, step: int) -> None:
-        if not torch.isfinite(loss):
+    def _require_finite(self, value: Tensor, where: str, what: str) -> None:
+        if not torch.isfinite(value):
             raise TrainingError(
-                f"stage {label}, step {step}: the loss is {loss.item()}; the last good checkpoint "
+                f"{where}: the {what} is {value.item()}; the last good checkpoint "
                 f"is {self.checkpoint.newest()}. Lower learning_rate, then run the same command: "
                 "it goes on from there"
             )
@@ -288,7 +316,6 @@ class Trainer:
         """Health figures and pictures of the validation crops; stops a collapsed run."""
         device = self.fabric.device
         visible, thermal = (self.validation[name].to(device) for name in ("visible", "thermal"))
-        classes = self.config.model.classes
         with torch.no_grad():
             features = self.model.fusion(visible, thermal)
             image = fused_colour(visible, features.change)
@@ -297,9 +324,12 @@ class Trainer:
             figures["validation_fusion"] = float(self.fusion_loss(fused, luma, thermal)["total"])
             labels: list[Tensor] = []
             if stage.name != "fusion":
-                labels = [_labels(z) for z in (self.model.head(features), self.pixel_net(image))]
+                maps = self.model.head(features), self.pixel_net(image)
+                labels = [self._labels(logits) for logits in maps]
                 small = nn.functional.avg_pool2d(fused, 4)[:, 0]
-                figures |= class_figures(labels[0], small, classes)
+                for prefix, branch, logits in zip(("", "pixel_"), labels, maps, strict=True):
+                    of_branch = class_figures(branch, small, logits.std((0, 2, 3)))
+                    figures |= {prefix + name: value for name, value in of_branch.items()}
                 figures["validation_agreement"] = float((labels[0] == labels[1]).float().mean())
         self._log(label, step, **figures)
         if self.monitor is not None:
@@ -314,6 +344,12 @@ class Trainer:
             if reason:
                 raise TrainingError(f"stage {label}, step {step}: {reason}")
 
+    def _labels(self, logits: Tensor) -> Tensor:
+        """Classes (B, h, w) of logits, standardised as training sees them."""
+        rows = logits.permute(0, 2, 3, 1).flatten(0, 2).float()
+        labels = standardised(rows, self.config.consistency.standardise).argmax(1)
+        return labels.view(logits.shape[0], *logits.shape[2:])
+
     def _settle_head(self, pairs: PairDataset) -> None:
         """Make the head alone give what training saw as standardised logits."""
         crops = _stack(CropDataset(pairs, VALIDATION_SIZE, self.config.seed, 32))
@@ -327,8 +363,11 @@ class Trainer:
                     for v, t in zip(crops["visible"], crops["thermal"], strict=True)
                 ]
             )
+        mean, deviation = rows.mean(0), rows.std(0)
+        if not self.config.consistency.standardise:
+            mean, deviation = torch.zeros_like(mean), deviation.mean().expand_as(deviation)
         scale = LOGIT_DEVIATION / self.config.consistency.temperature
-        classify_standardised(self.model.head, rows.mean(0), rows.std(0), scale)
+        classify_standardised(self.model.head, mean, deviation, scale)
 
     def _end_stage(self, index: int, stage: StageConfig, first: int, seconds: float) -> None:
         steps = stage.steps - first
@@ -370,6 +409,8 @@ class Trainer:
         step_module: nn.Module,
         sums: Tensor,
     ) -> None:
+        # Each process goes on with the mean of all sums, of which the epoch's mean is the same.
+        sums = self.fabric.all_reduce(sums)  # type: ignore[assignment]
         if not self.fabric.is_global_zero:
             return
         parts = {
@@ -382,19 +423,26 @@ class Trainer:
             parts["queue"] = {"queue": step_module.queue}
         if isinstance(step_module, JointStep) and step_module.weighting.state_dict():
             parts["weighting"] = step_module.weighting.state_dict()
-        self.checkpoint.save(stage, step, parts)
+        self.checkpoint.save(stage, self.config.stages[stage].name, step, parts)
 
     def _restore(self) -> tuple[int, int, dict[str, dict[str, Tensor]]]:
         loaded = self.checkpoint.load()
+        place = torch.tensor(loaded[:1] + loaded[2:3] if loaded else (-1, -1))
+        if (self.fabric.all_gather(place).view(-1, 2) != place).any():  # type: ignore[union-attr]
+            raise TrainingError(
+                f"{self.out}: not all processes find the same checkpoint there; choose an `out` "
+                "in a folder that all hosts share"
+            )
         if loaded is None:
             if self.monitor is not None:
                 self.monitor.rewind(self.labels[0], 0)
             return 0, 0, {}
-        stage, step, parts = loaded
-        if stage >= len(self.config.stages):
+        stage, name, step, parts = loaded
+        names = [one.name for one in self.config.stages]
+        if stage >= len(names) or names[stage] != name:
             raise TrainingError(
-                f"{self.checkpoint.newest()}: is of stage {stage}, but the configuration has "
-                f"{len(self.config.stages)} stages; choose another `out`"
+                f"{self.checkpoint.newest()}: is of stage {stage}, {name}, but the stages of the "
+                f"configuration are {', '.join(names)}; choose another `out`"
             )
         try:
             self.model.load_state_dict(parts["model"])
@@ -408,7 +456,8 @@ class Trainer:
         if self.monitor is not None:
             self.monitor.rewind(self.labels[stage], step)
         if (self.out / "run.json").is_file():  # of the stages that are over
-            self.report |= json.loads((self.out / "run.json").read_text())
+            before = json.loads((self.out / "run.json").read_text())
+            self.report |= {"stages": before["stages"], "health": before["health"]}
         logger.info("going on from stage %s, step %d", self.labels[stage], step)
         if step >= self.config.stages[stage].steps:
             return stage + 1, 0, {}
@@ -486,15 +535,10 @@ def _shown(values: dict[str, float]) -> str:
     return " ".join(f"{name[:6]} {values[name]:.3f}" for name in names if name in values)
 
 
-def _labels(logits: Tensor) -> Tensor:
-    """Classes (B, h, w) of logits, standardised as training sees them."""
-    rows = standardised(logits.permute(0, 2, 3, 1).flatten(0, 2).float())
-    return rows.argmax(1).view(logits.shape[0], *logits.shape[2:])
-
-
 def _stack(crops: CropDataset) -> dict[str, Tensor]:
     items = [crops[index] for index in range(len(crops))]
-    return {name: torch.stack([item[name] for item in items]) for name in ("visible", "thermal")}
+    names = ("visible", "thermal")
+    return {name: unit(torch.stack([item[name] for item in items])) for name in names}
 
 
 def _bytes(images: Tensor) -> Any:

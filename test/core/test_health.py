@@ -15,21 +15,29 @@ from ssvif_core.training.health import (
     verdicts,
 )
 
+SPEAKING = torch.ones(4)  # deviation of the logits
+
 
 def test_equal_classes_have_full_entropy_and_one_class_none() -> None:
     luma = torch.rand(64, 64)
-    equal = class_figures(torch.arange(4096).view(64, 64) % 4, luma, 4)
+    equal = class_figures(torch.arange(4096).view(64, 64) % 4, luma, SPEAKING)
     assert equal["entropy"] == pytest.approx(1) and equal["live_classes"] == 1
-    one = class_figures(torch.zeros(64, 64, dtype=torch.long), luma, 4)
+    one = class_figures(torch.zeros(64, 64, dtype=torch.long), luma, SPEAKING)
     assert one["entropy"] == 0 and one["live_classes"] == 0.25
+
+
+def test_classes_of_rounding_errors_are_not_alive() -> None:
+    ids = torch.arange(4096).view(64, 64) % 4
+    silent = class_figures(ids, torch.rand(64, 64), torch.tensor([1e-4, 1.0, 1e-4, 1.0]))
+    assert silent["live_classes"] == 0.5
 
 
 def test_brightness_thresholds_are_told_from_content() -> None:
     luma = torch.rand(64, 64, generator=torch.Generator().manual_seed(0))
     thresholds = (luma * 4).long()
     content = torch.arange(64)[None].expand(64, 64) // 16
-    assert class_figures(thresholds, luma, 4)["luma_information"] > 0.95
-    assert class_figures(content, luma, 4)["luma_information"] < 0.05
+    assert class_figures(thresholds, luma, SPEAKING)["luma_information"] > 0.95
+    assert class_figures(content, luma, SPEAKING)["luma_information"] < 0.05
 
 
 def test_codes_painted_into_the_image_cost_similarity_and_edges() -> None:
@@ -51,9 +59,11 @@ def test_the_gradient_norm_is_that_of_backward() -> None:
 
 def test_a_collapse_is_called_only_after_some_bad_epochs_in_a_row() -> None:
     watch = CollapseWatch(HealthConfig(entropy=0.3, live_classes=0.25, patience=2))
-    good, bad = {"entropy": 0.8, "live_classes": 1.0}, {"entropy": 0.1, "live_classes": 0.06}
+    good = {"entropy": 0.8, "live_classes": 1.0, "pixel_entropy": 0.8, "pixel_live_classes": 1.0}
+    bad = {**good, "entropy": 0.1, "pixel_live_classes": 0.06}
     assert [watch.look(x) for x in (bad, good, bad)] == [None, None, None]
-    assert "entropy 0.10 (gate 0.30), live_classes 0.06 (gate 0.25)" in (watch.look(bad) or "")
+    reason = watch.look(bad) or ""
+    assert "entropy 0.10 (gate 0.30), pixel_live_classes 0.06 (gate 0.25)" in reason
 
 
 def test_a_finished_stage_is_told_what_is_wrong_with_it() -> None:
