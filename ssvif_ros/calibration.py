@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,12 @@ from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import Trigger
 
 from ssvif_core.errors import SsvifError
-from ssvif_core.registration.camera_info import camera_of, with_window_of
+from ssvif_core.registration.camera_info import (
+    camera_of,
+    info_topic,
+    is_rectified,
+    with_window_of,
+)
 from ssvif_core.registration.camera_pair import (
     Camera,
     CameraPair,
@@ -39,6 +45,7 @@ from ssvif_core.types import Pair
 GATHERED = 12  # frames for a calibration
 EVERY = 0.5  # seconds between them
 CHECKED = 4  # frames for a look at the alignment
+SILENT = 4  # looks in a row that tell nothing, after which the whole image is searched
 PATIENCE = 60.0  # seconds for the frames of a calibration to come
 
 
@@ -49,12 +56,12 @@ class Calibration:
         file: where the service writes it to; None: nowhere.
         first: what was read from there at the start.
         topics: of the two cameras' images; camera_info is looked for beside them.
+        together: largest difference of stamps, s, of a pair that shows one moment.
         drift_period: seconds between frames for the watch; 0 switches it off.
         on_offset: called with the time offset (s) of every calibration that is taken.
 
     Attributes:
         drift: visible pixels by which the images were last found apart; None: not known.
-        problem: what is wrong with the calibration, for diagnostics; empty: nothing known.
     """
 
     def __init__(
@@ -63,16 +70,24 @@ class Calibration:
         file: Path | None,
         first: CameraPair | None,
         topics: tuple[str, str],
+        together: float,
         drift_period: float,
         on_offset: Callable[[float], None],
     ) -> None:
         self._node, self.file, self._period = node, file, drift_period
-        self._on_offset = on_offset
+        self._together, self._on_offset = together, on_offset
         self._told = first
         self._fresh = threading.Event()
         self._windows: dict[str, Camera] = {}
         self.drift: float | None = None
-        self.problem = ""
+        self._problems: dict[str, str] = {}  # by what they come from
+        self._silent = 0  # looks in a row that told nothing
+        if file is not None and first is None:
+            self._problems["file"] = (
+                f"there is no calibration_file {file} yet: the cameras are taken as aligned until "
+                "~/calibrate has written it"
+            )
+            node.get_logger().warning(self._problems["file"])
         self._gathering: list[Pair] | None = None
         self._checked: deque[Pair] = deque(maxlen=CHECKED)
         self._next = 0.0
@@ -85,8 +100,8 @@ class Calibration:
             node.create_subscription(
                 CameraInfo,
                 # Beside the images, wherever those are remapped to.
-                f"{node.resolve_topic_name(topic).rpartition('/')[0]}/camera_info",
-                lambda message, name=name: self._note_info(name, message),
+                info_topic(node.resolve_topic_name(topic)),
+                partial(self._note_info, name, is_rectified(node.resolve_topic_name(topic))),
                 qos_profile_sensor_data,
             )
         # In a group of its own: the node's other callbacks go on while it waits for its answer.
@@ -94,6 +109,11 @@ class Calibration:
         node.create_service(Trigger, "~/calibrate", self._calibrate, callback_group=group)
         # By a steady clock: with use_sim_time and a paused bag it would never give up.
         node.create_timer(0.5, self._expire, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the calibration, for diagnostics; empty: nothing known."""
+        return next(iter(list(self._problems.values())), "")
 
     @property
     def current(self) -> CameraPair | None:
@@ -118,20 +138,24 @@ class Calibration:
         self._fresh.clear()
         return changed
 
-    def _note_info(self, name: str, message: CameraInfo) -> None:
+    def _note_info(self, name: str, rectified: bool, message: CameraInfo) -> None:
+        told: Camera | None = None if self._told is None else getattr(self._told, name)
         try:
-            camera = camera_of(message, name)
-            if self._told is not None:
-                with_window_of(getattr(self._told, name), camera, name)
+            camera = camera_of(message, name, rectified)
+            if camera is None:  # a driver without a calibration of its own
+                return
+            if told is not None:
+                with_window_of(told, camera, name)
         except SsvifError as error:
-            self.problem = str(error)
-            self._node.get_logger().error(self.problem, throttle_duration_sec=10.0)
+            self._problems[f"{name} camera_info"] = str(error)
+            self._node.get_logger().error(str(error), throttle_duration_sec=10.0)
             return
-        before = self._windows.get(name)
+        self._problems.pop(f"{name} camera_info", None)
+        before = self._windows.get(name, told)
+        self._windows[name] = camera
         if before is None or (before.size, before.roi, before.binning) != (
             camera.size, camera.roi, camera.binning,
         ):  # fmt: skip
-            self._windows[name] = camera
             self._fresh.set()
 
     # ---- frames for it, from the worker
@@ -143,19 +167,25 @@ class Calibration:
         return self._gathering is not None or (self._told is not None and self._period > 0)
 
     def look(self, pair: Pair) -> None:
-        """Take a copy of a pair, and start what it was the last missing one for."""
+        """Take a copy of a pair, and start what it was the last missing one for.
+
+        Pairs whose images are not of one moment are passed over: what moved would look displaced.
+        """
+        if abs(pair.visible_stamp - pair.thermal_stamp) > self._together * 1e9:
+            return
         copy = dataclasses.replace(
             pair, visible=np.array(pair.visible), thermal=np.array(pair.thermal)
         )
-        if self._gathering is not None:
+        gathering = self._gathering  # which `_expire` may set to None meanwhile
+        if gathering is not None:
             self._next = time.monotonic() + EVERY
-            self._gathering.append(copy)
-            if len(self._gathering) >= GATHERED:
-                pairs, self._gathering = self._gathering, None
-                self._start(self._find, pairs)
+            gathering.append(copy)
+            if len(gathering) >= GATHERED:
+                self._gathering = None
+                self._start(self._find, gathering)
             return
         self._next = time.monotonic() + self._period
-        if self._checked and self._checked[0].thermal.shape != copy.thermal.shape:
+        if self._checked and _sizes(self._checked[0]) != _sizes(copy):
             self._checked.clear()
         self._checked.append(copy)
         if len(self._checked) == CHECKED and not (self._job and self._job.is_alive()):
@@ -180,10 +210,7 @@ class Calibration:
         self, _request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
         """Gather frames, calibrate, and answer when that is done."""
-        if self._answer is not None:
-            response.success, response.message = False, "a calibration is running; wait for it"
-            return response
-        self._answer = Future()
+        self._answer = Future()  # a second call waits: its group runs one at a time
         self._deadline = time.monotonic() + PATIENCE
         self._next, self._gathering = 0.0, []
         self._node.get_logger().info(f"calibrating: gathering {GATHERED} pairs")
@@ -212,7 +239,9 @@ class Calibration:
             pair = dataclasses.replace(result.pair, time_offset=offset, made=made)
             if self.file is not None:
                 save_camera_pair(pair, self.file)
-            self._told, self.drift, self.problem = pair, None, ""
+            self._told, self.drift, self._silent = pair, None, 0
+            for problem in ("file", "drift"):
+                self._problems.pop(problem, None)
             self._checked.clear()
             self._fresh.set()
             self._finish(True, (
@@ -233,17 +262,30 @@ class Calibration:
 
     def _check(self, pairs: list[Pair], calibration: CameraPair) -> None:
         try:
-            found = alignment(pairs, calibration)
+            # After a hard knock the surroundings tell nothing, as they do at night; only a search
+            # tells one from the other.
+            found = alignment(pairs, calibration, anywhere=self._silent >= SILENT)
         except SsvifError:
             return  # sizes that changed; said where pairs are fused
         if found is None:
+            self._silent = self._silent + 1 if self._silent < SILENT else 0
+            if not self._silent:  # nowhere either
+                self.drift = None
             return  # a scene that does not tell is no reason to worry
         self.drift = found.offset
         limit = 0.01 * calibration.visible.image_size[0] + 2 * found.deviation
-        was = self.problem
-        self.problem = "" if found.offset <= limit else (
+        if found.offset <= limit:
+            self._silent = 0
+            self._problems.pop("drift", None)
+            return
+        told = "drift" in self._problems
+        self._problems["drift"] = (
             f"the thermal image lies {found.offset:.0f} pixels beside where the calibration puts "
             "it; was a camera knocked? Call ~/calibrate, or run `ssvif calibrate`"
-        )  # fmt: skip
-        if self.problem and not was:
-            self._node.get_logger().warning(self.problem)
+        )
+        if not told:
+            self._node.get_logger().warning(self._problems["drift"])
+
+
+def _sizes(pair: Pair) -> tuple[object, object]:
+    return pair.visible.shape, pair.thermal.shape

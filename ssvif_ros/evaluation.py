@@ -19,6 +19,7 @@ from ssvif_core.data.bags import (
 )
 from ssvif_core.evaluation.plan import Settings
 from ssvif_core.evaluation.results import RobotRun
+from ssvif_core.registration.camera_pair import save_camera_pair
 from ssvif_core.types import Pair
 from ssvif_ros.replay import FUSED, ReplayOptions, ReplayResult, replay
 
@@ -38,17 +39,20 @@ def through_node(path: Path, settings: Settings, rate: float, console: Console) 
         }
         if settings.model is not None:
             parameters["model"] = str(settings.model.resolve())
+        if settings.calibration is not None:
+            parameters["calibration_file"] = str(Path(scratch) / "camera_pair.yaml")
+            save_camera_pair(settings.calibration, Path(scratch) / "camera_pair.yaml")
         options = ReplayOptions(
-            bag, *topics, Path(scratch) / "outputs", settings.slop * 1e-9, rate,
+            bag, *topics, Path(scratch) / "outputs", settings.slop * 1e-9, settings.offset, rate,
             topics=(FUSED,), parameters=parameters,
         )  # fmt: skip
         with Progress(console=console) as bar:
             task = bar.add_task(f"{path.name} through the node", total=None)
             result = replay(options, lambda n, of: bar.update(task, completed=n, total=of))
-    return robot_run(path.name, rate, result)
+    return robot_run(path.name, rate, result, settings.offset)
 
 
-def robot_run(name: str, rate: float, result: ReplayResult) -> RobotRun:
+def robot_run(name: str, rate: float, result: ReplayResult, offset: int = 0) -> RobotRun:
     """What a replay found, in the evaluation's terms; times from the first image sent."""
     traces = result.traces
     begin = min((trace.sent for trace in traces if trace.sent is not None), default=0.0)
@@ -69,7 +73,7 @@ def robot_run(name: str, rate: float, result: ReplayResult) -> RobotRun:
         fused=result.pairs_fused,
         dropped=result.dropped,
         stamp_differences=tuple(
-            abs(trace.visible_stamp - trace.thermal_stamp) * 1e-6 for trace in traces
+            abs(trace.visible_stamp - trace.thermal_stamp - offset) * 1e-6 for trace in traces
         ),
         latencies=tuple(trace.latency for trace in traces if trace.latency is not None),
         frames_per_second=result.frames_per_second,
@@ -97,8 +101,8 @@ def playable(path: Path, settings: Settings, scratch: Path) -> tuple[Path, tuple
         kinds = {topic.type for topic in bag.topics() if topic.name in topics}
         if not bag.broken and COMPRESSED_TYPE not in kinds and _distinct(bag, topics):
             return path, topics
-        numbers = range(len(synchronised(bag, topics, settings.slop)))
-    pairs = bag_pairs(path, topics, numbers, settings.slop, recover=True)
+        numbers = range(len(synchronised(bag, topics, settings.slop, settings.offset)))
+    pairs = bag_pairs(path, topics, numbers, settings.slop, True, settings.offset)
     write_pairs(scratch / "bag", (pair for _, pair in pairs if isinstance(pair, Pair)))
     return scratch / "bag", (VISIBLE_TOPIC, THERMAL_TOPIC)
 

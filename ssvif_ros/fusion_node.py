@@ -67,7 +67,7 @@ class FusionNode(Node):
         )  # fmt: skip
         self.calibration = Calibration(
             self, self._calibration_file, self._pipeline.calibration,
-            (p.visible_topic, p.thermal_topic), p.drift_period, self._shift_time,
+            (p.visible_topic, p.thermal_topic), p.slop, p.drift_period, self._shift_time,
         )  # fmt: skip
         self._diagnostics = Diagnostics(
             self, self.pairing, self.slot, self.counters, self.calibration, p.slop
@@ -89,11 +89,12 @@ class FusionNode(Node):
 
     @property
     def _calibration_file(self) -> Path | None:
-        return Path(self.parameters.calibration_file) if self.parameters.calibration_file else None
+        file = self.parameters.calibration_file
+        return Path(file).expanduser() if file else None
 
     def _first_calibration(self) -> CameraPair | None:
         file = self._calibration_file
-        return None if file is None or not file.is_file() else load_camera_pair(file)
+        return None if file is None or not file.exists() else load_camera_pair(file)
 
     def _shift_time(self, seconds: float) -> None:
         self.pairing.offset = round(seconds * 1e9)
@@ -165,9 +166,8 @@ class FusionNode(Node):
             if not watched:
                 return
         images = to_pair(pair.visible, pair.thermal)
-        if watched:
-            self.calibration.look(images)
         if not wanted:
+            self.calibration.look(images)
             return
         if self._reset_stream.is_set():
             self._reset_stream.clear()
@@ -182,6 +182,8 @@ class FusionNode(Node):
             )
             self._prepare_for(shapes)
         fusion = self._pipeline(images)
+        if watched and self._pipeline.state is StreamState.LIVE:
+            self.calibration.look(images)
         self._tell_engine(str(self._pipeline.info))
         self.counters.thermal_state = self._pipeline.state.value
         self.counters.alone += self._pipeline.state is not StreamState.LIVE

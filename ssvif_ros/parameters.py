@@ -47,7 +47,7 @@ class FusionParameters:
     )
     pairing: str = _parameter(
         "nearest",
-        "nearest: each thermal image once; visible_rate: every visible image, newest thermal one.",
+        "nearest: each thermal image once; visible_rate: every visible image, nearest thermal one.",
         choices=("nearest", "visible_rate"),
     )
     thermal_max_age: float = _parameter(

@@ -43,13 +43,17 @@ LABEL_INFO = "/fusion_node/segmentation/label_info"
 
 @dataclass(frozen=True)
 class ReplayOptions:
-    """What is replayed and how; `parameters` go to the node."""
+    """What is replayed and how; `parameters` go to the node.
+
+    offset: ns that the node adds to thermal stamps, by its calibration.
+    """
 
     bag: Path
     visible: str
     thermal: str
     recording: Path
     slop: float = 0.02
+    offset: int = 0
     rate: float = 1.0
     best_effort: bool = False
     topics: tuple[str, ...] = (FUSED, OVERLAY)
@@ -184,7 +188,11 @@ def _survey(options: ReplayOptions) -> tuple[list[tuple[int, int]], dict[str, in
             stamps[message.topic].append(stamp_of(image.header))
     visible, thermal = first[options.visible], first[options.thermal]
     counts = thermal_array(thermal)  # type: ignore[arg-type]
-    pairs = match_stamps(stamps[options.visible], stamps[options.thermal], options.slop)
+    meant = [stamp + options.offset for stamp in stamps[options.thermal]]
+    pairs = [
+        (stamp, other - options.offset)
+        for stamp, other in match_stamps(stamps[options.visible], meant, options.slop)
+    ]
     if not pairs:
         raise InputError(
             f"{options.bag}: no stamps of {options.visible} and {options.thermal} are nearer "

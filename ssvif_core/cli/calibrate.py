@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,6 @@ from ssvif_core.data.layouts import find_pairs, is_bag
 from ssvif_core.data.reading import read_sources
 from ssvif_core.data.video import video_pairs
 from ssvif_core.errors import InputError
-from ssvif_core.registration.camera_info import camera_of
 from ssvif_core.registration.camera_pair import (
     Camera,
     CameraPair,
@@ -50,8 +50,14 @@ def calibrate(
         bool, typer.Option("--time-offset", help="Find the delay between the streams as well.")
     ] = False,
     start: Annotated[
-        Path | None, typer.Option(help="Calibration that is about right; saves the search.")
+        Path | None,
+        typer.Option(
+            help="Calibration that is about right: saves the search; its lenses and delay count."
+        ),
     ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep-mapping", help="Keep that of --start; for --time-offset alone.")
+    ] = False,
     visible: Annotated[str | None, typer.Option(help="Visible topic of the bag.")] = None,
     thermal: Annotated[str | None, typer.Option(help="Thermal topic of the bag.")] = None,
     slop: Annotated[float, typer.Option(help="Stamp difference in a pair, s.")] = 0.1,
@@ -62,35 +68,57 @@ def calibrate(
 ) -> None:
     """Calibrate a visible and a thermal camera from a recording, with or without a target.
 
-    Exit code 3 if the recording cannot tell; nothing is written then.
+    Exit code 3 if the recording cannot tell the mapping, and nothing is written then; or only the
+    delay, and then the mapping is written.
     """
     console = Console(stderr=True)
     if (visible is None) != (thermal is None):
         raise InputError("--visible and --thermal belong together; one is missing")
-    topics = (visible, thermal) if visible and thermal else None
-    pairs = _pairs(source, topics, slop, every, console)
-    cameras = _cameras(source, topics)
-    if target is not None:
-        found = _from_target(pairs, _target(target), cameras, distance, plane, console)
-    else:
-        begin = load_camera_pair(start) if start else None
-        found = _from_scene(pairs, cameras, begin, console)
-    if found is None:
-        sys.exit(REFUSED)
-    if delay:
-        found = _with_delay(source, topics, found, console)
-    save_camera_pair(found, out)
+    if keep and not (start and delay):
+        raise InputError("--keep-mapping needs --start, and --time-offset to have something to do")
     picture = picture or out.with_suffix(".png")
+    for path in (out, picture):
+        if not path.parent.is_dir():
+            raise InputError(f"{path.parent}: no such folder, and {path.name} is to go there")
+    topics = (visible, thermal) if visible and thermal else None
+    begin = load_camera_pair(start) if start else None
+    # First, so that pairs are of one moment each; without a mapping it is a little less exact.
+    found_delay = _delay(source, topics, begin, console) if delay else None
+    seconds = begin.time_offset if begin else 0.0
+    seconds = found_delay if found_delay is not None else seconds
+    pairs = _pairs(source, topics, slop, every, round(seconds * 1e9), console)
+    if keep:
+        found = begin
+    else:
+        cameras = _cameras(source, topics, begin)
+        if target is not None:
+            found = _from_target(pairs, _target(target), cameras, distance, plane, console)
+        else:
+            found = _from_scene(pairs, cameras, begin, console)
+        if found is not None and found_delay is not None:
+            again = _delay(source, topics, found, console)
+            seconds = again if again is not None else seconds
+    if found is None or (keep and found_delay is None):
+        sys.exit(REFUSED)
+    found = replace(found, time_offset=seconds)
+    save_camera_pair(found, out)
     _, png = cv2.imencode(".png", before_and_after(pairs, found))
     picture.write_bytes(png.tobytes())
     console.print(f"{out}: look at {picture} before you use it", highlight=False)
+    if delay and found_delay is None:
+        sys.exit(REFUSED)
 
 
 def _pairs(
-    source: Path, topics: tuple[str, str] | None, slop: float, every: int, console: Console
+    source: Path,
+    topics: tuple[str, str] | None,
+    slop: float,
+    every: int,
+    offset: int,
+    console: Console,
 ) -> list[Pair]:
     """Pairs of the recording, of the first one's sizes; of long ones some, spread evenly."""
-    listing = find_pairs(source, every, topics, round(slop * 1e9), recover=True)
+    listing = find_pairs(source, every, topics, round(slop * 1e9), True, offset)
     count = min(len(listing.pairs), 60)
     some = [listing.pairs[int(i)] for i in np.linspace(0, len(listing.pairs) - 1, count).round()]
     pairs: list[Pair] = []
@@ -110,16 +138,21 @@ def _sizes(pair: Pair) -> tuple[Any, Any]:
     return pair.visible.shape, pair.thermal.shape
 
 
-def _cameras(source: Path, topics: tuple[str, str] | None) -> tuple[Camera | None, Camera | None]:
-    """What the bag's camera_info topics say; nothing of other recordings."""
-    if not is_bag(source):
-        return None, None
-    with Bag(source, recover=True) as bag:
-        chosen = choose_topics(bag, topics)
-    infos = bag_cameras(source, chosen)
+def _cameras(
+    source: Path, topics: tuple[str, str] | None, start: CameraPair | None
+) -> tuple[Camera | None, Camera | None]:
+    """What is known of the lenses: by the start, else by the bag's camera_info topics."""
+    told: tuple[Camera | None, Camera | None] = (None, None)
+    if is_bag(source):
+        with Bag(source, recover=True) as bag:
+            chosen = choose_topics(bag, topics)
+        told = bag_cameras(source, chosen, recover=True)
+    if start is None:
+        return told
+    known = start.visible.as_measured, start.thermal.as_measured
     visible, thermal = (
-        None if info is None else camera_of(info, name)
-        for info, name in zip(infos, ("visible", "thermal"), strict=True)
+        camera if camera.matrix is not None or info is None else info
+        for camera, info in zip(known, told, strict=True)
     )
     return visible, thermal
 
@@ -146,10 +179,7 @@ def _from_scene(
         "method": "scene", "date": str(date.today()), "frames": result.frames,
         "agreement": round(result.agreement, 2), "deviation_px": round(result.deviation, 2),
     }  # fmt: skip
-    return CameraPair(
-        result.pair.visible, result.pair.thermal, result.pair.mapping,
-        start.time_offset if start else 0.0, made,
-    )  # fmt: skip
+    return replace(result.pair, made=made)
 
 
 def _target(text: str) -> Target:
@@ -187,36 +217,44 @@ def _from_target(
     return result.pair if result.good else None
 
 
-def _with_delay(
-    source: Path, topics: tuple[str, str] | None, pair: CameraPair, console: Console
-) -> CameraPair:
+def _delay(
+    source: Path, topics: tuple[str, str] | None, pair: CameraPair | None, console: Console
+) -> float | None:
+    """The time offset, s; None if the recording cannot tell it, which is said."""
+    homography = None
+    if pair is not None:
+        # In pixels of the images as they are sent, lenses left aside.
+        width, height = pair.thermal.image_size
+        corners = np.array([[0.2, 0.2], [0.8, 0.2], [0.8, 0.8], [0.2, 0.8]]) * (width, height)
+        mapped = pair.to_visible(corners).astype(np.float32)
+        if np.isfinite(mapped).all():
+            homography = cv2.getPerspectiveTransform(corners.astype(np.float32), mapped)
     seen, warm = _streams(source, topics)
-    # In pixels of the images as they are sent, lenses left aside.
-    width, height = pair.thermal.image_size
-    corners = np.array([[0.2, 0.2], [0.8, 0.2], [0.8, 0.8], [0.2, 0.8]]) * (width, height)
-    mapped = pair.to_visible(corners).astype(np.float32)
-    homography = cv2.getPerspectiveTransform(corners.astype(np.float32), mapped)
     with console.status("comparing motion"):
-        found = time_offset(seen, warm, homography if np.isfinite(mapped).all() else None)
+        try:
+            found = time_offset(seen, warm, homography)
+        except InputError as error:  # too short, say: no reason to lose the mapping
+            console.print(f"no delay found: {error}", style="bold", highlight=False)
+            return None
     if not found.confident:
         console.print(f"no delay found: {found.reason}", style="bold", highlight=False)
-        return pair
+        return None
     console.print(
         f"time offset {1000 * found.seconds:.1f} ms (standard deviation "
         f"{1000 * found.uncertainty:.1f} ms), from {found.reason}",
         highlight=False,
     )
-    made = {**pair.made, "time_offset_deviation": round(found.uncertainty, 4)}
-    return CameraPair(pair.visible, pair.thermal, pair.mapping, found.seconds, made)
+    return found.seconds
 
 
 def _streams(
     source: Path, topics: tuple[str, str] | None
 ) -> tuple[Iterator[tuple[int, np.ndarray]], Iterator[tuple[int, np.ndarray]]]:
     if is_bag(source):
-        with Bag(source) as bag:
+        with Bag(source, recover=True) as bag:
             chosen = choose_topics(bag, topics)
-        return bag_images(source, chosen[0], False), bag_images(source, chosen[1], True)
+        visible, thermal = (bag_images(source, chosen[n], n == 1, recover=True) for n in (0, 1))
+        return visible, thermal
     first = find_pairs(source, 1).pairs[0]
     if first.frame is None:
         raise InputError(f"{source}: --time-offset needs a bag or two videos, not single images")

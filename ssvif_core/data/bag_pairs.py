@@ -24,6 +24,8 @@ from ssvif_core.data.bags import (
 )
 from ssvif_core.data.files import facts_of
 from ssvif_core.errors import InputError
+from ssvif_core.registration.camera_info import camera_of, info_topic, is_rectified
+from ssvif_core.registration.camera_pair import Camera
 from ssvif_core.types import Pair
 
 SLOP = 20_000_000  # ns; the node's default
@@ -81,10 +83,13 @@ def choose_topics(bag: Bag, topics: tuple[str, str] | None = None) -> tuple[str,
     return chosen[0], chosen[1]
 
 
-def synchronised(bag: Bag, topics: tuple[str, str], slop: int = SLOP) -> list[BagPair]:
+def synchronised(
+    bag: Bag, topics: tuple[str, str], slop: int = SLOP, offset: int = 0
+) -> list[BagPair]:
     """Which images of the visible and the thermal topic belong together, in order of the visible.
 
-    Two images do if each is the other's nearest in time, and they are less than `slop` (ns) apart.
+    Two images do if each is the other's nearest in time, and they are less than `slop` (ns) apart,
+    once `offset` (ns) is added to the thermal stamps.
 
     Raises:
         InputError: a topic is not there or not of images, or the bag breaks off.
@@ -92,12 +97,13 @@ def synchronised(bag: Bag, topics: tuple[str, str], slop: int = SLOP) -> list[Ba
     visible, thermal = _times(bag, topics)
     if not (len(visible) and len(thermal)):
         return []
-    to_thermal = _nearest(visible[:, 0], thermal[:, 0])
-    to_visible = _nearest(thermal[:, 0], visible[:, 0])
+    meant = thermal[:, 0] + offset
+    to_thermal = _nearest(visible[:, 0], meant)
+    to_visible = _nearest(meant, visible[:, 0])
     pairs = []
     for number, partner in enumerate(to_thermal.tolist()):
         stamps = int(visible[number, 0]), int(thermal[partner, 0])
-        if to_visible[partner] == number and abs(stamps[0] - stamps[1]) < slop:
+        if to_visible[partner] == number and abs(stamps[0] - stamps[1] - offset) < slop:
             times = int(visible[number, 1]), int(thermal[partner, 1])
             pairs.append(BagPair(*stamps, *times, number, partner))
     return pairs
@@ -109,6 +115,7 @@ def bag_pairs(
     frames: Collection[int],
     slop: int = SLOP,
     recover: bool = False,
+    offset: int = 0,
 ) -> Iterator[tuple[int, Pair | InputError]]:
     """The synchronised pairs of a bag whose numbers are in `frames`, in order of number.
 
@@ -118,7 +125,7 @@ def bag_pairs(
     `BagPair` says.
 
     Args:
-        slop, recover: what the pairs were numbered with; see `synchronised` and `Bag`.
+        slop, recover, offset: what the pairs were numbered with; see `synchronised` and `Bag`.
 
     Raises:
         InputError: the bag breaks off.
@@ -126,36 +133,48 @@ def bag_pairs(
     with Bag(path, recover) as bag:
         wanted = {
             number: pair
-            for number, pair in enumerate(synchronised(bag, topics, slop))
+            for number, pair in enumerate(synchronised(bag, topics, slop, offset))
             if number in frames
         }
         for part in _parts(wanted):
             yield from _read(bag, topics, part)
 
 
-def bag_images(path: Path, topic: str, thermal: bool) -> Iterator[tuple[int, np.ndarray]]:
+def bag_images(
+    path: Path, topic: str, thermal: bool, recover: bool = False
+) -> Iterator[tuple[int, np.ndarray]]:
     """Every image of a topic with its stamp (ns): BGR, (H, W, 3) uint8, or if thermal counts.
 
     Raises:
         InputError: the topic is not there, or an image cannot be read.
     """
-    with Bag(path) as bag:
+    with Bag(path, recover) as bag:
         bag.require(topic)
         for message in bag.messages((topic,)):
             yield header_stamp(message) or message.time, _image(message, thermal)
 
 
-def bag_cameras(path: Path, topics: tuple[str, str]) -> tuple[Any, Any]:
-    """The first CameraInfo beside each of the image topics; None where there is none."""
-    names = [f"{topic.rpartition('/')[0]}/camera_info" for topic in topics]
+def bag_cameras(
+    path: Path, topics: tuple[str, str], recover: bool = False
+) -> tuple[Camera | None, Camera | None]:
+    """What the first CameraInfo beside each of the image topics says; None where there is none.
+
+    Raises:
+        InputError: what one says cannot be.
+    """
+    names = [info_topic(topic) for topic in topics]
     found: dict[str, Any] = {}
-    with Bag(path) as bag:
+    with Bag(path, recover) as bag:
         there = {topic.name for topic in bag.topics()} & set(names)
         for message in bag.messages(tuple(there)) if there else ():
             found.setdefault(message.topic, decode(message))
             if len(found) == len(there):
                 break
-    return found.get(names[0]), found.get(names[1])
+    visible, thermal = (
+        camera_of(found[name], modality, is_rectified(topic)) if name in found else None
+        for name, topic, modality in zip(names, topics, ("visible", "thermal"), strict=True)
+    )
+    return visible, thermal
 
 
 def _read(

@@ -41,7 +41,8 @@ class PairSource:
     mask: image of class ids.
     frame: number of the frame in both videos, or of the synchronised pair in the bag, from 0.
     topics: of a bag, which is then both `visible` and `thermal`.
-    slop, recover: how the pairs of the bag were found and numbered; it must be read in this way.
+    slop, offset, recover: how the pairs of the bag were found and numbered; it must be read in
+        this way.
     """
 
     name: str
@@ -51,6 +52,7 @@ class PairSource:
     frame: int | None = None
     topics: tuple[str, str] | None = None
     slop: int = SLOP
+    offset: int = 0
     recover: bool = False
 
 
@@ -111,6 +113,7 @@ def find_pairs(
     topics: tuple[str, str] | None = None,
     slop: int = SLOP,
     recover: bool = False,
+    offset: int = 0,
 ) -> Listing:
     """The pairs below `root`, a folder or a bag.
 
@@ -123,6 +126,7 @@ def find_pairs(
         topics: visible and thermal topic of bags; default: found by name, then by encoding.
         slop: images of a bag are a pair if their stamps are less than this apart, ns.
         recover: list a bag that was cut off up to its break, which goes into `problems`.
+        offset: ns to add to a bag's thermal stamps before, as a calibration's `time_offset`.
 
     Raises:
         InputError: no such folder or no pairs; says what is there instead.
@@ -131,7 +135,7 @@ def find_pairs(
         raise InputError(f"frame_step={frame_step}; expected at least 1")
     if not root.exists():
         raise InputError(f"{root}: no such folder; expected a folder of pairs, or a bag")
-    search = _Search(root, frame_step, topics, slop, recover)
+    search = _Search(root, frame_step, topics, slop, recover, offset)
     try:
         if is_bag(root):
             search.bag(root, "")
@@ -222,9 +226,10 @@ class _Search:
         topics: tuple[str, str] | None,
         slop: int,
         recover: bool,
+        offset: int,
     ) -> None:
         self.root, self.frame_step, self.topics = root, frame_step, topics
-        self.slop, self.recover = slop, recover
+        self.slop, self.recover, self.offset = slop, recover, offset
         self.layouts: list[str] = []
         self.pairs: list[PairSource] = []
         self.only_visible: list[Path] = []
@@ -418,7 +423,7 @@ class _Search:
         """Add every `frame_step`-th synchronised pair of a bag."""
         with Bag(path, self.recover) as bag:
             topics = choose_topics(bag, self.topics)
-            count = len(synchronised(bag, topics, self.slop))
+            count = len(synchronised(bag, topics, self.slop, self.offset))
             images = {topic.name: topic.count for topic in bag.topics()}
             broken = bag.broken
         if broken:
@@ -438,6 +443,7 @@ class _Search:
                 frame=frame,
                 topics=topics,
                 slop=self.slop,
+                offset=self.offset,
                 recover=self.recover,
             )
             for frame in range(0, count, self.frame_step)

@@ -156,7 +156,7 @@ def _in_threads(
     # Frames of one video or bag are read together, in one go.
     groups: dict[object, list[PairSource]] = {}
     for source in dict.fromkeys(sources):
-        way = (source.topics, source.slop, source.recover)
+        way = (source.topics, source.slop, source.recover, source.offset)
         key = source if source.frame is None else (source.visible, source.thermal, way)
         groups.setdefault(key, []).append(source)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -203,7 +203,7 @@ def _read(group: list[PairSource]) -> Iterator[tuple[PairSource, Pair]]:
     wanted = {source.frame or 0: source for source in group}
     if first.topics:
         frames: Iterator[tuple[int, types.Pair | InputError]] = bag_pairs(
-            first.visible, first.topics, set(wanted), first.slop, first.recover
+            first.visible, first.topics, set(wanted), first.slop, first.recover, first.offset
         )
     else:
         frames = enumerate(video_pairs(first.visible, first.thermal))
@@ -260,7 +260,7 @@ class _CachedPair:
     @classmethod
     def of(cls, source: PairSource, folder: Path) -> _CachedPair:
         """Named by what the pair depends on: path, time and size of its files."""
-        bag = source.topics and (*source.topics, source.slop)
+        bag = source.topics and (*source.topics, source.slop, source.offset)
         facts = [facts_of(source.visible), facts_of(source.thermal), source.frame, bag]
         digest = hashlib.sha256(repr((CACHE_VERSION, facts)).encode()).hexdigest()[:32]
         return cls(folder / f"{digest}_visible.npy", folder / f"{digest}_thermal.npy")

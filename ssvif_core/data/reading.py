@@ -35,7 +35,8 @@ def read_frames(
 ) -> Iterator[tuple[int, Pair | InputError]]:
     """Frames of a source's stream with their numbers; of a video more than those asked for."""
     if source.topics:
-        return bag_pairs(source.visible, source.topics, set(numbers), source.slop, source.recover)
+        way = source.slop, source.recover, source.offset
+        return bag_pairs(source.visible, source.topics, set(numbers), *way)
     return enumerate(video_pairs(source.visible, source.thermal, start=numbers[0]), numbers[0])
 
 

@@ -60,6 +60,11 @@ class Settings:
     only: str = "*"
     calibration: CameraPair | None = None
 
+    @property
+    def offset(self) -> int:
+        """ns to add to the thermal stamps of a bag, by the calibration."""
+        return round(self.calibration.time_offset * 1e9) if self.calibration else 0
+
     def __post_init__(self) -> None:
         if OURS in self.fused:
             raise InputError(f"--fused ...={OURS}: this name is our model's; take another")
@@ -179,7 +184,9 @@ def plan_input(path: Path, name: str, prefix: str, settings: Settings, pictured:
     Raises:
         InputError: there are no pairs, or nothing that all methods have.
     """
-    listing = find_pairs(path, settings.every, settings.topics, slop=settings.slop, recover=True)
+    listing = find_pairs(
+        path, settings.every, settings.topics, settings.slop, True, settings.offset
+    )
     problems = list(listing.problems)
     if listing.unpaired:
         problems.append(

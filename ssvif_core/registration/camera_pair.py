@@ -8,7 +8,8 @@
     time_offset: 0.0
 
 A camera without a matrix is taken as it comes, undistorted. A mapping is a homography, for a far
-scene, or extrinsics with the distance of the plane that is to fit.
+scene, or extrinsics with the distance of the plane that is to fit. A lens marked `estimated: true`
+was found from scenes: its distortion is what fitted, its matrix a form to write that in.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Camera:
     distortion_model, distortion: as in sensor_msgs/CameraInfo.
     roi: x, y, width, height of the part that is read out, full-image pixels; None: all of it.
     binning: full-image pixels per sent pixel, horizontal and vertical; fractions are resizes.
+    estimated: the lens was found from scenes, and is found anew when that is done again.
 
     Raises:
         InputError: a value is not what was expected; names it.
@@ -53,6 +55,7 @@ class Camera:
     distortion: tuple[float, ...] = ()
     roi: tuple[int, int, int, int] | None = None
     binning: tuple[float, float] = (1, 1)
+    estimated: bool = False
 
     def __post_init__(self) -> None:
         if not (8 <= self.width <= 16384 and 8 <= self.height <= 16384):
@@ -76,6 +79,8 @@ class Camera:
         if any(self.distortion) and self.matrix is None:
             raise InputError("distortion without a camera matrix; give both, or neither")
         if self.roi is not None:
+            if len(self.roi) != 4:
+                raise InputError(f"roi {list(self.roi)}; expected x, y, width, height")
             x, y, width, height = self.roi
             good = x >= 0 and y >= 0 and width > 0 and height > 0
             if not (good and x + width <= self.width and y + height <= self.height):
@@ -83,8 +88,8 @@ class Camera:
                     f"roi {list(self.roi)}; expected x, y, width, height inside "
                     f"{self.width}x{self.height}"
                 )
-        if not (self.binning[0] > 0 and self.binning[1] > 0):
-            raise InputError(f"binning {list(self.binning)}; expected above 0")
+        if not (np.shape(self.binning) == (2,) and all(0 < n < 1e3 for n in self.binning)):
+            raise InputError(f"binning {list(self.binning)}; expected two numbers, 0 to 1000")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -128,6 +133,36 @@ class Camera:
         """Pixels of the full image, (n, 2) -> pixels of a sent image."""
         x, y = self.roi[:2] if self.roi else (0, 0)
         return (points - (x, y) + 0.5) / self.binning - 0.5
+
+    @property
+    def as_measured(self) -> Camera:
+        """This camera, without its lens if that was only estimated."""
+        if not self.estimated:
+            return self
+        return replace(self, matrix=None, distortion=(), estimated=False)
+
+    @property
+    def as_sent(self) -> Camera:
+        """The same lens as a camera whose full image is the one that this one sends."""
+        matrix = None if self.matrix is None else self._from_full @ self.matrix
+        width, height = self.image_size
+        return replace(
+            self, width=width, height=height, matrix=matrix, roi=None, binning=(1, 1)
+        )
+
+    def with_sent_lens(self, sent: Camera) -> Camera:
+        """This camera with the lens of `sent`, one that is like its own `as_sent`."""
+        matrix = None if sent.matrix is None else np.linalg.inv(self._from_full) @ sent.matrix
+        return replace(
+            self, matrix=matrix, distortion_model=sent.distortion_model,
+            distortion=sent.distortion, estimated=sent.estimated,
+        )  # fmt: skip
+
+    @property
+    def _from_full(self) -> np.ndarray:
+        """(3, 3): full-image pixels -> those of a sent image."""
+        origin, right, down = self.to_sent(np.array([[0.0, 0], [1, 0], [0, 1]]))
+        return np.vstack([np.stack([right - origin, down - origin, origin], 1), [0, 0, 1]])
 
     def undistorted(self, points: np.ndarray) -> np.ndarray:
         """Full-image pixels (n, 2) -> where a lens without distortion would show them."""
@@ -267,6 +302,26 @@ class CameraPair:
             thermal=self.thermal.sending(thermal_size, "thermal"),
         )
 
+    @property
+    def as_sent(self) -> CameraPair:
+        """The same calibration, of cameras whose full images are those that these send."""
+        visible, thermal = self.visible._from_full, self.thermal._from_full
+        return replace(
+            self,
+            visible=self.visible.as_sent,
+            thermal=self.thermal.as_sent,
+            mapping=visible @ self.homography @ np.linalg.inv(thermal),
+        )
+
+    def with_sent(self, sent: CameraPair) -> CameraPair:
+        """This pair with the mapping and thermal lens of `sent`, one like its own `as_sent`."""
+        visible, thermal = self.visible._from_full, self.thermal._from_full
+        return replace(
+            self,
+            thermal=self.thermal.with_sent_lens(sent.thermal),
+            mapping=np.linalg.inv(visible) @ sent.homography @ thermal,
+        )
+
     def to_visible(self, points: np.ndarray) -> np.ndarray:
         """Pixels of the sent thermal image (n, 2) -> of the sent visible one; NaN where unseen."""
         ideal = self.thermal.undistorted(self.thermal.to_full(np.asarray(points, np.float64)))
@@ -299,13 +354,14 @@ def load_camera_pair(path: Path) -> CameraPair:
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not readable as YAML ({error})") from error
     try:
+        if isinstance(values, Keys) and "format" in values and not _is(values["format"], FORMAT):
+            # Said first: another format may have other keys.
+            raise InputError(
+                f"calibration of format {values['format']!r}; this version reads {FORMAT}; "
+                "calibrate again with `ssvif calibrate`"
+            )
         keys = _keys(values, "", ("format", "visible", "thermal", "mapping"),
                      ("time_offset", "made"))  # fmt: skip
-        if keys["format"] != FORMAT:
-            raise InputError(
-                f"calibration of format {keys['format']}; this version reads {FORMAT}; calibrate "
-                "again with `ssvif calibrate`"
-            )
         return CameraPair(
             _camera(keys["visible"], "visible"),
             _camera(keys["thermal"], "thermal"),
@@ -315,7 +371,7 @@ def load_camera_pair(path: Path) -> CameraPair:
         )
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise InputError(f"{path}: not a calibration ({error}); calibrate again") from error
 
 
@@ -348,20 +404,31 @@ def save_camera_pair(pair: CameraPair, path: Path) -> None:
 
 
 def _camera(values: Any, name: str) -> Camera:
-    keys = _keys(values, name, ("width", "height"),
-                 ("matrix", "distortion_model", "distortion", "roi", "binning"))  # fmt: skip
+    optional = ("matrix", "distortion_model", "distortion", "roi", "binning", "estimated")
+    keys = _keys(values, name, ("width", "height"), optional)
     try:
         return Camera(
-            int(keys["width"]),
-            int(keys["height"]),
+            _whole(keys["width"], "width"),
+            _whole(keys["height"], "height"),
             keys.get("matrix"),
             keys.get("distortion_model", "plumb_bob"),
             tuple(keys.get("distortion", ())),
-            tuple(int(n) for n in keys["roi"]) if "roi" in keys else None,  # type: ignore[arg-type]
+            tuple(_whole(n, "roi") for n in keys["roi"]) if "roi" in keys else None,  # type: ignore[arg-type]
             tuple(float(n) for n in keys.get("binning", (1, 1))),  # type: ignore[arg-type]
+            keys.get("estimated", False) is True,
         )
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
+
+
+def _whole(value: Any, name: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InputError(f"{name} {value!r}; expected a whole number")
+    return value
+
+
+def _is(value: Any, number: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value == number
 
 
 def _camera_values(camera: Camera) -> dict[str, Any]:
@@ -370,6 +437,8 @@ def _camera_values(camera: Camera) -> dict[str, Any]:
         values["matrix"] = _numbers(camera.matrix)
         values["distortion_model"] = camera.distortion_model
         values["distortion"] = list(camera.distortion)
+        if camera.estimated:
+            values["estimated"] = True
     if camera.roi is not None:
         values["roi"] = [int(n) for n in camera.roi]
     if tuple(camera.binning) != (1, 1):

@@ -75,7 +75,8 @@ def refine(
     """Refine a calibration that is right to some 6 % of the width; see the module.
 
     visible: images (H, W, 3) uint8; thermal: (h, w), of the same moments, of the start's sizes.
-    start: where the thermal camera has a matrix, its lens is kept as it is.
+    start: of cameras that send their full images (`CameraPair.as_sent`), so that one measure holds
+        for what is seen and what is fitted; where the thermal one has a matrix, its lens is kept.
     """
     fit = _Fit(start)
     visible_grey = [grey_of(image) for image in visible]
@@ -303,9 +304,9 @@ class _Fit:
 
     def __init__(self, start: CameraPair) -> None:
         self.start, self.homography, self.total = start, start.homography, np.zeros(9)
-        width, height = start.visible.image_size
+        width, height = start.visible.size
         self.half, self.centre = width / 2, np.array([(width - 1) / 2, (height - 1) / 2])
-        self.thermal_size = start.thermal.image_size
+        self.thermal_size = start.thermal.size
         radial = RADIAL if start.thermal.matrix is None else 1e-6
         self.prior = np.array([0, 0, 0, 0, *(1 / d for d in (STRETCH, SHEAR, TILT, TILT, radial))])
         self.covariance: np.ndarray = np.zeros((9, 9))
@@ -318,14 +319,16 @@ class _Fit:
             width, height = thermal.size
             half = math.hypot(width, height) / 2  # so that k1 is what happens at the corner
             matrix = np.array([[half, 0, (width - 1) / 2], [0, half, (height - 1) / 2], [0, 0, 1]])
-            thermal = replace(thermal, matrix=matrix, distortion=(radial, 0, 0, 0))
+            thermal = replace(
+                thermal, matrix=matrix, distortion=(radial, 0, 0, 0), estimated=True
+            )
         return replace(self.start, thermal=thermal, mapping=self.homography)
 
     def zoom(self, across: int) -> float:
         """Working pixels per visible pixel that lay so many across what both cameras see."""
         corners = overlap(self.pair)
         if not len(corners):
-            return across / self.start.visible.image_size[0]
+            return across / self.start.visible.width
         return min(across / float(np.ptp(corners[:, 0])), 1.0)
 
     def jacobian(self, at: np.ndarray) -> np.ndarray:

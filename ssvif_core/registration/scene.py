@@ -62,7 +62,7 @@ def calibrate_from_scene(
     """The mapping of a camera pair from pairs of images of any scene, the more varied the better.
 
     visible, thermal: cameras whose lenses are known; None takes the visible image as it comes, and
-        finds the thermal lens's radial distortion.
+        finds the thermal lens's radial distortion, as for one that was estimated before.
     start: a calibration that is right to some 6 % of the width; no search is made then.
 
     Raises:
@@ -79,14 +79,14 @@ def calibrate_from_scene(
     few = np.array_split(np.arange(len(chosen)), min(SEARCHED, len(chosen)))
     first = [int(part[len(part) // 2]) for part in few]
     first_seen, first_heat = [seen[i] for i in first], [heat[i] for i in first]
+    base = start or aligned(*sizes)
+    lens = (thermal or base.thermal).as_measured
+    base = replace(base, visible=visible or base.visible, thermal=lens).sending(*sizes)
     if start is not None:
-        starts = [start.sending(*sizes)]
+        starts = [base.as_sent]
     else:
-        base = aligned(*sizes)
-        base = CameraPair(visible or base.visible, thermal or base.thermal, base.mapping)
-        base = base.sending(*sizes)
         starts = [
-            replace(base, mapping=_of_full_images(base, candidate.matrix))
+            replace(base.as_sent, mapping=candidate.matrix)
             for candidate in search(first_seen, first_heat, limits)
         ]
     tries = [refine(first_seen, first_heat, one, PASSES[:1]) for one in starts]
@@ -96,22 +96,9 @@ def calibrate_from_scene(
     beyond = tries[0].score / max(max(others, default=0.0), tries[0].score / 20, 1e-9)
     # The lens that a few frames gave is found anew: one that a start brings along would be kept.
     result = refine(seen, heat, replace(tries[0].pair, thermal=starts[0].thermal))
-    return _judged(result, beyond, len(chosen))
-
-
-def _of_full_images(pair: CameraPair, matrix: np.ndarray) -> np.ndarray:
-    """A homography of sent images as one of the full images that they are parts of."""
-    visible, thermal = (
-        _affine(camera.to_full(np.array([[0.0, 0], [1, 0], [0, 1]])))
-        for camera in (pair.visible, pair.thermal)
-    )
-    return visible @ matrix @ np.linalg.inv(thermal)
-
-
-def _affine(moved: np.ndarray) -> np.ndarray:
-    """The (3, 3) matrix that moves (0, 0), (1, 0), (0, 1) to `moved`, (3, 2)."""
-    origin, right, down = moved
-    return np.vstack([np.stack([right - origin, down - origin, origin], 1), [0, 0, 1]])
+    judged = _judged(result, beyond, len(chosen))
+    best = base.with_sent(judged.best)
+    return replace(judged, best=best, pair=best if judged.pair else None)
 
 
 def _judged(result: Refined, beyond: float, frames: int) -> SceneCalibration:

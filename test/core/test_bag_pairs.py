@@ -6,6 +6,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,10 @@ from ssvif_core.data.bag_pairs import BagPair, bag_pairs, choose_topics, synchro
 from ssvif_core.data.bags import IMAGE_TYPE, TYPES, Bag, decode, header_stamp, write_pairs
 from ssvif_core.data.layouts import find_pairs
 from ssvif_core.data.pairs import PairDataset
+from ssvif_core.data.reading import read_sources
 from ssvif_core.errors import InputError
+from ssvif_core.evaluation.plan import Settings, plan_input
+from ssvif_core.registration.camera_pair import aligned
 from ssvif_core.types import Pair
 
 TOPICS = VISIBLE, THERMAL = "/visible/image_raw", "/thermal/image_raw"
@@ -159,6 +163,21 @@ def test_the_slop_decides_what_is_a_pair(tmp_path: Path) -> None:
         assert len(listing.pairs) == len(PairDataset([listing])) == count
         assert len(list(bag_pairs(tmp_path / "b", TOPICS, range(9), slop))) == count
     assert len(list(bag_pairs(tmp_path / "b", TOPICS, range(9)))) == 2
+
+
+def test_a_known_delay_decides_what_is_of_one_moment(tmp_path: Path) -> None:
+    """Thermal stamps 100 ms too late: two frames on, at this rate."""
+    pairs = [replace(p, thermal_stamp=p.thermal_stamp + 100 * MS) for p in small_pairs(6)]
+    write_pairs(tmp_path / "bag", pairs)
+    listing = find_pairs(tmp_path / "bag", 1, recover=False, offset=-100 * MS)
+    read = dict(read_sources(listing.pairs))
+    assert len(read) == 6
+    for index, pair in read.items():
+        assert isinstance(pair, Pair)
+        assert int(pair.visible[0, 0, 0]) == int(pair.thermal[0, 0]) == index
+    settings = Settings(calibration=replace(aligned((16, 16), (8, 8)), time_offset=-0.1))
+    assert len(plan_input(tmp_path / "bag", "bag", "", settings).names) == 6
+    assert len(plan_input(tmp_path / "bag", "bag", "", Settings()).names) == 4
 
 
 def test_a_listing_with_another_slop_is_read_with_it(tmp_path: Path) -> None:

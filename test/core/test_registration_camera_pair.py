@@ -12,7 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssvif_core.errors import InputError
-from ssvif_core.registration.camera_info import camera_of, with_window_of
+from ssvif_core.registration.camera_info import (
+    camera_of,
+    info_topic,
+    is_rectified,
+    with_window_of,
+)
 from ssvif_core.registration.camera_pair import (
     Camera,
     CameraPair,
@@ -97,6 +102,31 @@ def test_camera_info_gives_lens_and_window() -> None:
         with_window_of(Camera(320, 256), camera)
 
 
+def test_a_driver_that_knows_nothing_leaves_its_size_at_zero() -> None:
+    assert camera_of(info(width=0, height=0, k=np.zeros(9))) is None
+
+
+def test_rectified_images_have_the_matrix_p_and_no_distortion() -> None:
+    p = np.array([[450.0, 0, 310, 0], [0, 450, 235, 0], [0, 0, 1, 0]])
+    camera = camera_of(info(p=p.ravel()), rectified=True)
+    assert camera.focal == (450, 450) and not any(camera.distortion)
+
+
+@pytest.mark.parametrize(
+    ("topic", "beside", "rectified"),
+    [
+        ("/cam/image_raw", "/cam/camera_info", False),
+        ("/cam/image_raw/compressed", "/cam/camera_info", False),
+        ("/cam/image_rect", "/cam/camera_info", True),
+        ("/cam/image_rect_color/compressed", "/cam/camera_info", True),
+        ("/image_raw", "/camera_info", False),
+        ("/direct_rectangle/image", "/direct_rectangle/camera_info", False),
+    ],
+)
+def test_camera_info_lies_beside_the_images(topic: str, beside: str, rectified: bool) -> None:
+    assert (info_topic(topic), is_rectified(topic)) == (beside, rectified)
+
+
 def test_images_of_another_size_are_resized_ones_or_of_another_camera() -> None:
     camera = lens()
     half = camera.sending((320, 240))
@@ -146,6 +176,13 @@ mapping: {kind: homography, matrix: [2, 0, 0, 0, 2, 0, 0, 0, 1]}
     ("old", "new", "text"),
     [
         ("format: 1", "format: 7", "format 7; this version reads 1"),
+        ("format: 1", "format: 7\nplanes: []", "format 7; this version reads 1"),
+        ("format: 1", "format: true", "format True; this version reads 1"),
+        ("width: 640", "width: 640.9", "visible: width 640.9; expected a whole number"),
+        ("width: 640", "width: .inf", "visible: width inf; expected a whole number"),
+        ("height: 480}", "height: 480, binning: [2]}", "binning [2.0]; expected two numbers"),
+        ("height: 480}", "height: 480, binning: [.inf, 1]}", "expected two numbers, 0 to 1000"),
+        ("height: 480}", "height: 480, roi: [0, 0, 8]}", "expected x, y, width, height"),
         ("mapping:", "maping:", "unknown key maping; did you mean mapping?"),
         ("width: 640, ", "", "visible.width is missing"),
         ("width: 320", "with: 320", "unknown key thermal.with; did you mean width?"),
@@ -184,6 +221,20 @@ def test_the_map_of_aligned_cameras_is_a_plain_resize() -> None:
     # OpenCV looks up in 32nds of a pixel.
     assert np.abs(looked_up - cv2.resize(thermal, sizes[0])).max() < 255 / 32
     assert (sampling.coverage == 1).all()
+
+
+@pytest.mark.parametrize("model", LENSES)
+def test_the_map_is_right_between_the_places_that_are_computed(model: str) -> None:
+    thermal = Camera(320, 256, np.array([[250.0, 0, 160], [0, 250, 128], [0, 0, 1]]), "plumb_bob",
+                     (-0.3, 0.1, 0, 0))  # fmt: skip
+    pair = CameraPair(lens(model), thermal, turned)
+    made = sampling_map(pair, (640, 480), (320, 256))
+    x, y = np.meshgrid(np.arange(640.0), np.arange(480.0))
+    exact = pair.to_thermal(np.stack([x, y], -1).reshape(-1, 2)).reshape(480, 640, 2)
+    seen = made.coverage > 0
+    assert seen.mean() > 0.5
+    places = (made.grid[seen] + 1) * (320, 256) / 2 - 0.5
+    assert np.abs(places - exact[seen]).max() < 0.02
 
 
 def test_coverage_fades_from_the_thermal_images_border() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import yaml
@@ -68,6 +70,51 @@ def test_from_a_start_that_is_about_right_no_search_is_needed(drive: list[Pair])
     assert found.pair is not None and error(found.pair) < 3
 
 
+WINDOWS = {
+    "part of the visible image": (Camera(1280, 960, roi=(320, 240, 640, 480)), TRUE.thermal),
+    "binned visible": (Camera(1280, 960, binning=(2, 2)), TRUE.thermal),
+    "binned thermal": (TRUE.visible, Camera(640, 512, binning=(2, 2))),
+    "part of the thermal image": (TRUE.visible, Camera(640, 512, roi=(200, 100, 320, 256))),
+}
+
+
+@pytest.fixture(params=WINDOWS)
+def windowed(request: pytest.FixtureRequest) -> CameraPair:
+    """The same images, sent by cameras of which they are only a part, or which bin pixels."""
+    return CameraPair(*WINDOWS[request.param], np.eye(3)).with_sent(TRUE)
+
+
+def test_parts_and_binned_images_give_the_mapping_of_the_full_ones(
+    drive: list[Pair], windowed: CameraPair
+) -> None:
+    assert error(windowed) < 1e-6
+    found = calibrate_from_scene(drive, windowed.visible, windowed.thermal, start=windowed)
+    assert found.pair is not None and error(found.pair) < 3
+    assert (found.pair.visible.roi, found.pair.thermal.binning) == (
+        windowed.visible.roi, windowed.thermal.binning,
+    )  # fmt: skip
+
+
+def test_a_knock_is_measured_in_pixels_of_the_images_that_are_sent(
+    drive: list[Pair], windowed: CameraPair
+) -> None:
+    good, off = (alignment(drive, windowed.with_sent(one)) for one in (TRUE, moved(20.0, 0.0)))
+    assert good is not None and good.offset < 4
+    assert off is not None and off.offset == pytest.approx(20, abs=5)
+
+
+def test_a_lens_that_was_only_estimated_is_estimated_anew(drive: list[Pair]) -> None:
+    """Kept, it would bend the next mapping, and be told from a measured one by nobody."""
+    first = calibrate_from_scene(drive, start=TRUE).pair
+    assert first is not None and first.thermal.estimated
+    bent = replace(first, thermal=replace(first.thermal, distortion=(0.3, 0, 0, 0)))
+    again = calibrate_from_scene(drive, bent.visible, bent.thermal, limits=NEAR)
+    assert again.pair is not None and error(again.pair) < 3
+    measured = replace(bent.thermal, estimated=False)
+    kept = calibrate_from_scene(drive, bent.visible, measured, limits=NEAR).best.thermal
+    assert kept.distortion == (0.3, 0, 0, 0) and not kept.estimated
+
+
 def test_frames_that_show_the_same_count_once(drive: list[Pair]) -> None:
     beside = moved(9.0, -7.0)
     one, other = drive[0], drive[2]
@@ -125,6 +172,13 @@ def test_a_knocked_camera_is_seen_and_a_good_one_is_not(drive: list[Pair]) -> No
     off = alignment(drive[:4], moved(20.0, 0.0))
     assert off is not None and off.offset == pytest.approx(20, abs=5)
     assert alignment(unrelated(drive)[:3], TRUE) is None
+
+
+def test_a_hard_knock_is_found_by_a_search_of_the_whole_image(drive: list[Pair]) -> None:
+    assert alignment(drive, moved(100.0, 0.0)) is None
+    off = alignment(drive, moved(100.0, 0.0), anywhere=True)
+    assert off is not None and off.offset == pytest.approx(100, abs=5)
+    assert alignment(unrelated(drive)[:3], TRUE, anywhere=True) is None
 
 
 def test_the_command_writes_a_calibration_and_a_picture(drive: list[Pair], tmp_path) -> None:

@@ -170,7 +170,9 @@ class Robot:
         self.send_pair(index, **changes)
         return self.fused(before + 1)[-1]
 
-    def state(self, done: Callable[[dict[str, str], Any], bool], what: str) -> dict[str, str]:
+    def state(
+        self, done: Callable[[dict[str, str], Any], bool], what: str, timeout: float = TIMEOUT
+    ) -> dict[str, str]:
         """The first diagnostics from now on of which `done(values, status)` is true."""
         seen = len(self.diagnostics)
 
@@ -181,7 +183,7 @@ class Robot:
                     return {**values, "message": status.message}
             return None
 
-        return self.wait(find, f"diagnostics: {what}")
+        return self.wait(find, f"diagnostics: {what}", timeout)
 
     def logged(self, text: str) -> None:
         self.wait(lambda: text in "".join(self.log), f"the log to say '{text}'")
