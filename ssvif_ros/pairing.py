@@ -137,7 +137,7 @@ class Pairing:
             recorder does), `reliable` or `best_effort`.
         on_reset: called when time jumped, so that nothing of before is smoothed into now.
         max_age: None pairs each thermal image once, with the nearest visible one; else every
-            visible image is paired with the nearest thermal one that has come, at most so old, seconds.
+            visible image is paired with the nearest thermal one that is here, at most so old, s.
 
     `offset` (ns), which may change, is added to the thermal stamps: they are then of the visible
     camera's time.

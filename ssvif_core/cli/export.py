@@ -52,6 +52,7 @@ def export(
         calibration = [pair for i, pair in enumerate(calibration) if i % every]
     else:
         checked = _generated()
+        typer.echo("verifying on generated scenes; --check FOLDER takes pairs of your cameras")
     precisions = [each.strip() for each in precision.split(",")]
     for path, found in export_model(model, out, checked, precisions, calibration).items():
         typer.echo(f"{path}: on {len(checked)} pairs, beside float32: {found}")

@@ -27,10 +27,12 @@ def name(
     labels: Annotated[
         Path | None, typer.Option(help="Folder of masks (PNG ids) or YOLO boxes; default: found.")
     ] = None,
-    images: Annotated[int, typer.Option(help="Use at most so many labelled images.")] = 50,
+    images: Annotated[int, typer.Option(min=1, help="Use at most so many labelled images.")] = 50,
 ) -> None:
     """Name the classes: fits a linear layer on frozen features; under a minute for 50 images."""
     try:
+        from safetensors import SafetensorError
+
         from ssvif_core.data.labels import IGNORE, find_label, mask_of_boxes
         from ssvif_core.data.layouts import find_pairs
         from ssvif_core.data.pairs import PairDataset
@@ -70,5 +72,8 @@ def name(
             yield visible, thermal, class_of_id[check_ids(mask, name_of_id, source.mask)]
 
     model.name(class_names, *fit_naming(model, labelled(), class_names))
-    save_model(model, out)
+    try:
+        save_model(model, out)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{out}: cannot be written ({error}); make room there") from error
     typer.echo(f"{out}: {', '.join(class_names)}, from {len(dataset)} labelled images")

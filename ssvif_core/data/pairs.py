@@ -32,7 +32,7 @@ from ssvif_core.data.bag_pairs import bag_pairs
 from ssvif_core.data.files import facts_of
 from ssvif_core.data.images import read_thermal, read_visible
 from ssvif_core.data.labels import fit_mask, read_mask
-from ssvif_core.data.layouts import Listing, PairSource
+from ssvif_core.data.layouts import Listing, PairSource, some
 from ssvif_core.data.video import video_pairs
 from ssvif_core.errors import InputError
 from ssvif_core.thermal import ThermalGain, to_grey
@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 CACHES = ("ram", "disk", "none")
 SALIENCY_STRIDE = 8  # pixels of an image a pixel of the map of what stands out
 SURROUNDINGS = 11  # side of the surroundings, on that map
+UNLIKE = 0.1  # of the ratio of the sides; 4:3 and 5:4, which cameras have side by side, are .07
 CACHE_VERSION = 2  # part of every name in a disk cache; to be raised when `_fit` changes
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -74,6 +75,7 @@ class PairDataset(Dataset[Pair]):
         sources: where the pairs lie that could be read, in the order given.
         names: their names.
         skipped: what could not be read and why, a message for each image, video or bag.
+        unlike: names of the pairs whose images differ in shape by more than `UNLIKE`.
 
     Raises:
         InputError: nothing can be read, memory is too small, or the cache cannot be written.
@@ -97,13 +99,15 @@ class PairDataset(Dataset[Pair]):
         if not sources:
             raise InputError("no pairs to read")
         held: dict[PairSource, _Held] = {}
-        skipped = []
+        skipped: list[str] = []
+        unlike: set[PairSource] = set()
         try:
             if cache_folder is not None and cache == "disk":
                 cache_folder.mkdir(parents=True, exist_ok=True)
             # Closed at once if something is raised, so that the threads stop.
             with contextlib.closing(_in_threads(sources, cache, cache_folder)) as results:
-                for kept, problem in results:
+                for kept, strange, problem in results:
+                    unlike |= strange
                     if not held and cache == "ram":
                         _require_memory(kept, len(sources))
                     held |= kept
@@ -118,11 +122,18 @@ class PairDataset(Dataset[Pair]):
         self.sources = tuple(source for source in sources if source in held)
         self.names = tuple(source.name for source in self.sources)
         self.skipped = tuple(skipped)
+        self.unlike = tuple(source.name for source in self.sources if source in unlike)
         self._held = [held[source] for source in self.sources]
         if not held:
             raise InputError(f"none of {len(sources)} pairs can be read; the first: {skipped[0]}")
         if skipped:
             logger.warning("%d of %d pairs skipped", len(sources) - len(self.sources), len(sources))
+        if self.unlike:
+            logger.warning(
+                "%d of %d pairs have images of unlike shape (%s); the thermal ones were stretched, "
+                "and must show the same field of view: calibrate and rectify them first",
+                len(self.unlike), len(self.sources), some(self.unlike),
+            )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -151,8 +162,8 @@ class PairDataset(Dataset[Pair]):
 
 def _in_threads(
     sources: list[PairSource], cache: str, folder: Path | None
-) -> Generator[tuple[dict[PairSource, _Held], str]]:
-    """What is kept of each image pair, video or bag, and what is wrong with it."""
+) -> Generator[tuple[dict[PairSource, _Held], set[PairSource], str]]:
+    """What is kept of each image pair, video or bag, which are unlike, and what is wrong."""
     # Frames of one video or bag are read together, in one go.
     groups: dict[object, list[PairSource]] = {}
     for source in dict.fromkeys(sources):
@@ -171,34 +182,38 @@ def _in_threads(
 
 def _keep(
     group: list[PairSource], cache: str, folder: Path | None
-) -> tuple[dict[PairSource, _Held], str]:
+) -> tuple[dict[PairSource, _Held], set[PairSource], str]:
     kept: dict[PairSource, _Held] = {}
+    unlike: set[PairSource] = set()
     try:
         cached = {}
         if cache == "disk" and folder is not None:
             cached = {source: _CachedPair.of(source, folder) for source in group}
             if all(pair.exists() for pair in cached.values()):
-                return dict(cached), ""
-        for source, pair in _read(group):
+                return dict(cached), unlike, ""
+        for source, images in _read(group):
+            if _unlike(*images):
+                unlike.add(source)
+            pair = _fit(*images)
             if cache == "disk":
                 cached[source].save(pair)
                 kept[source] = cached[source]
             else:
                 kept[source] = source if cache == "none" and source.frame is None else pair
     except (InputError, cv2.error) as error:
-        return kept, str(error)
-    return kept, ""
+        return kept, unlike, str(error)
+    return kept, unlike, ""
 
 
 def _read(group: list[PairSource]) -> Iterator[tuple[PairSource, Pair]]:
-    """The pairs of one image pair, video or bag.
+    """The images of one image pair, video or bag, as they come.
 
     Raises:
         InputError: something cannot be read, or ends before its last frame.
     """
     first = group[0]
     if first.frame is None:
-        yield first, _fit(read_visible(first.visible), read_thermal(first.thermal))
+        yield first, (read_visible(first.visible), read_thermal(first.thermal))
         return
     wanted = {source.frame or 0: source for source in group}
     if first.topics:
@@ -213,7 +228,7 @@ def _read(group: list[PairSource]) -> Iterator[tuple[PairSource, Pair]]:
         if isinstance(pair, InputError):
             useless.append(pair)
         elif source is not None:
-            yield source, _fit(pair.visible, pair.thermal)
+            yield source, (pair.visible, pair.thermal)
         if not wanted:
             break
     if wanted:
@@ -225,6 +240,12 @@ def _read(group: list[PairSource]) -> Iterator[tuple[PairSource, Pair]]:
         raise InputError(
             f"{first.visible}: {len(useless)} of {len(group)} pairs are of no use; {useless[0]}"
         )
+
+
+def _unlike(visible: np.ndarray, thermal: np.ndarray) -> bool:
+    """Whether the images differ so much in shape that one was cropped or turned."""
+    shapes = (visible.shape[1] / visible.shape[0], thermal.shape[1] / thermal.shape[0])
+    return max(shapes) / min(shapes) > 1 + UNLIKE
 
 
 def _fit(visible: np.ndarray, thermal: np.ndarray) -> Pair:

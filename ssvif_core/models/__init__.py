@@ -101,7 +101,9 @@ def load_model(path: Path) -> Model:
         names = tuple(note.pop("names", ()))
         model = Model(ModelConfig(**note), names)
         model.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError, TypeError) as error:
+    except (
+        SafetensorError, RuntimeError, TypeError, ValueError, AttributeError, InputError,
+    ) as error:  # fmt: skip
         raise ModelError(
             f"{path}: does not hold the weights of an ssvif model of this version "
             f"({str(error)[:200]}); train or export it again"

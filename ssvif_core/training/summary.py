@@ -46,6 +46,7 @@ def write_summary(out: Path, facts: dict[str, Any]) -> Path:
     lengths = [max(line["step"] for line in log if line["stage"] == stage) for stage in stages]
     starts = np.cumsum([0, *lengths])
     model = out / "model.safetensors"
+    data = facts.get("configuration", {}).get("data", [])
     page = render(
         Path(__file__).with_name("summary.html.jinja"),
         title=out.resolve().name,
@@ -55,6 +56,8 @@ def write_summary(out: Path, facts: dict[str, Any]) -> Path:
         charts=[_chart(name, log, stages, starts) for name in _names(log)],
         pictures=_pictures(out),
         model=shlex.quote(str(model)) if model.is_file() else None,
+        data=shlex.quote(str(next(iter(data), "PAIRS"))),
+        named=shlex.quote(str(model.with_name("named.safetensors"))),
         onnx=shlex.quote(str(model.with_suffix(".onnx"))),
     )
     path = out / "summary.html"

@@ -367,8 +367,9 @@ def test_the_summary_shows_the_last_picture_of_each_stage(finished: Path) -> Non
 def test_the_summary_says_how_to_go_on(finished: Path, tmp_path: Path) -> None:
     text = Page(finished).text
     model = finished.parent / "model.safetensors"
-    assert f"ssvif name '{model}'" in text, "quoted for a shell"
-    assert f"ssvif export '{model}' '{model.with_suffix('.onnx')}'" in text
+    assert f"ssvif name '{model}' PAIRS --labels LABELS" in text, "quoted for a shell"
+    named = model.with_name("named.safetensors")
+    assert f"ssvif export '{named}' '{model.with_suffix('.onnx')}' --check PAIRS" in text
     assert "not finished" in Page(write_summary(tmp_path, {})).text
 
 

@@ -11,11 +11,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from ssvif_core.cli import app
 from ssvif_core.data.labels import mask_of_boxes
-from ssvif_core.errors import InputError
+from ssvif_core.errors import InputError, ModelError
 from ssvif_core.models import Model, load_model, save_model
 from ssvif_core.models.heads import described
 from ssvif_core.training.naming import (
@@ -132,3 +133,36 @@ def test_the_command_names_from_masks_and_says_what_is_missing(
     assert load_model(tmp_path / "named.safetensors").names == ("background", "person")
     problem = runner.invoke(app, [*again, "--labels", str(tmp_path)]).exception
     assert isinstance(problem, InputError) and "no labels for the 3 pairs" in str(problem)
+
+
+def test_the_command_names_from_boxes(model: Model, tmp_path: Path) -> None:
+    save_model(model, tmp_path / "m.safetensors")
+    for folder in ("vi", "ir", "boxes"):
+        (tmp_path / folder).mkdir()
+    for seed in range(3):
+        visible, thermal, mask = scene(seed)
+        cv2.imwrite(str(tmp_path / "vi" / f"{seed}.png"), visible)
+        cv2.imwrite(str(tmp_path / "ir" / f"{seed}.png"), thermal)
+        x, y, width, height = cv2.boundingRect((mask == 1).astype(np.uint8))
+        down, across = mask.shape
+        box = ((x + width / 2) / across, (y + height / 2) / down, width / across, height / down)
+        line = " ".join(f"{value:.5f}" for value in box)
+        (tmp_path / "boxes" / f"{seed}.txt").write_text(f"0 {line}\n")
+    command = ["name", str(tmp_path / "m.safetensors"), str(tmp_path), "--labels",
+               str(tmp_path / "boxes"), "--names", "background,person", "--out"]  # fmt: skip
+    result = CliRunner().invoke(app, [*command, str(tmp_path / "named.safetensors")])
+    assert result.exit_code == 0, result.output
+    assert load_model(tmp_path / "named.safetensors").names == ("background", "person")
+    (tmp_path / "folder.safetensors").mkdir()
+    result = CliRunner().invoke(app, [*command, str(tmp_path / "folder.safetensors")])
+    assert isinstance(result.exception, InputError) and "cannot be written" in str(result.exception)
+
+
+@pytest.mark.parametrize("note", ["{", "[1]", '{"size": "xxl"}'])
+def test_a_damaged_note_is_told_with_the_files_name(
+    model: Model, tmp_path: Path, note: str
+) -> None:
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, tmp_path / "m.safetensors", metadata={"ssvif": note})
+    with pytest.raises(ModelError, match="m.safetensors: "):
+        load_model(tmp_path / "m.safetensors")

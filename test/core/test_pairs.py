@@ -519,6 +519,17 @@ def test_more_than_memory_holds_asks_for_a_disk_cache(tmp_path: Path, monkeypatc
         PairDataset([listing])
 
 
+def test_pairs_of_unlike_shape_are_named_once_and_used(tmp_path: Path, caplog) -> None:
+    """One 4:3 beside 5:4 is what cameras have; a square one was cropped."""
+    for number, size in enumerate([(24, 30), (24, 24), (24, 24)]):
+        plant(tmp_path, f"vi/{number}.png", size=(24, 32))
+        plant(tmp_path, f"ir/{number}.png", size=size)
+    dataset = PairDataset([find_pairs(tmp_path)])
+    assert dataset.unlike == ("1", "2") and len(dataset) == 3
+    assert caplog.text.count("2 of 3 pairs have images of unlike shape (1, 2)") == 1
+    assert dataset[1][1].shape == (24, 32)
+
+
 def test_masks_come_on_the_visible_grid(tmp_path: Path) -> None:
     plant(tmp_path, "vi/1.png", "ir/1.png", "vi/2.png", "ir/2.png", size=(20, 24))
     plant(tmp_path, "mask/1.png", size=(10, 12), value=255)
