@@ -1,12 +1,12 @@
 """What the classes are worth: names from a few labelled images, IoU on others.
 
-    python tools/semantics.py name WEIGHTS ... --train msrs/train --test msrs/test --out FILE
+    python tools/semantics.py name WEIGHTS ... --alone WEIGHTS --train ... --test ... --out FILE
     python tools/semantics.py supervised WEIGHTS --train msrs/train --test msrs/test --out FILE
     python tools/semantics.py segment NAME=TRAIN_IMAGES:TEST_IMAGES ... --train ... --test ...
 
-`name` fits a naming on 20 labelled training images for each weights file, and once on the features
-of the first file's fusion network alone. `supervised` trains head and fusion network on all masks.
-`segment` trains one small segmenter alike on each kind of image. Results are added to --out.
+`name` fits a naming on 20 labelled training images for each weights file, and with --alone on the
+features of that file's fusion network alone (of stage 1a: what L_fus gives). `supervised` trains
+head and fusion network on all masks. `segment` trains one small segmenter alike on each kind of image. Results are added to --out.
 """
 
 from __future__ import annotations
@@ -47,12 +47,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--alone", help="weights of which the fusion features alone are named")
     parser.add_argument("--save", type=Path, help="where the first named model is written")
     arguments = parser.parse_args()
     train, test = read(arguments.train), read(arguments.test)
     started = time.monotonic()
     if arguments.what == "name":
         results = names_of(arguments.inputs, train, test, arguments.save)
+        if arguments.alone:
+            results |= features_alone(arguments.alone, train, test)
     elif arguments.what == "supervised":
         results = supervised(arguments.inputs[0], train, test, arguments.steps, arguments.seed)
     else:
@@ -101,11 +104,16 @@ def names_of(
         results[file] = score(model, test)
         if save and number == 0:
             save_model(model, save)
-    model = load_model(Path(files[0]))
+    return results
+
+
+def features_alone(
+    file: str, train: dict[str, Labelled], test: dict[str, Labelled]
+) -> dict[str, dict[str, float]]:
+    model = load_model(Path(file))
     model.head = NoEmbedding()  # type: ignore[assignment]
     model.name(NAMES, *fit_naming(model, few(train), NAMES))
-    results[f"fusion features of {files[0]}"] = score(model, test)
-    return results
+    return {f"fusion features of {file}": score(model, test)}
 
 
 class NoEmbedding(nn.Module):

@@ -1,10 +1,11 @@
 """Measures how steady each way of showing thermal counts is: `python tools/thermal_flicker.py`.
 
-Generated 14-bit drives at 30 Hz: as they are; something hot passes for a second; the camera
-corrects itself (half a second frozen, then all counts lie 1.6 K higher). Each frame becomes grey,
-and the grey stream is compared with the one of the same frames without the jump, shown in one
-fixed range, that of the first frame. So what moves or is noisy counts in both, and what is left
-comes from the gain: `flicker` and `wobble` of `ssvif_core.metrics.temporal`, in grey levels of 255.
+Generated drives of 8, 12, 14 and 16 bits at 30 Hz: as they are; something hot passes for a second;
+the camera corrects itself (half a second frozen, then all counts lie 1.6 K higher). Each frame
+becomes grey, and the grey stream is compared with the one of the same frames without the jump,
+shown in one fixed range, that of the first frame. So what moves or is noisy counts in both, and
+what is left comes from the gain: `flicker` and `wobble` of `ssvif_core.metrics.temporal`, in grey
+levels of 255.
 
 Also measures the time of each way and of the repair, 640x512 in 16 bits, on one thread. Writes
 docs/results/thermal.json and prints the same as tables.
@@ -25,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ssvif_core.data.scenes import SceneConfig, SceneGenerator
+from ssvif_core.data.scenes.config import THERMAL_SCALES
 from ssvif_core.data.video import video_pairs
 from ssvif_core.metrics.temporal import LumaFrame, flicker
 from ssvif_core.metrics.validate import luma_of_bgr
@@ -41,30 +43,37 @@ from ssvif_ros.demo import machine
 
 ROOT = Path(__file__).parents[1]
 RATE, SIZE = 30, (320, 256)  # Hz; width, height
-HOT, JUMP = 12_000, 40  # counts of 0.04 K: 207 degC; 1.6 K
+HOT, JUMP = 207.0, 1.6  # degC; K
+BITS = (8, 12, 14, 16)
 console = Console()
 
 Frames = list[np.ndarray]
 Show = Callable[[np.ndarray, int], np.ndarray]  # counts, stamp -> grey
 
 
-def sequences(seconds: int) -> dict[str, tuple[Frames, Frames]]:
+def sequences(seconds: int, bits: int) -> dict[str, tuple[Frames, Frames]]:
     """By name: the frames, and the same without what the camera does to them."""
     config = SceneConfig(
         condition="day", frames=RATE * seconds, fps=RATE, visible_size=SIZE, thermal_size=SIZE,
-        dead_pixels=0,
+        dead_pixels=0, thermal_bits=bits,
     )  # fmt: skip
+    zero, step = THERMAL_SCALES[bits]
+    full = 2**bits - 1
     drive = [scene.thermal for scene in SceneGenerator(config)]
     start = len(drive) // 3
+    hottest = min(round((HOT - zero) / step), full)
     hot = [frame.copy() for frame in drive]
     for n in range(RATE):
         x = round((n / RATE) * (SIZE[0] + 80)) - 40
-        cv2.circle(hot[start + n], (x, 160), 40, HOT, -1, cv2.LINE_8)  # 6 % of the image
+        cv2.circle(hot[start + n], (x, 160), 40, hottest, -1, cv2.LINE_8)  # 6 % of the image
     calm = list(drive)
     for n in range(RATE // 2):
         calm[start + n] = drive[start]
     first = start + RATE // 2
-    jumped = calm[:first] + [frame + np.uint16(JUMP) for frame in calm[first:]]
+    jumped = calm[:first] + [
+        np.minimum(frame.astype(int) + round(JUMP / step), full).astype(frame.dtype)
+        for frame in calm[first:]
+    ]
     return {
         "steady": (drive, drive),
         "hot object passes": (hot, hot),
@@ -72,8 +81,9 @@ def sequences(seconds: int) -> dict[str, tuple[Frames, Frames]]:
     }
 
 
-def ways() -> dict[str, Show]:
+def ways(bits: int) -> dict[str, Show]:
     """Fresh, by name."""
+    zero, step = THERMAL_SCALES[bits]
 
     def least_to_most(counts: np.ndarray, _: int) -> np.ndarray:
         low, high = float(counts.min()), float(counts.max())
@@ -84,7 +94,7 @@ def ways() -> dict[str, Show]:
         return to_grey(counts, np.array((low, max(high, low + 1))), *counts.shape)
 
     def ours(mode: str) -> Show:
-        stream = ThermalStream(ThermalConfig(mode))
+        stream = ThermalStream(ThermalConfig(mode, scale=step, offset=zero))
 
         def show(counts: np.ndarray, stamp: int) -> np.ndarray:
             view = stream(counts, stamp)
@@ -101,16 +111,17 @@ def ways() -> dict[str, Show]:
 
 def steadiness(seconds: int) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
-    for sequence, (frames, undisturbed) in sequences(seconds).items():
-        fixed = ThermalGain().update(undisturbed[0])
+    every = [(bits, *item) for bits in BITS for item in sequences(seconds, bits).items()]
+    for bits, sequence, (frames, undisturbed) in every:
+        fixed = ThermalGain(stretch_8_bit=True).update(undisturbed[0])
         reference = [to_grey(frame, fixed, *frame.shape) for frame in undisturbed]
-        for way, show in ways().items():
+        for way, show in ways(bits).items():
             grey = [show(f, (1 + n) * 1_000_000_000 // RATE) for n, f in enumerate(frames)]
             moments = [LumaFrame(r, r, g) for r, g in zip(reference, grey, strict=True)]
             results = [flicker(a, b) for a, b in pairwise(moments)]
             wobbles = [r.wobble for r in results]
             rows.append({
-                "sequence": sequence, "way": way,
+                "bits": bits, "sequence": sequence, "way": way,
                 "flicker": round(float(np.nanmean([r.flicker for r in results])), 3),
                 "wobble": round(float(np.nanmean(wobbles)), 3),
                 "worst_wobble": round(float(np.nanmax(wobbles)), 2),
@@ -199,7 +210,7 @@ def main() -> None:
         "command": f"python tools/thermal_flicker.py --seconds {arguments.seconds} "
         f"--runs {arguments.runs}",
         "date": time.strftime("%Y-%m-%d"),
-        "size": f"steadiness: thermal {SIZE[0]}x{SIZE[1]} 14 bit at {RATE} Hz; times: 640x512 "
+        "size": f"steadiness: thermal {SIZE[0]}x{SIZE[1]} at {RATE} Hz; times: 640x512 "
         "16 bit, 40 dead pixels, one thread",
         "unit": "grey levels of 255; contrast is the standard deviation of the grey image",
         "steadiness": rows,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ssvif_core.data.scenes import SceneConfig, SceneGenerator
+from ssvif_core.data.scenes.config import THERMAL_SCALES
 from ssvif_core.errors import InputError
 from ssvif_core.thermal import (
     MODES,
@@ -257,6 +258,28 @@ def test_in_a_generated_drive_the_picture_is_steady(bits: int) -> None:
 
     assert largest_step(ThermalGain()) < 3
     assert largest_step(ThermalGain(smoothing=0)) > 8  # frames judged alone flicker
+
+
+@pytest.mark.parametrize("bits", THERMAL_SCALES)
+@pytest.mark.parametrize("mode", ["percentile", "plateau", "temperature"])
+def test_what_stays_as_warm_stays_as_bright(mode: str, bits: int) -> None:
+    """Of a generated drive at 9 Hz: from frame to frame one count keeps its grey level."""
+    config = SceneConfig(
+        condition="day", frames=24, fps=9, visible_size=(160, 128), thermal_size=(160, 128),
+        thermal_bits=bits,
+    )  # fmt: skip
+    zero, step = THERMAL_SCALES[bits]
+    stream = ThermalStream(ThermalConfig(mode, scale=step, offset=zero, repair=False))
+    grey: dict[int, float] = {}
+    largest = 0.0
+    for scene in SceneGenerator(config):
+        view = stream(scene.thermal, round(scene.stamp * SECOND) + 1)
+        counts = scene.thermal
+        levels = to_grey(view.thermal, view.range, *counts.shape)
+        now = {int(c): float(levels[counts == c].mean()) for c in np.unique(counts)}
+        largest = max([largest, *(abs(now[c] - grey[c]) for c in now.keys() & grey.keys())])
+        grey = now
+    assert largest < {"percentile": 3.5, "plateau": 8, "temperature": 0.01}[mode]
 
 
 # --- plateau
