@@ -109,6 +109,7 @@ class FusionParameters:
     thermal_smoothing: float = _parameter(
         0.9, "How calm the thermal range is; 0 judges each frame alone.", low=0.0, high=0.99
     )
+    thermal_repair: bool = _parameter(True, "Replace dead and hot pixels of the thermal camera.")
     publish_fused: bool = _parameter(True, "Offer ~/fused/image and its JPEG twin.")
     publish_overlay: bool = _parameter(True, "Offer ~/segmentation/overlay and its JPEG twin.")
     publish_labels: bool = _parameter(True, "Offer ~/segmentation/labels.")
@@ -161,6 +162,7 @@ class FusionParameters:
             scale=self.thermal_scale,
             offset=self.thermal_offset,
             smoothing=self.thermal_smoothing,
+            repair=self.thermal_repair,
         )
 
 

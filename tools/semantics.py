@@ -6,7 +6,8 @@
 
 `name` fits a naming on 20 labelled training images for each weights file, and with --alone on the
 features of that file's fusion network alone (of stage 1a: what L_fus gives). `supervised` trains
-head and fusion network on all masks. `segment` trains one small segmenter alike on each kind of image. Results are added to --out.
+head and fusion network on all masks. `segment` trains one small
+segmenter alike on each kind of image. Results are added to --out.
 """
 
 from __future__ import annotations
