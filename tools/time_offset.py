@@ -3,7 +3,9 @@
     python tools/time_offset.py ../shared/data/m3svd
 
 Thermal stamps get constant errors of -200 to 200 ms, at the full rate and with two of three thermal
-frames dropped. Writes docs/results/time_offset.json and prints a table.
+frames dropped. The mapping is known; or searched with the delay; or, as `ssvif calibrate
+--time-offset` does it, found from the scene between two estimates. Writes
+docs/results/time_offset.json and prints a table.
 """
 
 from __future__ import annotations
@@ -14,14 +16,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from ssvif_core.data.video import video_pairs
+from ssvif_core.registration.scene import calibrate_from_scene
 from ssvif_core.registration.time_offset import time_offset
+from ssvif_core.types import Pair
 from ssvif_ros.demo import machine
 
 ROOT = Path(__file__).parents[1]
@@ -32,12 +35,9 @@ console = Console(width=110)
 
 
 def read(folder: Path, name: str) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    """Stamp, visible grey and thermal image of every frame of a clip."""
+    """Stamp, visible and thermal image of every frame of a clip."""
     pairs = video_pairs(folder / "vi" / f"{name}.mp4", folder / "ir" / f"{name}.mp4")
-    return [
-        (one.visible_stamp, cv2.cvtColor(one.visible, cv2.COLOR_BGR2GRAY), one.thermal)
-        for one in pairs
-    ]
+    return [(one.visible_stamp, one.visible, one.thermal) for one in pairs]
 
 
 def measure(
@@ -45,15 +45,18 @@ def measure(
     thermal: list[tuple[int, np.ndarray, np.ndarray]],
     shift: int,
     every: int,
-    mapping: bool,
+    mapping: str,
 ) -> dict[str, Any]:
     """One estimate, with thermal stamps late by `-shift` ms: the answer should be `shift`."""
     start = time.perf_counter()
-    found = time_offset(
-        [(stamp, image) for stamp, image, _ in visible],
-        [(stamp - shift * 1_000_000, image) for stamp, _, image in thermal[every - 1 :: every]],
-        np.eye(3) if mapping else None,  # the clips are registered
-    )
+    seen = [(stamp, image) for stamp, image, _ in visible]
+    warm = [(stamp - shift * 1_000_000, image) for stamp, _, image in thermal[every - 1 :: every]]
+    # The clips are registered.
+    found = time_offset(seen, warm, np.eye(3) if mapping == "known" else None)
+    if mapping == "found" and found.confident:
+        scene = calibrate_from_scene(simultaneous(seen, warm, found.seconds))
+        if scene.pair is not None:
+            found = time_offset(seen, warm, scene.pair.homography)
     return {
         "shift_ms": shift,
         "error_ms": round(1000 * found.seconds - shift, 2) if found.confident else None,
@@ -61,6 +64,18 @@ def measure(
         "reason": found.reason,
         "seconds": round(time.perf_counter() - start, 1),
     }
+
+
+def simultaneous(
+    visible: list[tuple[int, np.ndarray]], thermal: list[tuple[int, np.ndarray]], offset: float
+) -> list[Pair]:
+    """Some 24 pairs of nearest images once `offset` (s) is added to the thermal stamps."""
+    stamps = np.array([stamp for stamp, _ in visible])
+    pairs = []
+    for stamp, image in thermal[:: max(len(thermal) // 24, 1)]:
+        nearest = int(np.abs(stamps - stamp - offset * 1e9).argmin())
+        pairs.append(Pair(visible[nearest][1], image))
+    return pairs
 
 
 def summary(runs: list[dict[str, Any]], residual: float) -> dict[str, Any]:
@@ -87,12 +102,12 @@ def main() -> None:
         parser.error(f"{arguments.folder}: no vi/*.mp4; expected clips like M3SVD's")
     clips = {name: read(arguments.folder, name) for name in names}
     rows = []
-    total = len(names) * len(RATES) * (len(SHIFTS) + len(FEW))
+    total = len(names) * len(RATES) * (len(SHIFTS) + 2 * len(FEW))
     with Progress(console=console) as bar:
         task = bar.add_task("clips", total=total)
         for name, clip in clips.items():
             residual: float | None = None
-            for mapping, shifts in ((True, SHIFTS), (False, FEW)):
+            for mapping, shifts in (("known", SHIFTS), ("searched", FEW), ("found", FEW)):
                 for rate, every in RATES.items():
                     runs = []
                     for shift in sorted(shifts, key=abs):  # 0 first: it tells the residual
@@ -101,7 +116,7 @@ def main() -> None:
                             residual = runs[-1]["error_ms"]
                         bar.advance(task)
                     rows.append({
-                        "clip": name, "mapping": "known" if mapping else "searched", "rate": rate,
+                        "clip": name, "mapping": mapping, "rate": rate,
                         "residual_ms": residual, **summary(runs, residual or 0.0), "each": runs,
                     })  # fmt: skip
     # A clip beside the thermal side of another has no delay; its answers are all wrong.
@@ -109,7 +124,7 @@ def main() -> None:
         {"visible": one, "thermal": other, **measure(clips[one], clips[other], 0, 1, mapping)}
         for one in names
         for other in names
-        for mapping in (True, False)
+        for mapping in ("known", "searched")
         if one != other
     ]
     result = {

@@ -38,11 +38,14 @@ class ShutterWatch:
 
     A camera of 9 Hz that is sent at 30 Hz repeats frames as a rule, so repeats are called a
     freeze only after `patience`, and after `repeats` times the usual time from one new picture to
-    the next. Noise makes any two pictures of a real sensor differ.
+    the next. Where the last pictures came once each, the second repeat is one. Noise makes any two
+    pictures of a real sensor differ.
     """
 
     patience = 0.25  # s
     repeats = 2.5
+    never = 1.5  # times the usual time, where no picture was repeated
+    remembered = 9  # pictures
     samples = 5_000
     # Percent of the counts between which contrast is measured; something hot that leaves takes
     # only the widest with it, a shutter all.
@@ -56,7 +59,10 @@ class ShutterWatch:
     def reset(self) -> None:
         """Forget the past."""
         self._clock = StreamClock()
-        self._intervals: deque[float] = deque(maxlen=9)  # s from new picture to new picture
+        # Of the last pictures: s from each to the next, and how often it came again.
+        self._intervals: deque[float] = deque(maxlen=self.remembered)
+        self._repeats: deque[int] = deque(maxlen=self.remembered)
+        self._again = 0  # how often the last picture has come again
         self._picture: np.ndarray | None = None
         self._idle = 0.0  # s since a new picture came
         self._contrast = np.zeros(len(self.spans))  # counts, of the last live picture
@@ -72,17 +78,22 @@ class ShutterWatch:
         elapsed = self._clock.tick(stamp_ns)
         if elapsed is None:
             self._picture, self._closed, self._idle, elapsed = None, None, 0.0, 0.0
+            self._again = 0
         self._idle += elapsed
         if self._closed is not None:
             self._closed += elapsed
         if self._picture is None or not np.array_equal(thermal, self._picture):
             self._look(thermal)
+        elif elapsed:  # and not the same frame, paired once more
+            self._again += 1
         if self._closed is not None:
             return StreamState.SHUTTER
         return StreamState.FROZEN if self._idle > self._limit() else StreamState.LIVE
 
     def _limit(self) -> float:
         """Seconds after which repeats are called a freeze."""
+        if len(self._repeats) == self.remembered and not any(self._repeats):
+            return self.never * statistics.median(self._intervals)
         usual = statistics.median(self._intervals) if len(self._intervals) > 2 else 0.0
         return max(self.patience, self.repeats * usual)
 
@@ -90,6 +101,7 @@ class ShutterWatch:
         """A new picture has come."""
         if self._picture is not None:
             self._intervals.append(self._idle)
+            self._repeats.append(self._again)
         ordered = sorted_sample(thermal, self.samples).astype(np.float32)
         low, high = (np.array(self.spans).T * (ordered.size - 1) // 100).tolist()
         contrast = ordered[high] - ordered[low]
@@ -101,4 +113,4 @@ class ShutterWatch:
             self._closed = None
         if self._closed is None:
             self._contrast = contrast
-        self._picture, self._idle = thermal.copy(), 0.0
+        self._picture, self._idle, self._again = thermal.copy(), 0.0, 0
