@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssvif_core.errors import InputError
+
 
 def blur(x: Tensor, sigma: float) -> Tensor:
     """Gaussian blur, kernel cut at 3 sigma, edges replicated: same shape.
@@ -95,6 +97,11 @@ class TargetConfig:
     kept_contrast: float = 0.8
     saturated: float = 0.93
     sky: float = 0.16
+
+    def __post_init__(self) -> None:
+        for name in ("hot_width", "sky"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"target: {name}={getattr(self, name)}; expected above 0")
 
 
 def fusion_target(

@@ -177,9 +177,9 @@ class Trainer:
         if "weighting" in parts and weighting is not None:
             weighting.load_state_dict(parts["weighting"])
         # Sums over the steps of this epoch: of the tasks' losses, and of the bad epochs so far.
-        sums = torch.zeros(len(TASKS))
+        sums = torch.zeros(len(TASKS), device=self.fabric.device)
         if "epoch" in parts:
-            sums = parts["epoch"]["sums"]
+            sums += parts["epoch"]["sums"].to(sums)
             self.watch.bad_epochs = int(parts["epoch"]["bad_epochs"])
         module, optimiser = self.fabric.setup(step_module, optimiser)
         started = time.monotonic()
@@ -196,7 +196,7 @@ class Trainer:
                     measure=log_now and stage.name == "joint", where=f"stage {label}, step {done}",
                 )  # fmt: skip
                 if weighting is not None:
-                    sums += torch.stack([losses[name] for name in TASKS]).cpu()
+                    sums += torch.stack([losses[name] for name in TASKS])
                 if log_now:
                     values = {name: float(loss) for name, loss in losses.items()}
                     if weighting is not None:
@@ -211,7 +211,7 @@ class Trainer:
                         count = (done - 1) % self.config.epoch + 1
                         means = self.fabric.all_reduce(sums / count)
                         weighting.end_epoch(means)  # type: ignore[arg-type]
-                        sums = torch.zeros(len(TASKS))
+                        sums = torch.zeros_like(sums)
                     self._end_epoch(stage, label, done)
                 stop = self._agreed(stop_requested())
                 if done == stage.steps:
@@ -427,7 +427,8 @@ class Trainer:
 
     def _restore(self) -> tuple[int, int, dict[str, dict[str, Tensor]]]:
         loaded = self.checkpoint.load()
-        place = torch.tensor(loaded[:1] + loaded[2:3] if loaded else (-1, -1))
+        found = (loaded[0], loaded[2]) if loaded else (-1, -1)
+        place = torch.tensor(found, device=self.fabric.device)
         if (self.fabric.all_gather(place).view(-1, 2) != place).any():  # type: ignore[union-attr]
             raise TrainingError(
                 f"{self.out}: not all processes find the same checkpoint there; choose an `out` "

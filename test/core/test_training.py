@@ -381,6 +381,7 @@ def test_a_newer_configuration_is_told_by_its_version_and_not_by_its_keys(tmp_pa
         ("stages=[]", "stages is empty; expected some of fusion"),
         ("stages.0.learning_rate=-1", "learning_rate=-1.0; expected 0 to 1"),
         ("views={haze: 7}", "views: haze=7.0; expected 0 to 1"),
+        ("target={sky: 0}", "target: sky=0.0; expected above 0"),
         ("consistency={temperature: 0}", "temperature=0.0; expected above 0"),
         ("precision=bf17", "precision 'bf17'; expected one of 32-true, bf16-mixed"),
         ("workers=-1", "workers=-1; expected >= 0"),
