@@ -4,10 +4,10 @@
     python tools/semantics.py supervised WEIGHTS --train msrs/train --test msrs/test --out FILE
     python tools/semantics.py segment NAME=TRAIN_IMAGES:TEST_IMAGES ... --train ... --test ...
 
-`name` fits a naming on 20 labelled training images for each weights file, and with --alone on the
-features of that file's fusion network alone (of stage 1a: what L_fus gives). `supervised` trains
-head and fusion network on all masks. `segment` trains one small
-segmenter alike on each kind of image. Results are added to --out.
+`name` fits a naming on 20 labelled training images for each weights file, with --tune tuned on, and
+with --alone on the features of that file's fusion network alone (of stage 1a: what L_fus gives).
+`supervised` trains head and fusion network on all masks, or with --few on those 20. `segment`
+trains one small segmenter alike on each kind of image. Results are added to --out.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from ssvif_core.models import Model, load_model, save_model
 from ssvif_core.models.fusion_net import FusionFeatures
 from ssvif_core.models.pixel_net import PixelNet
 from ssvif_core.training.naming import features_of, fit_naming
+from ssvif_core.training.tuning import TuningConfig, tune
 
 NAMES = ("background", "person", "bicycle", "car")
 LABELLED = 20
@@ -48,16 +49,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--few", action="store_true", help="supervised: the 20 masks of `name`")
     parser.add_argument("--alone", help="weights of which the fusion features alone are named")
+    parser.add_argument("--tune", type=int, default=0, help="steps of `ssvif name --tune`")
     parser.add_argument("--save", type=Path, help="where the first named model is written")
     arguments = parser.parse_args()
     train, test = read(arguments.train), read(arguments.test)
     started = time.monotonic()
     if arguments.what == "name":
-        results = names_of(arguments.inputs, train, test, arguments.save)
+        results = names_of(arguments.inputs, train, test, arguments.save, arguments.tune)
         if arguments.alone:
             results |= features_alone(arguments.alone, train, test)
     elif arguments.what == "supervised":
+        if arguments.few:
+            train = {str(number): pair for number, pair in enumerate(few(train))}
         results = supervised(arguments.inputs[0], train, test, arguments.steps, arguments.seed)
     else:
         results = {}
@@ -96,13 +101,20 @@ def few(pairs: dict[str, Labelled]) -> list[Labelled]:
 
 
 def names_of(
-    files: list[str], train: dict[str, Labelled], test: dict[str, Labelled], save: Path | None
+    files: list[str],
+    train: dict[str, Labelled],
+    test: dict[str, Labelled],
+    save: Path | None,
+    steps: int,
 ) -> dict[str, dict[str, float]]:
     results = {}
     for number, file in enumerate(files):
         model = load_model(Path(file))
         model.name(NAMES, *fit_naming(model, few(train), NAMES))
-        results[file] = score(model, test)
+        if steps:
+            pairs = [(visible, thermal) for visible, thermal, _ in train.values()]
+            tune(model, few(train), pairs, TuningConfig(steps=steps))
+        results[file + f", tuned {steps} steps" * bool(steps)] = score(model, test)
         if save and number == 0:
             save_model(model, save)
     return results

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from rich.console import Console
+from rich.progress import Progress
 
 from ssvif_core.errors import InputError, SsvifError
 
@@ -27,9 +29,20 @@ def name(
     labels: Annotated[
         Path | None, typer.Option(help="Folder of masks (PNG ids) or YOLO boxes; default: found.")
     ] = None,
+    tune: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Train F and S_f on by the labels for so many steps (700, say: two to five "
+            "minutes on a CPU), holding the fused image; 0: the linear layer alone.",
+        ),
+    ] = 0,
     images: Annotated[int, typer.Option(min=1, help="Use at most so many labelled images.")] = 50,
 ) -> None:
-    """Name the classes: fits a linear layer on frozen features; under a minute for 50 images."""
+    """Name the classes: fits a linear layer on frozen features; under a minute for 50 images.
+
+    With --tune more classes are found, for cameras and places like those of the labels.
+    """
     try:
         from safetensors import SafetensorError
 
@@ -38,6 +51,8 @@ def name(
         from ssvif_core.data.pairs import PairDataset
         from ssvif_core.models import load_model, save_model
         from ssvif_core.training.naming import check_ids, fit_naming
+        from ssvif_core.training.tuning import TuningConfig
+        from ssvif_core.training.tuning import tune as tune_model
     except ImportError as error:
         raise SsvifError(
             f"`ssvif name` needs the training extra ({error}); run `make setup-train`"
@@ -71,7 +86,16 @@ def name(
             assert mask is not None
             yield visible, thermal, class_of_id[check_ids(mask, name_of_id, source.mask)]
 
-    model.name(class_names, *fit_naming(model, labelled(), class_names))
+    examples = list(labelled())
+    model.name(class_names, *fit_naming(model, examples, class_names))
+    if tune:
+        everything = PairDataset([listing], cache="none")
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task("tuning", total=tune)
+            tune_model(
+                model, examples, everything, TuningConfig(steps=tune),
+                lambda step: bar.update(task, completed=step),
+            )  # fmt: skip
     try:
         save_model(model, out)
     except (OSError, SafetensorError) as error:

@@ -12,6 +12,7 @@ import onnx
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.nn import functional as F
 from typer.testing import CliRunner
 
 from ssvif_core.cli import app
@@ -25,6 +26,7 @@ from ssvif_core.training.naming import (
     features_of,
     fit_naming,
 )
+from ssvif_core.training.tuning import TuningConfig, tune
 
 NAMES = ("background", "person", "car")
 
@@ -72,6 +74,34 @@ def test_names_learned_on_some_images_hold_on_others(model: Model) -> None:
     truth = mask[2::4, 2::4]
     assert (labels[inner] == truth[inner]).mean() > 0.9
     assert (labels[truth == 0] == 0).mean() > 0.8
+
+
+def test_tuning_learns_what_a_linear_layer_cannot_read_and_leaves_the_image(model: Model) -> None:
+    named = Model()
+    named.load_state_dict(model.state_dict())
+    examples = [scene(seed) for seed in range(4)]
+    named.name(NAMES, *fit_naming(named, examples, NAMES))
+
+    def error_and_image() -> tuple[float, torch.Tensor]:
+        visible, thermal, mask = scene(99)
+        with torch.no_grad():
+            features = features_of(named, visible, thermal)
+            ids = torch.from_numpy(mask[2::4, 2::4].astype(int))[None]
+            return float(F.cross_entropy(named.labeller(features), ids)), features.change
+
+    error, image = error_and_image()
+    done: list[int] = []
+    pairs = [(visible, thermal) for visible, thermal, _ in examples]
+    tune(named, examples, pairs, TuningConfig(steps=40, batch=3, kept=1, crop=64), done.append)
+    tuned_error, tuned_image = error_and_image()
+    assert done == list(range(1, 41)) and not named.training
+    assert tuned_error < 0.7 * error
+    assert float((tuned_image - image).abs().mean()) < 0.01
+
+
+def test_only_a_named_model_is_tuned(model: Model) -> None:
+    with pytest.raises(InputError, match="without names; name its classes first"):
+        tune(model, [scene(0)], [scene(0)[:2]])
 
 
 def test_names_go_with_the_weights_and_into_the_graph(model: Model, tmp_path: Path) -> None:
@@ -150,7 +180,7 @@ def test_the_command_names_from_boxes(model: Model, tmp_path: Path) -> None:
         (tmp_path / "boxes" / f"{seed}.txt").write_text(f"0 {line}\n")
     command = ["name", str(tmp_path / "m.safetensors"), str(tmp_path), "--labels",
                str(tmp_path / "boxes"), "--names", "background,person", "--out"]  # fmt: skip
-    result = CliRunner().invoke(app, [*command, str(tmp_path / "named.safetensors")])
+    result = CliRunner().invoke(app, [*command, str(tmp_path / "named.safetensors"), "--tune", "1"])
     assert result.exit_code == 0, result.output
     assert load_model(tmp_path / "named.safetensors").names == ("background", "person")
     (tmp_path / "folder.safetensors").mkdir()
