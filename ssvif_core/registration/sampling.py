@@ -38,19 +38,17 @@ def sampling_map(
 
 def _thermal_places(pair: CameraPair, width: int, height: int) -> np.ndarray:
     """Thermal place of every visible pixel, (height, width, 2); NaN where it has none."""
-    x = np.arange(0, width + STRIDE, STRIDE, dtype=np.float64)
-    y = np.arange(0, height + STRIDE, STRIDE, dtype=np.float64)
+    x, y = (np.append(np.arange(0.0, n - 1, STRIDE), n - 1) for n in (width, height))
     coarse = pair.to_thermal(np.stack(np.meshgrid(x, y), -1).reshape(-1, 2))
     coarse = coarse.reshape(len(y), len(x), 2)
-    u = np.arange(width) / STRIDE
-    v = np.arange(height) / STRIDE
-    across = _between(coarse, u, 1)
-    return _between(across, v, 0)
+    return _between(_between(coarse, x, 1), y, 0)
 
 
-def _between(values: np.ndarray, at: np.ndarray, axis: int) -> np.ndarray:
-    """Linear interpolation along an axis; beside a NaN, NaN."""
-    index = np.floor(at).astype(int)
-    share = (at - index).reshape((-1, 1) if axis == 1 else (-1, 1, 1))
+def _between(values: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
+    """Values at `places` along an axis -> at 0, 1, ... to the last place; beside a NaN, NaN."""
+    at = np.arange(places[-1] + 1)
+    index = np.clip(np.searchsorted(places, at, "right") - 1, 0, len(places) - 2)
+    share = (at - places[index]) / (places[index + 1] - places[index])
+    share = share.reshape((-1, 1) if axis == 1 else (-1, 1, 1))
     low, high = np.take(values, index, axis), np.take(values, index + 1, axis)
     return low + (high - low) * share
