@@ -309,13 +309,12 @@ def cost(weights: Path) -> dict[str, Any]:
     core = ov.Core()
     network = core.read_model(resizing(weights))
     network.reshape({"visible": [1, 480, 640, 3], "thermal": [1, 256, 320, 2],
-                     "grid": [1, 480, 640, 2], "coverage": [1, 480, 640]})  # fmt: skip
+                     "coverage": [1, 480, 640]})  # fmt: skip
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32",
                "ENABLE_CPU_PINNING": False}  # fmt: skip
     request = core.compile_model(network, "CPU", options).create_infer_request()
     thermal = scene.thermal.view(np.uint8).reshape(1, 256, 320, 2)
     inputs = {"visible": scene.visible[None], "thermal": thermal, "thermal_range": counts,
-              "grid": np.zeros((1, 480, 640, 2), np.float32),
               "coverage": np.ones((1, 480, 640), np.float32)}  # fmt: skip
     for name, array in inputs.items():
         request.set_tensor(name, ov.Tensor(np.ascontiguousarray(array)))
