@@ -50,6 +50,9 @@ def run_demo(
         raise InputError(
             f"{source.bag} lies in {out}, which the demo empties; give another --out, or move it"
         )
+    if source is not None:
+        with Bag(source.bag) as bag:  # before the last results are gone
+            bag.require(source.visible, source.thermal)
     out = fresh_folder(out)
     if source is None:
         source = DemoInput(out / "drive")

@@ -9,7 +9,7 @@ import typer
 
 from ssvif_core.data.reading import sample_pairs
 from ssvif_core.data.scenes import SceneConfig, SceneGenerator
-from ssvif_core.errors import SsvifError
+from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.types import Pair
 
 CHECKED, CALIBRATED = 8, 48  # pairs, spread over those there are
@@ -42,6 +42,8 @@ def export(
         raise SsvifError(
             f"`ssvif export` needs the training extra ({error}); run `make setup-train`"
         ) from error
+    if not out.parent.is_dir():
+        raise InputError(f"{out.parent}: no such folder, and {out.name} is to go there")
     model = load_model(weights)
     calibration = [] if calibrate is None else sample_pairs(calibrate, CALIBRATED + CHECKED)
     if check is not None:

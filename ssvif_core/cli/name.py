@@ -57,6 +57,8 @@ def name(
         raise SsvifError(
             f"`ssvif name` needs the training extra ({error}); run `make setup-train`"
         ) from error
+    if not out.parent.is_dir():
+        raise InputError(f"{out.parent}: no such folder, and {out.name} is to go there")
     name_of_id = tuple(part.strip() for part in names.split(",") if part.strip())
     class_names = tuple(dict.fromkeys(name_of_id))
     if len(class_names) < 2:

@@ -101,8 +101,8 @@ def fit_naming(
     missing = [name for name, count in zip(names, counts, strict=True) if count == 0]
     if missing:
         raise InputError(
-            f"no labelled pixel of {', '.join(missing)}; label images that show each of "
-            f"{', '.join(names)}, or leave the name out"
+            f"no labelled pixel of {', '.join(missing)}; label (or use) more images, so that they "
+            f"show each of {', '.join(names)}, or leave the name out"
         )
     weights = (1 / counts) ** config.balance
     weights[0] /= config.background_share

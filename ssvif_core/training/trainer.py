@@ -105,7 +105,10 @@ class Trainer:
             Interrupted: SIGINT or SIGTERM came; the state is saved.
         """
         training, validation = self._read_data()
-        self.out.mkdir(parents=True, exist_ok=True)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"out={self.out}: no folder can be made there ({error})") from error
         self.monitor = Monitor(self.out, self.labels) if self.fabric.is_global_zero else None
         self.validation = _stack(CropDataset(validation, VALIDATION_SIZE, 1, VALIDATION_CROPS))
         first_stage, first_step, parts = self._restore()

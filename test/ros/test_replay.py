@@ -216,6 +216,8 @@ def test_demo_says_why_nothing_was_fused(tmp_path: Path, drive_pairs: list[Pair]
 
 def test_demo_names_what_it_cannot_use(tmp_path: Path, drive_bag: Path) -> None:
     (tmp_path / "file").write_text("")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/result.json").write_text("of the last time")
     for arguments, text in (
         (("--out", tmp_path / "file" / "x"), "cannot be written"),
         (("--bag", drive_bag, "--visible", "/x", "--out", tmp_path / "d"), "no topic /x"),
@@ -224,4 +226,4 @@ def test_demo_names_what_it_cannot_use(tmp_path: Path, drive_bag: Path) -> None:
         result = ssvif("demo", *arguments)
         assert result.returncode == 2 and text in result.stderr, result.stderr
         assert "Traceback" not in result.stderr
-    shutil.rmtree(tmp_path / "d", ignore_errors=True)
+    assert (tmp_path / "d/result.json").read_text() == "of the last time"
