@@ -4,18 +4,24 @@
 
 The folder comes from tools/gpu_pack.py, made where PyTorch is. Whatever fails is written into the
 JSON file with the rest, which goes on: the file is what a report of a problem needs.
+
+Each case of the folder is built, compared with float32 and timed. Then the cache is tried: an
+engine is found again, found damaged, and built again. At last a pipeline starts on the CPU and
+hands over to TensorRT (this needs OpenCV, and ONNX Runtime or OpenVINO, too).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,15 +31,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 
 from ssvif_core.engines.tensorrt.build import BuildRequest
-from ssvif_core.engines.tensorrt.cache import store_engine
-from ssvif_core.engines.tensorrt.cuda import call, driver, find_device
+from ssvif_core.engines.tensorrt.cache import EngineCache, store_engine
+from ssvif_core.engines.tensorrt.cuda import Cuda, call, driver, find_device
 from ssvif_core.engines.tensorrt.engine import TensorRtEngine
 from ssvif_core.engines.tensorrt.flavour import find_flavour
 from ssvif_core.graph.agreement import FLOORS, agreement, is_accepted
 from ssvif_core.graph.model_file import file_of
 from ssvif_core.types import SamplingMap, Shapes
 
-PRECISIONS = ("fp32", "fp16", "int8")
+SLOWEST = 10  # layers that are named
 BYTES = {"fp32": 4, "fp16": 2, "int8": 1}  # of a feature value
 # Dense FLOPs a clock and multiprocessor with tensor cores, fp16 (tables of the CUDA C programming
 # guide and the architectures' white papers); fp32 without them: 2 per core.
@@ -49,7 +55,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=Path("gpu_check.json"), help="file to write")
     parser.add_argument("--runs", type=int, default=1000, help="pairs timed of each engine")
     parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--seconds", type=float, default=1e9, help="start no case after this time")
     arguments = parser.parse_args()
+    began = time.monotonic()
     report: dict[str, Any] = {"command": " ".join(sys.argv), "machine": _machine(), "cases": []}
     cases = json.loads((arguments.pack / "cases.json").read_text())
     try:
@@ -57,14 +65,19 @@ def main() -> int:
         print(f"{report['tensorrt']} on {report['gpu']['name']}")
         with tempfile.TemporaryDirectory() as folder:
             for case in cases:
-                for precision in PRECISIONS:
-                    if arguments.only in f"{case['name']}-{precision}":
-                        crashed = {"name": case["name"], "precision": precision,
-                                   "problem": "the process ended while it was at this"}  # fmt: skip
-                        _write(arguments.json, report, crashed)
-                        report["cases"].append(
-                            _tried(arguments.pack, Path(folder), case, precision, arguments.runs)
-                        )
+                for precision in case["precisions"]:
+                    late = time.monotonic() - began > arguments.seconds
+                    if late or arguments.only not in f"{case['name']}-{precision}":
+                        continue
+                    crashed = {"name": case["name"], "precision": precision,
+                               "problem": "the process ended while it was at this"}  # fmt: skip
+                    _write(arguments.json, report, crashed)
+                    report["cases"].append(
+                        _tried(arguments.pack, Path(folder), case, precision, arguments.runs)
+                    )
+            for name, check in (("cache", _cache), ("hand_over", _hand_over)):
+                report[name] = _safely(check, arguments.pack, cases[0], Path(folder))
+                print(f"{name}: {report[name]}")
     except Exception as error:
         report["problem"] = traceback.format_exc()
         print(f"stopped: {error}")
@@ -99,11 +112,16 @@ def _check(
     pack: Path, folder: Path, case: dict[str, Any], precision: str, runs: int
 ) -> dict[str, Any]:
     shapes = Shapes(**case["shapes"])
-    request = BuildRequest(file_of(pack / f"{case['size']}.onnx", precision), precision, shapes)
+    request = BuildRequest(file_of(pack / f"{case['model']}.onnx", precision), precision, shapes)
     path = folder / f"{case['name']}-{precision}.engine"
-    stored, _ = store_engine(path, find_flavour(), request, find_device())
+    timing = folder / "timing"
+    known = timing.read_bytes() if timing.is_file() else b""
+    stored, grown = store_engine(path, find_flavour(), request, find_device(), known)
+    timing.write_bytes(grown)
+    free = _free_memory()
     engine = TensorRtEngine(path, shapes, precision)
     engine.warm_up()
+    memory = free - _free_memory()
     reference = np.load(pack / f"{case['name']}.npz")
     engine.register(SamplingMap(reference["grid"], reference["coverage"]))
     feeds = list(zip(*(reference[name] for name in ("visible", "thermal", "thermal_range")),
@@ -117,13 +135,14 @@ def _check(
         )
     agrees = agreement(outputs)
     captured = engine.graph
-    timing = {"host_to_host_ms": _timed(lambda: engine.infer(*feeds[0]), runs)}
+    times = {"host_to_host_ms": _timed(lambda: engine.infer(*feeds[0]), runs)}
     engine.graph = None
-    timing["host_to_host_without_graph_ms"] = _timed(lambda: engine.infer(*feeds[0]), runs)
+    times["host_to_host_without_graph_ms"] = _timed(lambda: engine.infer(*feeds[0]), runs)
     engine.graph = captured
     return {
         "build_seconds": stored.build_seconds,
         "engine_bytes": path.stat().st_size,
+        "gpu_memory_bytes": memory,
         "agreement": str(agrees),
         "psnr": min(agrees.psnr, 999.0),
         "labels": agrees.labels,
@@ -132,8 +151,9 @@ def _check(
         "accepted": is_accepted(agrees, precision),
         "cuda_graph": captured is not None,
         "engine_ms": _engine_time(engine, runs),
-        **timing,
+        **times,
         "floor_ms": _floor(case, precision),
+        "slowest_layers": _slowest_layers(engine, shapes),
     }
 
 
@@ -163,6 +183,107 @@ def _engine_time(engine: TensorRtEngine, runs: int) -> dict[str, float]:
         engine.cuda.synchronise()
         times.append(call(api.cuEventElapsedTime, begin, end))
     return _summary(np.array(times))
+
+
+def _slowest_layers(engine: TensorRtEngine, shapes: Shapes) -> list[dict[str, Any]]:
+    """Name, mean time and share of the slowest layers, by TensorRT's profiler."""
+    profiler = _profiler(find_flavour().api)()
+    context = engine._context
+    context.profiler = profiler
+    runs = 20
+    for _ in range(runs):
+        engine.execute()
+        engine.cuda.synchronise()
+    everything = sum(profiler.times.values()) or 1.0
+    slowest = sorted(profiler.times.items(), key=lambda item: -item[1])[:SLOWEST]
+    return [{"layer": name[:120], "ms": round(time / runs, 4), "share": round(time / everything, 3)}
+            for name, time in slowest]  # fmt: skip
+
+
+def _profiler(api: Any) -> type:
+    class Profiler(api.IProfiler):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            api.IProfiler.__init__(self)
+            self.times: dict[str, float] = {}
+
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            self.times[layer_name] = self.times.get(layer_name, 0.0) + ms
+
+    return Profiler
+
+
+def _free_memory() -> int:
+    """Bytes that are free on the GPU."""
+    device = find_device()
+    Cuda(device)
+    return int(call(driver().cuMemGetInfo)[0])
+
+
+def _safely(check: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    try:
+        return check(*arguments)
+    except Exception as error:
+        print(f"{check.__name__}: {error}")
+        return {"problem": traceback.format_exc()}
+
+
+def _cache(pack: Path, case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Build, find again, damage, build again."""
+    cache = EngineCache(folder / "cache")
+    precision = case["precisions"][0]
+    request = BuildRequest(
+        file_of(pack / f"{case['model']}.onnx", precision), precision, Shapes(**case["shapes"])
+    )
+    found: dict[str, Any] = {"seconds": {}}
+
+    def timed(name: str) -> Any:
+        began = time.monotonic()
+        stored = cache.build(find_flavour(), request)
+        found["seconds"][name] = round(time.monotonic() - began, 2)
+        return stored
+
+    first, again = timed("first build"), timed("found again")
+    found["the same is found"] = first.sha256 == again.sha256
+    data = bytearray(first.path.read_bytes())
+    data[len(data) // 2] ^= 255
+    first.path.write_bytes(data)
+    found["damage is noticed"] = cache.find(first.key) is None
+    repaired = timed("built again after damage")
+    found["repaired"] = repaired.read() is not None and cache.find(first.key) is not None
+    return found
+
+
+def _hand_over(pack: Path, case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A pipeline that fuses on the CPU until its TensorRT engine is built, and what that cost."""
+    os.environ["XDG_CACHE_HOME"] = str(folder / "home")  # an empty cache: all is to be built
+    from ssvif_core.pipeline import FusionPipeline
+    from ssvif_core.types import Pair
+
+    reference = np.load(pack / f"{case['name']}.npz")
+    pairs = [Pair(*each) for each in zip(reference["visible"], reference["thermal"], strict=True)]
+    pipeline = FusionPipeline(pack / f"{case['model']}.onnx", hand_over=True)
+    began = time.monotonic()
+    by_engine: dict[str, list[float]] = {}
+    after = 0
+    while after < 200 and time.monotonic() - began < 150:
+        number = sum(map(len, by_engine.values()))
+        pair = pairs[number % len(pairs)]
+        pair = replace(pair, thermal=pair.thermal ^ (number & 1))  # no stream repeats itself
+        start = time.perf_counter()
+        pipeline(pair)
+        spent = (time.perf_counter() - start) * 1000
+        name = str(pipeline.info)
+        by_engine.setdefault(name, []).append(spent)
+        after += name.startswith("tensorrt")
+        if pipeline.not_used:
+            break
+    return {
+        "pairs": {name: len(times) for name, times in by_engine.items()},
+        "median_ms": {n: round(float(np.median(t)), 3) for n, t in by_engine.items()},
+        "longest_ms": {n: round(max(t), 1) for n, t in by_engine.items()},
+        "seconds": round(time.monotonic() - began, 1),
+        "not_used": pipeline.not_used,
+    }
 
 
 def _summary(milliseconds: np.ndarray) -> dict[str, float]:

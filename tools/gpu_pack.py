@@ -2,7 +2,9 @@
 
     python tools/gpu_pack.py gpu_pack [--pairs FOLDER]
 
-Size m has no trained weights: it is there for its speed, with random ones.
+Models: `s`, the shipped one; `trunk` and `trunk_m`, one trunk for fusion and classes; `dense`, a
+full-resolution network of SeAFusion's published shape. All but the first have random weights: they
+are there for their speed. Trained weights are given with --weights.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ import numpy as np
 import torch
 import typer
 
-from ssvif_core.data.reading import sample_pairs
 from ssvif_core.engines.verify import generated_pairs
 from ssvif_core.graph.export import PRECISIONS, export_model, raw_module, run_module
 from ssvif_core.graph.model_file import DEFAULT_MODEL, file_of
@@ -28,12 +29,30 @@ from ssvif_core.registration.sampling import sampling_map
 from ssvif_core.thermal import ThermalGain
 from ssvif_core.types import Pair, Shapes
 
-# Visible and thermal cameras as they are sold: VGA with a Boson 320, SXGA with a Boson 640.
-SHAPES = (
-    Shapes(480, 640, 256, 320, 2),
-    Shapes(480, 640, 256, 320, 1),
-    Shapes(1024, 1280, 512, 640, 2),
+# Cameras as they are sold: VGA with a Boson 320, HD and Full HD with a Boson 640.
+VGA = Shapes(480, 640, 256, 320, 2)
+HD = Shapes(720, 1280, 512, 640, 2)
+FULL_HD = Shapes(1080, 1920, 512, 640, 2)
+# Model, shapes, precisions; the most important first, where time is short.
+CASES = (
+    ("s", VGA, ("fp16", "fp32", "int8")),
+    ("dense", VGA, ("fp16",)),
+    ("trunk", VGA, ("fp16", "int8")),
+    ("s", HD, ("fp16",)),
+    ("s", FULL_HD, ("fp16",)),
+    ("trunk", HD, ("fp16",)),
+    ("trunk", FULL_HD, ("fp16",)),
+    ("trunk_m", VGA, ("fp16",)),
+    ("s", HD, ("int8", "fp32")),
+    ("s", FULL_HD, ("int8", "fp32")),
+    ("dense", VGA, ("fp32",)),
 )
+NETWORKS = {
+    "trunk": ModelConfig("trunk", "s"),
+    "trunk_m": ModelConfig("trunk", "m"),
+    "dense": ModelConfig("dense"),
+}
+NAMES = ("background", "person", "bicycle", "car")
 
 
 def main(
@@ -41,34 +60,73 @@ def main(
     pairs: Annotated[
         Path | None, typer.Option(help="Real pairs, resized; default: generated ones.")
     ] = None,
-    count: Annotated[int, typer.Option(help="Pairs of each size.")] = 3,
-    sizes: Annotated[str, typer.Option(help="Of the network.")] = "s,m",
+    count: Annotated[int, typer.Option(help="Pairs of 640x480; of larger sizes a tenth.")] = 3,
+    models: Annotated[str, typer.Option(help="That are packed.")] = "s,trunk,trunk_m,dense",
+    weights: Annotated[
+        Path | None, typer.Option(help="Trained weights of trunk, for its agreement.")
+    ] = None,
+    parts: Annotated[str, typer.Option(help="What is written: models, references.")] = (
+        "models,references"
+    ),
 ) -> None:
     """Write the folder that tools/gpu_check.py takes."""
-    out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(0)
-    models = {}
-    if "s" in sizes.split(","):
-        models["s"] = load_model(DEFAULT_MODEL.with_suffix(".safetensors"))
-        for precision in PRECISIONS:
-            shutil.copy(file_of(DEFAULT_MODEL, precision), file_of(out / "s.onnx", precision))
-    if "m" in sizes.split(","):
-        models["m"] = Model(ModelConfig(size="m")).eval()
-        generated = list(generated_pairs(SHAPES[0]))
-        export_model(models["m"], out / "m.onnx", generated, PRECISIONS, generated)
-    cases = []
-    for shapes in SHAPES:
-        made = list(generated_pairs(shapes, count)) if pairs is None else [
-            _resized(pair, shapes) for pair in sample_pairs(pairs, count)
-        ]  # fmt: skip
-        for size, model in models.items():
-            name = f"{size}-{shapes.width}x{shapes.height}x{8 * shapes.thermal_bytes}"
-            _write_reference(out / f"{name}.npz", model, made, shapes)
-            cases.append({"name": name, "size": size, "shapes": asdict(shapes),
-                          **_work(model, shapes)})  # fmt: skip
-    (out / "cases.json").write_text(json.dumps(cases, indent=2) + "\n")
+    real = None
+    if pairs is not None:
+        from ssvif_core.data.reading import sample_pairs
+
+        real = list(sample_pairs(pairs, count))
+    write_pack(out, real, count, tuple(models.split(",")), weights, tuple(parts.split(",")))
     megabytes = sum(file.stat().st_size for file in out.iterdir()) / 1e6
-    typer.echo(f"{out}: {len(cases)} cases, {megabytes:.0f} MB")
+    typer.echo(f"{out}: {megabytes:.0f} MB")
+
+
+def write_pack(
+    out: Path,
+    real: list[Pair] | None,
+    count: int,
+    names: tuple[str, ...],
+    weights: Path | None = None,
+    parts: tuple[str, ...] = ("models", "references"),
+) -> None:
+    """The models are exported where ONNX Runtime of our lock is; references can be made later."""
+    out.mkdir(parents=True, exist_ok=True)
+    models = {name: _model(name, weights) for name in names}
+    cases = [
+        {"name": _case(name, shapes), "model": name, "shapes": asdict(shapes),
+         "precisions": precisions, **_work(models[name], shapes)}
+        for name, shapes, precisions in CASES if name in models
+    ]  # fmt: skip
+    (out / "cases.json").write_text(json.dumps(cases, indent=2) + "\n")
+    if "models" in parts:
+        generated = list(generated_pairs(VGA))
+        for name, model in models.items():
+            if name == "s":
+                for each in PRECISIONS:
+                    shutil.copy(file_of(DEFAULT_MODEL, each), file_of(out / "s.onnx", each))
+            else:
+                wanted = {p for n, _, kinds in CASES if n == name for p in kinds}
+                export_model(model, out / f"{name}.onnx", generated, sorted(wanted), generated)
+    if "references" in parts:
+        for name, shapes in dict.fromkeys((name, shapes) for name, shapes, _ in CASES):
+            if name in models:
+                some = count if shapes == VGA else max(count // 10, 2)
+                made = list(generated_pairs(shapes, some)) if real is None else [
+                    _resized(pair, shapes) for pair in real[:some]
+                ]  # fmt: skip
+                _write_reference(out / f"{_case(name, shapes)}.npz", models[name], made, shapes)
+
+
+def _model(name: str, weights: Path | None) -> Model:
+    if name == "s":
+        return load_model(DEFAULT_MODEL.with_suffix(".safetensors"))
+    if name == "trunk" and weights is not None:
+        return load_model(weights)
+    torch.manual_seed(0)
+    return Model(NETWORKS[name], NAMES).eval()
+
+
+def _case(name: str, shapes: Shapes) -> str:
+    return f"{name}-{shapes.width}x{shapes.height}x{8 * shapes.thermal_bytes}"
 
 
 def _resized(pair: Pair, shapes: Shapes) -> Pair:
@@ -90,7 +148,7 @@ def _write_reference(path: Path, model: Model, pairs: list[Pair], shapes: Shapes
     results = [run_module(module, pair, each, sampling)
                for pair, each in zip(pairs, ranges, strict=True)]  # fmt: skip
     fused, labels, confidence = (np.stack(each) for each in zip(*results, strict=True))
-    np.savez_compressed(
+    np.savez(
         path, visible=np.stack([pair.visible for pair in pairs]),
         thermal=np.stack([pair.thermal for pair in pairs]), thermal_range=np.stack(ranges),
         grid=sampling.grid, coverage=sampling.coverage,

@@ -22,19 +22,19 @@ def blur(x: Tensor, sigma: float) -> Tensor:
     channel with a long kernel, and on crops do not depend on sigma.
     """
     height, width = x.shape[-2:]
-    rows, columns = (_blurring(n, sigma).to(x) for n in (height, width))
+    rows, columns = (_blurring(n, sigma, x.device, x.dtype) for n in (height, width))
     return rows @ (x @ columns.t())
 
 
 @cache
-def _blurring(size: int, sigma: float) -> Tensor:
+def _blurring(size: int, sigma: float, device: torch.device, dtype: torch.dtype) -> Tensor:
     """(size, size) matrix that blurs a line of `size` pixels."""
     radius = int(3 * sigma + 0.5)
     taps = torch.arange(-radius, radius + 1)
     kernel = torch.exp(-taps.square() / (2 * sigma**2))
     places = (torch.arange(size)[:, None] + taps).clamp(0, size - 1)
     weights = (kernel / kernel.sum()).expand(size, -1)
-    return torch.zeros(size, size).scatter_add_(1, places, weights)
+    return torch.zeros(size, size).scatter_add_(1, places, weights).to(device, dtype)
 
 
 def sobel(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,19 +15,26 @@ from ssvif_core.errors import InputError, ModelError
 from ssvif_core.models.dense_net import DenseFusionNet
 from ssvif_core.models.fusion_net import FusionNet
 from ssvif_core.models.heads import FeatureHead, NamedHead, Naming
+from ssvif_core.models.trunk_net import TrunkHead, TrunkNet
 
 SIZES: dict[str, dict[str, Any]] = {
     "s": {"widths": (16, 24, 40, 64), "depths": (1, 2, 2)},
     "m": {"widths": (24, 40, 64, 96), "depths": (2, 2, 3)},
 }
-NETWORKS = ("fast", "dense")
+TRUNK_SIZES: dict[str, dict[str, Any]] = {
+    "s": {"widths": (16, 32, 48, 64), "depths": (1, 2, 3)},
+    "m": {"widths": (24, 48, 72, 112), "depths": (2, 3, 4)},
+}
+NETWORKS = ("fast", "trunk", "dense")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Architecture of a `Model`; stored beside its weights.
 
-    network: `fast` is ours, in two sizes; `dense` is in the manner of SeAFusion, and has one.
+    network: `trunk` and `fast` are ours, in two sizes each: one trunk for fusion and classes, or a
+        fusion network whose features classes are read from; `dense` is in the manner of SeAFusion,
+        and has one size.
     """
 
     network: str = "fast"
@@ -52,9 +59,15 @@ class Model(nn.Module):
     def __init__(self, config: ModelConfig = ModelConfig(), names: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.config = config
-        self.fusion = FusionNet(**SIZES[config.size]) if config.network == "fast" else (
-            DenseFusionNet())  # fmt: skip
-        self.head = FeatureHead(self.fusion.channels, config.classes)
+        self.fusion: FusionNet | DenseFusionNet
+        self.head: FeatureHead | TrunkHead
+        if config.network == "trunk":
+            self.fusion = TrunkNet(**TRUNK_SIZES[config.size])
+            self.head = TrunkHead(self.fusion.channels, config.classes)
+        else:
+            self.fusion = FusionNet(**SIZES[config.size]) if config.network == "fast" else (
+                DenseFusionNet())  # fmt: skip
+            self.head = FeatureHead(self.fusion.channels, config.classes)
         self.naming = self._naming(len(names)) if names else None
         self.names = names or tuple(f"class {index}" for index in range(config.classes))
 

@@ -46,8 +46,7 @@ class FusionNetwork(Protocol):
 
 def luma_of(bgr: Tensor) -> Tensor:
     """BT.601 luma: (B, 3, H, W) BGR -> (B, 1, H, W), same range."""
-    weight = torch.tensor(LUMA_BGR, dtype=bgr.dtype, device=bgr.device).view(1, 3, 1, 1)
-    return (bgr * weight).sum(1, keepdim=True)
+    return sum(share * bgr[:, i : i + 1] for i, share in enumerate(LUMA_BGR))  # type: ignore[return-value]
 
 
 def fused_colour(visible: Tensor, change: Tensor) -> Tensor:
@@ -83,34 +82,43 @@ class FusionNet(nn.Module):
         self,
         widths: tuple[int, int, int, int] = (12, 24, 40, 64),
         depths: tuple[int, int, int] = (1, 2, 2),
+        norm: bool = False,
     ) -> None:
         super().__init__()
         w2, w4, w8, w16 = widths
         self.channels = (w4, w8, w16)
         self.register_buffer("luma_kernel", _subpixel_luma_kernel(), persistent=False)
         self.register_buffer("chroma_kernel", _chroma_kernel(), persistent=False)
-        self.stem = RepConv(4 + 4 + 2, w2)
-        self.down4 = _stage(w2, w4, depths[0])
-        self.down8 = _stage(w4, w8, depths[1])
-        self.down16 = _stage(w8, w16, depths[2])
+        self.stem = RepConv(4 + 4 + 2, w2, norm=norm)
+        self.down4 = _stage(w2, w4, depths[0], norm)
+        self.down8 = _stage(w4, w8, depths[1], norm)
+        self.down16 = _stage(w8, w16, depths[2], norm)
         self.lateral8 = nn.Conv2d(w16, w8, 1)
-        self.up8 = RepConv(w8, w8)
+        self.up8 = RepConv(w8, w8, norm=norm)
         self.lateral4 = nn.Conv2d(w8, w4, 1)
-        self.up4 = RepConv(w4, w4)
+        self.up4 = RepConv(w4, w4, norm=norm)
         self.lateral2 = nn.Conv2d(w4, w2, 1)
-        self.up2 = RepConv(w2, w2)
+        self.up2 = RepConv(w2, w2, norm=norm)
         # Three heads and not one that is split: on CPUs the split costs more than the heads.
         self.mix_offset = _head(w2, 0.0)
         self.mix_gain = _head(w2, 1.0)
         self.detail = _head(w2, 0.0)
 
     def forward(self, visible: Tensor, thermal: Tensor) -> FusionFeatures:
+        _, change, features = self.fuse(visible, thermal)
+        return FusionFeatures(change, *features)
+
+    def fuse(
+        self, visible: Tensor, thermal: Tensor
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """The stem's input at stride 2, the change of luma, the features at strides 4, 8, 16."""
         # Strided convolutions with fixed kernels, since they read interleaved camera pixels as
         # they lie; full-resolution luma and pixel-unshuffle cost three times as much on a CPU.
         luma = F.conv2d(visible, self.luma_kernel, stride=2)
         chroma = F.conv2d(visible, self.chroma_kernel, stride=2)
         thermal = F.pixel_unshuffle(thermal, 2)
-        x2 = self.stem(torch.cat([luma, thermal, chroma], 1))
+        pixels = torch.cat([luma, thermal, chroma], 1)
+        x2 = self.stem(pixels)
         x4 = self.down4(x2)
         x8 = self.down8(x4)
         x16 = self.down16(x8)
@@ -121,7 +129,7 @@ class FusionNet(nn.Module):
         gain = self.initial_gain * self.mix_gain(y2)
         thermal_share = torch.sigmoid(self.mix_offset(y2) + gain * difference)
         change = thermal_share * difference + self.detail_limit * torch.tanh(self.detail(y2))
-        return FusionFeatures(F.pixel_shuffle(change, 2), y4, y8, x16)
+        return pixels, F.pixel_shuffle(change, 2), (y4, y8, x16)
 
 
 def _subpixel_luma_kernel() -> Tensor:
@@ -146,9 +154,9 @@ def _head(in_channels: int, start: float) -> nn.Conv2d:
     return head
 
 
-def _stage(in_channels: int, out_channels: int, depth: int) -> nn.Sequential:
-    blocks = [RepConv(in_channels, out_channels, stride=2)]
-    blocks += [RepConv(out_channels, out_channels) for _ in range(depth)]
+def _stage(in_channels: int, out_channels: int, depth: int, norm: bool) -> nn.Sequential:
+    blocks = [RepConv(in_channels, out_channels, stride=2, norm=norm)]
+    blocks += [RepConv(out_channels, out_channels, norm=norm) for _ in range(depth)]
     return nn.Sequential(*blocks)
 
 

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
 from ssvif_core.models.blocks import ChannelNorm, RepConv, enlarged
 from ssvif_core.models.fusion_net import FusionFeatures
+
+
+class AnyHead(Protocol):
+    """Interface of S_f. `width`: channels of the embedding; `classify`: embedding -> logits."""
+
+    width: int
+    classify: nn.Conv2d
+
+    def embed(self, features: FusionFeatures) -> Tensor: ...
 
 
 class FeatureHead(nn.Module):
@@ -100,7 +111,7 @@ class Naming(nn.Module):
         return logits
 
 
-def described(head: FeatureHead, features: FusionFeatures) -> Tensor:
+def described(head: AnyHead, features: FusionFeatures) -> Tensor:
     """What a naming reads, at stride 4: (B, width + C_4 + C_8 + C_16, H/4, W/4)."""
     embedding = head.embed(features)
     maps = (features.stride4, features.stride8, features.stride16)
@@ -110,7 +121,7 @@ def described(head: FeatureHead, features: FusionFeatures) -> Tensor:
 class NamedHead(nn.Module):
     """S_f read out as named classes: `FusionFeatures` -> (B, names, H/4, W/4) logits."""
 
-    def __init__(self, head: FeatureHead, naming: Naming) -> None:
+    def __init__(self, head: AnyHead, naming: Naming) -> None:
         super().__init__()
         self.head, self.naming = head, naming
         self.classes = naming.classes
@@ -119,7 +130,7 @@ class NamedHead(nn.Module):
         return self.naming(self.head.embed(features), features)
 
 
-def classify_standardised(head: FeatureHead, mean: Tensor, deviation: Tensor, scale: float) -> None:
+def classify_standardised(head: AnyHead, mean: Tensor, deviation: Tensor, scale: float) -> None:
     """Fold a standardisation of the logits, (K,) each, into the last layer, in place.
 
     Training standardises logits over the batch; afterwards the layer itself gives logits of zero

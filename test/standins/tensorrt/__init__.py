@@ -16,6 +16,7 @@ import enum
 import json
 import os
 import time
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -149,6 +150,10 @@ class Builder:
         return MAGIC + json.dumps(shapes).encode() + b"\n" + network.model
 
 
+class IProfiler:
+    pass
+
+
 class Runtime:
     def __init__(self, logger: ILogger) -> None:
         _touched()
@@ -200,7 +205,11 @@ class _Context:
         self._addresses[name] = address
         return True
 
+    profiler: Any = None
+
     def execute_async_v3(self, stream: int) -> bool:
+        if self.profiler is not None:
+            self.profiler.report_layer_time("everything", 1.0)
         assert set(self._addresses) == set(self._engine.inputs + self._engine.outputs)
         return self._driver.cuLaunchHostFunc(ctypes.c_void_p(stream), self._run, None) == 0
 

@@ -1,0 +1,540 @@
+"""Overlay training: F, S_f and S_p learn from labelled and from unlabelled pairs at once.
+
+Stage 2 of the paper with an anchor. Cross-segmentation consistency asks the feature branch S_f and
+the pixel branch S_p for the same classes on unlabelled pairs; here the classes have names, because
+some pairs are labelled. A slow copy of the model (mean teacher, Tarvainen and Valpola, NeurIPS
+2017) sees each unlabelled pair as it is. The mean of both its branches is what both branches must
+say of a strong view of that pair, wherever the mean is confident (FixMatch, Sohn et al., NeurIPS
+2020; CutMix for segmentation, French et al., BMVC 2020).
+
+All pairs lie in the memory of the device, and crops and views are drawn there. So a step is a
+fixed sequence of kernels, which a GPU repeats as one CUDA graph.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssvif_core.data.labels import IGNORE
+from ssvif_core.data.views import ViewConfig
+from ssvif_core.errors import InputError
+from ssvif_core.losses.fusion import FusionLoss, FusionLossWeights, TargetConfig
+from ssvif_core.models import Model
+from ssvif_core.models.blocks import enlarged
+from ssvif_core.models.fusion_net import fused_colour, luma_of
+from ssvif_core.models.pixel_net import PixelNet
+
+logger = logging.getLogger(__name__)
+
+PLACES = 512  # crop centres drawn beforehand for each pair, and for each class in each pair
+LABEL_STRIDE = 2  # of the grid on which labels are compared
+
+
+@dataclass(frozen=True)
+class OverlayConfig:
+    """Settings of the training.
+
+    steps: of the optimiser.
+    labelled, unlabelled: crops in a batch; a quarter of the unlabelled sees one camera only.
+    crop: side of a crop, pixels; a multiple of 32.
+    zoom: range of a crop's scale; `native` is the share of the labelled crops at scale 1.
+    segmentation, dice, consistency, pixel: weights of the cross-entropy on labels, of the Dice
+        loss on labels, of the teacher's classes, and of all three for the pixel branch. The weight
+        of the fusion loss is 1.
+    confidence: probability from which on the teacher is believed.
+    keep: share of the teacher that stays at each step.
+    clean: share of the labelled crops without a change of brightness.
+    """
+
+    steps: int = 20_000
+    labelled: int = 32
+    unlabelled: int = 32
+    crop: int = 192
+    zoom: tuple[float, float] = (0.6, 1.6)
+    native: float = 0.5
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+    warmup: float = 0.05
+    segmentation: float = 5.0
+    dice: float = 0.5
+    consistency: float = 1.0
+    pixel: float = 0.5
+    confidence: float = 0.85
+    keep: float = 0.999
+    clean: float = 0.5
+    seed: int = 0
+    views: ViewConfig = field(default_factory=ViewConfig)
+    loss: FusionLossWeights = field(default_factory=FusionLossWeights)
+    target: TargetConfig = field(default_factory=TargetConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "labelled", "unlabelled"):
+            if getattr(self, name) < 1:
+                raise InputError(f"overlay: {name}={getattr(self, name)}; expected at least 1")
+        if self.crop < 32 or self.crop % 32:
+            raise InputError(f"overlay: crop={self.crop}; expected a multiple of 32")
+        for name in ("native", "confidence", "keep", "clean", "warmup"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"overlay: {name}={getattr(self, name)}; expected 0 to 1")
+
+
+class Deck:
+    """Pairs of one size on a device, and where crops of them may be centred.
+
+    Args:
+        pairs: visible (H, W, 3) uint8 BGR, thermal (H, W) uint8, and class ids (H, W) uint8 or
+            None; all are resized to `size`.
+        size: height and width.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray | None]],
+        classes: int,
+        device: torch.device,
+        size: tuple[int, int] = (480, 640),
+        seed: int = 0,
+    ) -> None:
+        random = np.random.default_rng(seed)
+        self.size, self.count = size, len(pairs)
+        stacked = np.empty((len(pairs), *size, 4), np.uint8)
+        ids = np.full((len(pairs), *size), IGNORE, np.uint8)
+        salient, shown = [], [[] for _ in range(classes)]  # type: ignore[var-annotated]
+        for index, (visible, thermal, mask) in enumerate(pairs):
+            stacked[index, ..., :3] = _resized(visible, size)
+            stacked[index, ..., 3] = _resized(thermal, size)
+            salient.append(_salient_places(stacked[index, ..., 3], random))
+            if mask is not None:
+                ids[index] = _resized(mask, size, cv2.INTER_NEAREST)
+                for kind in range(1, classes):
+                    rows, columns = np.nonzero(ids[index] == kind)
+                    if len(rows) > 100:
+                        at = random.integers(len(rows), size=PLACES)
+                        place = np.full(PLACES, index), rows[at], columns[at]
+                        shown[kind].append(np.stack(place, 1))
+        self.pixels = torch.from_numpy(stacked).to(device).view(-1, 4)
+        self.ids = torch.from_numpy(ids).to(device).view(-1)
+        self.salient = torch.from_numpy(np.stack(salient)).to(device)
+        self.shown = [torch.from_numpy(np.concatenate(each)).to(device) for each in shown if each]
+
+    def crops(
+        self, count: int, side: int, scale: Tensor, around_classes: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Random crops, mirrored in half of the cases.
+
+        Args:
+            scale: (count,), pixels of the crop for one pixel of the image.
+            around_classes: centre most crops at a pixel of a class, each class as often as the
+                others; else at what stands out in the thermal image.
+
+        Returns:
+            visible (count, 3, side, side) and thermal (count, 1, side, side) in [0, 1], and class
+            ids (count, side, side).
+        """
+        device, (height, width) = self.pixels.device, self.size
+        index = torch.randint(self.count, (count,), device=device)
+        row = torch.randint(height, (count,), device=device)
+        column = torch.randint(width, (count,), device=device)
+        if around_classes:
+            kinds = len(self.shown) + 1
+            for kind, places in enumerate(self.shown, 1):
+                here = torch.arange(count, device=device) % kinds == kind
+                place = places[torch.randint(len(places), (count,), device=device)]
+                index = torch.where(here, place[:, 0], index)
+                row = torch.where(here, place[:, 1], row)
+                column = torch.where(here, place[:, 2], column)
+        else:
+            here = torch.arange(count, device=device) % 10 < 7
+            place = self.salient[index, torch.randint(PLACES, (count,), device=device)]
+            row = torch.where(here, place[:, 0], row)
+            column = torch.where(here, place[:, 1], column)
+        y = self._line(row, height, side, scale)
+        x = self._line(column, width, side, scale)
+        x = torch.where(torch.rand(count, 1, device=device) < 0.5, x.flip(1), x)
+        images = self._sampled(index, y, x)
+        nearest = self._flat(index, y.round().long(), x.round().long())
+        return images[:, :3], images[:, 3:], self.ids[nearest]
+
+    def _line(self, centre: Tensor, length: int, side: int, scale: Tensor) -> Tensor:
+        """Where the pixels of a line of a crop lie that holds `centre`, (count, side)."""
+        device = centre.device
+        covered = side / scale
+        first = centre - torch.rand(len(centre), device=device) * covered
+        first = first.clamp(min=0).minimum(length - covered)
+        steps = (torch.arange(side, device=device) + 0.5) / scale[:, None] - 0.5
+        return (first[:, None] + steps).clamp(0, length - 1)
+
+    def _flat(self, index: Tensor, y: Tensor, x: Tensor) -> Tensor:
+        height, width = self.size
+        return (index[:, None, None] * height + y[:, :, None]) * width + x[:, None, :]
+
+    def _sampled(self, index: Tensor, y: Tensor, x: Tensor) -> Tensor:
+        """Bilinear samples, (count, 4, side, side) in [0, 1]."""
+        height, width = self.size
+        top, left = y.floor(), x.floor()
+        down, right = (y - top)[:, :, None, None], (x - left)[:, None, :, None]
+        top, left = top.long(), left.long()
+        bottom, end = (top + 1).clamp(max=height - 1), (left + 1).clamp(max=width - 1)
+
+        def at(rows: Tensor, columns: Tensor) -> Tensor:
+            return self.pixels[self._flat(index, rows, columns)].float()
+
+        upper = torch.lerp(at(top, left), at(top, end), right)
+        lower = torch.lerp(at(bottom, left), at(bottom, end), right)
+        return (torch.lerp(upper, lower, down) / 255).permute(0, 3, 1, 2).contiguous()
+
+
+def _resized(image: np.ndarray, size: tuple[int, int], way: int = cv2.INTER_AREA) -> np.ndarray:
+    if image.shape[:2] == size:
+        return image
+    return cv2.resize(image, (size[1], size[0]), interpolation=way)
+
+
+def _salient_places(thermal: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """(PLACES, 2) rows and columns, the likelier the more they stand out."""
+    height, width = thermal.shape
+    small = cv2.resize(thermal, (width // 16, height // 16), interpolation=cv2.INTER_AREA)
+    heat = np.square(np.maximum(small.astype(float) - np.median(small), 0)) + 1e-3
+    at = random.choice(heat.size, PLACES, p=(heat / heat.sum()).ravel())
+    rows, columns = np.divmod(at, heat.shape[1])
+    inside = random.integers(16, size=(2, PLACES))
+    return np.stack([rows * 16 + inside[0], columns * 16 + inside[1]], 1)
+
+
+def batch_views(visible: Tensor, thermal: Tensor, config: ViewConfig) -> tuple[Tensor, Tensor]:
+    """`draw_views` for a whole batch at once: the same effects, drawn by the device.
+
+    visible (B, 3, H, W), thermal (B, 1, H, W) in [0, 1]; the same shapes out.
+    """
+    count, _, height, width = visible.shape
+    device = visible.device
+
+    def some(probability: float) -> Tensor:
+        return torch.rand(count, 1, 1, 1, device=device) < probability
+
+    def uniform(low: float, high: float, channels: int = 1) -> Tensor:
+        return low + (high - low) * torch.rand(count, channels, 1, 1, device=device)
+
+    changed = visible.clamp(min=1e-4) ** uniform(0.6, 1.6) * uniform(0.7, 1.3)
+    visible = torch.where(some(config.tone), changed, visible)
+    visible = torch.where(some(config.dark), visible * uniform(0.05, 0.35), visible)
+    visible = torch.where(some(config.colour), visible * uniform(0.8, 1.2, 3), visible)
+    cloud = F.interpolate(
+        torch.rand(count, 1, 4, 4, device=device), (height, width), mode="bicubic",
+        align_corners=True,
+    ).clamp(0, 1)  # fmt: skip
+    veil = uniform(0.3, 1.0) * cloud
+    hazy = visible * (1 - veil) + uniform(0.5, 0.95) * veil
+    visible = torch.where(some(config.haze), hazy, visible)
+    y = torch.linspace(0, 1, height, device=device).view(1, 1, -1, 1) - uniform(0, 1)
+    x = torch.linspace(0, 1, width, device=device).view(1, 1, 1, -1) - uniform(0, 1)
+    spot = torch.exp(-(y.square() + x.square()) / (2 * uniform(0.05, 0.25).square()))
+    visible = torch.where(some(config.glare), visible + uniform(0.5, 1.6) * spot, visible)
+    noisy = visible + uniform(0.005, 0.04) * torch.randn_like(visible)
+    visible = torch.where(some(config.noise), noisy, visible)
+
+    changed = thermal.clamp(min=1e-4) ** uniform(0.6, 1.6) * uniform(0.7, 1.4)
+    thermal = torch.where(some(config.thermal_gain), changed + uniform(-0.15, 0.25), thermal)
+    thermal = torch.where(some(config.polarity), 1 - thermal, thermal)
+    stripes = uniform(0.005, 0.03) * torch.randn(count, 1, 1, width, device=device)
+    thermal = torch.where(some(config.stripes), thermal + stripes, thermal)
+    soft = F.avg_pool2d(thermal, 5, 1, 2, count_include_pad=False)
+    soft = torch.lerp(thermal, soft, uniform(0.3, 1.0))
+    thermal = torch.where(some(config.thermal_blur), soft, thermal)
+    dead = torch.rand_like(thermal) < uniform(0.0002, 0.003)
+    thermal = torch.where(some(config.dead_pixels) & dead, uniform(0, 1), thermal)
+    return visible.clamp(0, 1), thermal.clamp(0, 1)
+
+
+def one_camera(visible: Tensor, thermal: Tensor) -> tuple[Tensor, Tensor]:
+    """The first half sees the thermal camera only, the second the visible one only."""
+    half = len(visible) // 2
+    flat = visible[:half].mean((2, 3), keepdim=True).expand_as(visible[:half])
+    grey = torch.full_like(thermal[half:], 0.5)
+    return torch.cat([flat, visible[half:]]), torch.cat([thermal[:half], grey])
+
+
+def cut_mix(side: int, maps: Sequence[Tensor]) -> list[Tensor]:
+    """Every sample gets a window of the next one, the same window in each map of the batch.
+
+    side: of the crop in pixels. maps: (B, C, h, w) each.
+    """
+    device, count = maps[0].device, len(maps[0])
+    size = side * (0.25 + 0.5 * torch.rand(count, 2, device=device))
+    corner = torch.rand(count, 2, device=device) * (side - size)
+    inside = []
+    for axis in range(2):
+        places = torch.arange(side, device=device)
+        low, high = corner[:, axis, None], (corner + size)[:, axis, None]
+        inside.append((places >= low) & (places < high))
+    window = (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
+    mixed = []
+    for each in maps:
+        stride = side // each.shape[-1]
+        start = stride // 2
+        mixed.append(torch.where(window[..., start::stride, start::stride], each.roll(1, 0), each))
+    return mixed
+
+
+def dice_loss(logits: Tensor, ids: Tensor) -> Tensor:
+    """1 minus the Dice coefficient, mean over the classes but the first, over the whole batch.
+
+    Milletari et al., 3DV 2016. logits (B, K, h, w); ids (B, h, w) with 255 ignored.
+    """
+    valid = (ids != IGNORE)[:, None]
+    kinds = torch.arange(logits.shape[1], device=ids.device).view(1, -1, 1, 1)
+    truth = ids[:, None] == kinds
+    share = logits.softmax(1) * valid
+    both = (share * truth).sum((0, 2, 3))
+    dice = (2 * both + 1) / (share.sum((0, 2, 3)) + truth.sum((0, 2, 3)) + 1)
+    return 1 - dice[1:].mean()
+
+
+class Branches(nn.Module):
+    """The model and the pixel network, as one forward pass.
+
+    `forward` gives the fused image (B, 3, H, W) and the logits of S_f and S_p at `LABEL_STRIDE`.
+    """
+
+    def __init__(self, model: Model, pixel_net: PixelNet | None) -> None:
+        super().__init__()
+        self.model, self.pixel_net = model, pixel_net
+
+    def forward(self, visible: Tensor, thermal: Tensor) -> tuple[Tensor, list[Tensor]]:
+        features = self.model.fusion(visible, thermal)
+        image = fused_colour(visible, features.change.float())
+        logits = [self.model.labeller(features)]
+        if self.pixel_net is not None:
+            logits.append(self.pixel_net(image))
+        small = visible[:, :, ::LABEL_STRIDE, ::LABEL_STRIDE]
+        return image, [enlarged(each.float(), small) for each in logits]
+
+
+class OverlayTrainer:
+    """Trains a named model on a device.
+
+    Args:
+        model: with names; of whatever network.
+        labelled, unlabelled: what is learned from, on the device of the training.
+
+    Attributes:
+        teacher: the slow copy, which is the result.
+    """
+
+    def __init__(
+        self, model: Model, labelled: Deck, unlabelled: Deck, config: OverlayConfig
+    ) -> None:
+        if model.naming is None:
+            raise InputError("a model without names; create it with the names of the masks' ids")
+        self.config, self.labelled, self.unlabelled = config, labelled, unlabelled
+        self.device = labelled.pixels.device
+        torch.manual_seed(config.seed)
+        pixel_net = PixelNet(len(model.names)) if config.pixel else None
+        # Pixels that lie together suit the convolutions of GPUs.
+        self.form = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
+        self.student = Branches(model, pixel_net).to(self.device).train()
+        self.student.to(memory_format=self.form)  # type: ignore[call-overload]
+        # Pseudo-classes have no part in this.
+        model.head.classify.requires_grad_(False)
+        self.teacher = copy.deepcopy(self.student).eval().requires_grad_(False)
+        self.fusion_loss = FusionLoss(config.loss, config.target)
+        self.rate = torch.zeros((), device=self.device)
+        self.ramp = torch.zeros((), device=self.device)
+        self.pull = torch.zeros((), device=self.device)
+        self.parameters = [p for p in self.student.parameters() if p.requires_grad]
+        on_gpu = self.device.type == "cuda"
+        self.optimiser = torch.optim.AdamW(
+            self.parameters, lr=self.rate if on_gpu else 1e-3, weight_decay=config.weight_decay,
+            capturable=on_gpu,
+        )  # fmt: skip
+        self.losses: dict[str, Tensor] = {}
+        self.step = 0
+        self._graph: Any = None
+
+    @property
+    def result(self) -> Model:
+        """The teacher's model."""
+        return self.teacher.model
+
+    def advance(self) -> None:
+        """One step."""
+        config, progress = self.config, self.step / self.config.steps
+        if progress < config.warmup:
+            share = progress / config.warmup
+        else:
+            share = (1 - progress) / (1 - config.warmup)
+            share = 0.5 - 0.5 * math.cos(math.pi * share)
+        rate = config.learning_rate * max(share, 1e-4)
+        self.rate.fill_(rate)
+        self.ramp.fill_(min(1.0, progress / 0.2))
+        # A mean over all steps at first, so that the start is soon forgotten.
+        self.pull.fill_(max(1 - config.keep, 1 / (self.step + 1)))
+        if self.device.type == "cuda":
+            self._replay()
+        else:
+            self.optimiser.param_groups[0]["lr"] = rate
+            self._work()
+        self.step += 1
+
+    def _replay(self) -> None:
+        """The step as a CUDA graph; the first steps warm up, as capturing wants it."""
+        if self.step < 5:
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                self._work()
+            torch.cuda.current_stream().wait_stream(stream)
+        else:
+            if self._graph is None:
+                self._graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(self._graph):
+                    self._work()
+            self._graph.replay()
+        if self.step % 20 == 0:  # few steps wait in the queue, so that a signal is soon obeyed
+            torch.cuda.synchronize()
+
+    def _work(self) -> None:
+        self.optimiser.zero_grad(set_to_none=False)
+        with torch.autocast(self.device.type, torch.bfloat16, self.device.type == "cuda"):
+            losses = self._losses()
+        losses["total"].backward()
+        nn.utils.clip_grad_norm_(self.parameters, 1.0, foreach=True)
+        self.optimiser.step()
+        with torch.no_grad():
+            slow, fast = ([*m.parameters(), *m.buffers()] for m in (self.teacher, self.student))
+            pairs = [(s, f) for s, f in zip(slow, fast, strict=True) if s.is_floating_point()]
+            slow = [s for s, _ in pairs]
+            change = torch._foreach_sub([f for _, f in pairs], slow)
+            torch._foreach_mul_(change, self.pull)
+            torch._foreach_add_(slow, change)
+        for name, loss in losses.items():
+            if name not in self.losses:
+                self.losses[name] = torch.zeros_like(loss)
+            self.losses[name].copy_(loss.detach())
+
+    def _formed(self, x: Tensor) -> Tensor:
+        return x.contiguous(memory_format=self.form)
+
+    def _scales(self, count: int, native: float) -> Tensor:
+        low, high = self.config.zoom
+        scale = low + (high - low) * torch.rand(count, device=self.device)
+        return torch.where(torch.rand(count, device=self.device) < native, 1.0, scale)
+
+    def _losses(self) -> dict[str, Tensor]:
+        config = self.config
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            visible, thermal, ids = self.labelled.crops(
+                config.labelled, config.crop, self._scales(config.labelled, config.native), True
+            )
+            changed = batch_views(visible, thermal, config.views)
+            clean = torch.rand(config.labelled, 1, 1, 1, device=self.device) < config.clean
+            first = [torch.where(clean, a, b) for a, b in zip((visible, thermal), changed)]  # noqa: B905
+            others = self.unlabelled.crops(
+                config.unlabelled, config.crop, self._scales(config.unlabelled, 0.3), False
+            )
+        with torch.no_grad():
+            _, guesses = self.teacher(*(self._formed(each) for each in others[:2]))
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            guess = torch.stack([each.softmax(1) for each in guesses]).mean(0)
+            blank = config.unlabelled // 4
+            *strong, guess = cut_mix(config.crop, [*others[:2], guess])
+            strong = list(batch_views(strong[0], strong[1], config.views))
+            hidden = one_camera(strong[0][-blank:], strong[1][-blank:])
+            strong = [torch.cat([a[:-blank], b]) for a, b in zip(strong, hidden)]  # noqa: B905
+            visible, thermal = (torch.cat(each) for each in zip(first, strong))  # noqa: B905
+            start = LABEL_STRIDE // 2
+            ids = ids[:, start::LABEL_STRIDE, start::LABEL_STRIDE].long()
+            sure, classes = guess.max(1)
+        image, logits = self.student(self._formed(visible), self._formed(thermal))
+        with torch.autocast(self.device.type, enabled=False):
+            seen = slice(None, len(image) - blank)  # an image of one camera has no target
+            fusion = self.fusion_loss(
+                luma_of(image[seen]), luma_of(visible[seen]), thermal[seen]
+            )
+            losses: dict[str, Tensor] = {"fusion": fusion["total"]}
+            total = fusion["total"]
+            for name, each, weight in zip(("feature", "pixel"), logits, (1, config.pixel)):  # noqa: B905
+                ours, theirs = each.split([config.labelled, config.unlabelled])
+                errors = F.cross_entropy(ours, ids, ignore_index=IGNORE)
+                unsure = F.cross_entropy(theirs, classes, reduction="none")
+                agreed = (unsure * (sure > config.confidence)).mean()
+                dice = dice_loss(ours, ids)
+                semantics = errors + config.dice * dice + self.ramp * config.consistency * agreed
+                total = total + config.segmentation * weight * semantics
+                losses |= {f"{name}_labels": errors, f"{name}_dice": dice,
+                           f"{name}_consistency": agreed}  # fmt: skip
+            losses["confident"] = (sure > config.confidence).float().mean()
+            losses["total"] = total
+        return losses
+
+
+def confusions(
+    model: Model,
+    pairs: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    device: torch.device,
+    smooth: bool = True,
+) -> np.ndarray:
+    """Confusion matrix over whole images, (K, K), truth by row.
+
+    smooth: enlarge the logits before the argmax, and not the labels after it.
+    """
+    classes = len(model.names)
+    matrix = torch.zeros(classes * classes, device=device)
+    for visible, thermal, mask in pairs:
+        v = torch.from_numpy(visible).to(device).permute(2, 0, 1)[None].float() / 255
+        t = torch.from_numpy(thermal).to(device)[None, None].float() / 255
+        truth = torch.from_numpy(mask).to(device).long()
+        with torch.no_grad():
+            logits = model.labeller(model.fusion(v, t))
+            if smooth:
+                labels = enlarged(logits, v).argmax(1)[0]
+            else:
+                labels = F.interpolate(logits.argmax(1)[:, None].float(), scale_factor=4.0)[0, 0]
+        known = truth != IGNORE
+        matrix += torch.bincount(
+            truth[known] * classes + labels.long()[known], minlength=classes * classes
+        )
+    return matrix.view(classes, classes).long().cpu().numpy()
+
+
+def intersections(matrix: np.ndarray) -> np.ndarray:
+    """IoU of each class of a confusion matrix."""
+    both = np.diag(matrix)
+    return both / np.maximum(matrix.sum(0) + matrix.sum(1) - both, 1)
+
+
+def train_overlay(
+    trainer: OverlayTrainer,
+    told: Callable[[int, dict[str, float]], None] = lambda step, losses: None,
+    every: int = 500,
+) -> Model:
+    """Run to the end; `told` hears the losses of every `every`-th step. The teacher's model."""
+    began = time.monotonic()
+    while trainer.step < trainer.config.steps:
+        trainer.advance()
+        if trainer.step % every == 0 or trainer.step == trainer.config.steps:
+            losses = {name: float(loss) for name, loss in trainer.losses.items()}
+            if not math.isfinite(losses["total"]):
+                raise InputError(
+                    f"overlay: the loss is {losses['total']} at step {trainer.step}; lower "
+                    "learning_rate"
+                )
+            rate = trainer.step / (time.monotonic() - began)
+            told(trainer.step, {**losses, "steps_per_second": rate})
+    return trainer.result
+
+
+__all__ = ["Deck", "OverlayConfig", "OverlayTrainer", "confusions", "intersections", "replace",
+           "train_overlay"]  # fmt: skip
