@@ -66,7 +66,7 @@ def timed(name: str, weights: Path | None, way: str, runs: int) -> dict[str, Any
     run: Callable[[], Any] = lambda: module(*inputs)  # noqa: E731
     began = time.monotonic()
     if way == "compiled":
-        compiled = torch.compile(module, mode="max-autotune-no-cudagraphs", dynamic=False)
+        compiled = torch.compile(module, dynamic=False)
         compiled(*inputs)
         run = captured(lambda: compiled(*inputs))
     elif way == "cuda graph":

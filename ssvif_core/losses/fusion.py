@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssvif_core.errors import InputError
+from ssvif_core.models.fusion_net import exposure
 
 
 def blur(x: Tensor, sigma: float) -> Tensor:
@@ -90,6 +91,9 @@ class TargetConfig:
 
     minimum_share: float = 0.16
     minimum_pivot: float = 0.12
+    exposed_share: float = 0.4  # of the minimum, where both sources are well exposed
+    exposed_pivot: float = 0.35
+    veil: float = 0.1
     sharpen: float = 0.27
     hot_threshold: float = 0.08
     hot_width: float = 0.12
@@ -113,17 +117,25 @@ def fusion_target(
 
     1. A share of the minimum is added about a pivot, so that structure of the darker source is
        not lost: with it the sum of differences correlates with both.
-    2. Hot objects (warmer than their surroundings of some 12 pixels) are lifted towards white,
+    2. The maximum of two well-exposed images is pale: nothing in it is dark. There the share is
+       larger, the pivot higher, and a `veil` is subtracted while white stays white. The exposure
+       is one number for the whole image. A local one would darken most where the darker source is
+       bright, and so take away what step 1 adds. Night scenes stay as they are.
+    3. Hot objects (warmer than their surroundings of some 12 pixels) are lifted towards white,
        and around them a brighter visible background is lowered, as far as is needed to keep
        `kept_contrast` of the thermal contrast. In headlights, haze and smoke the maximum alone
        keeps the white veil, and the person behind it is gone. Where the visible image is
        saturated, and so says nothing, this reaches further. A sky is saturated and cold, and
        stays as it is: a house is warm beside it, but nobody is missed there.
-    3. A little unsharp masking makes up for what smooth networks lose.
+    4. A little unsharp masking makes up for what smooth networks lose.
     """
     c = config
     low, high = torch.minimum(visible, thermal), torch.maximum(visible, thermal)
-    target = high + c.minimum_share * (low - c.minimum_pivot)
+    exposed = exposure(visible, thermal)
+    share = c.minimum_share + exposed * (c.exposed_share - c.minimum_share)
+    pivot = c.minimum_pivot + exposed * (c.exposed_pivot - c.minimum_pivot)
+    veil = c.veil * exposed
+    target = (high + share * (low - pivot) - veil) / (1 - veil)
 
     heat = blur(thermal, 1.5)
     hot = ((heat - blur(thermal, 12) - c.hot_threshold) / c.hot_width).clamp(0, 1)

@@ -49,6 +49,19 @@ def luma_of(bgr: Tensor) -> Tensor:
     return sum(share * bgr[:, i : i + 1] for i, share in enumerate(LUMA_BGR))  # type: ignore[return-value]
 
 
+def exposure(luma: Tensor, thermal: Tensor) -> Tensor:
+    """How well exposed the darker of both images is, (B, 1, 1, 1) in [0, 1].
+
+    0 up to a mean of .15, as at night, and 1 from .25 on. luma, thermal (B, C, H, W) in [0, 1].
+    """
+    # A sum, for TensorRT 8.6 takes ONNX's mean of this opset over all axes, without a word.
+    means = [
+        x.float().sum((1, 2, 3), keepdim=True) / (x.shape[1] * x.shape[2] * x.shape[3])
+        for x in (luma, thermal)
+    ]
+    return ((torch.minimum(*means) - 0.15) / 0.10).clamp(0, 1)
+
+
 def fused_colour(visible: Tensor, change: Tensor) -> Tensor:
     """The visible colours carried to the fused luma, (B, 3, H, W) BGR in [0, 1].
 
@@ -75,6 +88,7 @@ class FusionNet(nn.Module):
 
     detail_limit = 0.25
     initial_gain = 8.0
+    inputs = 4 + 4 + 2  # channels of the stem: luma and thermal of four sub-pixels, two chroma
     luma_kernel: Tensor
     chroma_kernel: Tensor
 
@@ -89,7 +103,7 @@ class FusionNet(nn.Module):
         self.channels = (w4, w8, w16)
         self.register_buffer("luma_kernel", _subpixel_luma_kernel(), persistent=False)
         self.register_buffer("chroma_kernel", _chroma_kernel(), persistent=False)
-        self.stem = RepConv(4 + 4 + 2, w2, norm=norm)
+        self.stem = RepConv(self.inputs, w2, norm=norm)
         self.down4 = _stage(w2, w4, depths[0], norm)
         self.down8 = _stage(w4, w8, depths[1], norm)
         self.down16 = _stage(w8, w16, depths[2], norm)
@@ -108,6 +122,10 @@ class FusionNet(nn.Module):
         _, change, features = self.fuse(visible, thermal)
         return FusionFeatures(change, *features)
 
+    def pixels(self, luma: Tensor, thermal: Tensor, chroma: Tensor) -> Tensor:
+        """The stem's input, (B, inputs, H/2, W/2)."""
+        return torch.cat([luma, thermal, chroma], 1)
+
     def fuse(
         self, visible: Tensor, thermal: Tensor
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
@@ -117,7 +135,7 @@ class FusionNet(nn.Module):
         luma = F.conv2d(visible, self.luma_kernel, stride=2)
         chroma = F.conv2d(visible, self.chroma_kernel, stride=2)
         thermal = F.pixel_unshuffle(thermal, 2)
-        pixels = torch.cat([luma, thermal, chroma], 1)
+        pixels = self.pixels(luma, thermal, chroma)
         x2 = self.stem(pixels)
         x4 = self.down4(x2)
         x8 = self.down8(x4)

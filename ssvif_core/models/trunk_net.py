@@ -11,21 +11,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssvif_core.models.blocks import RepConv
-from ssvif_core.models.fusion_net import FusionFeatures, FusionNet
+from ssvif_core.models.fusion_net import FusionFeatures, FusionNet, exposure
 
 
 class TrunkNet(FusionNet):
     """`FusionNet` with batch normalisation, more blocks at stride 16, and colour at stride 4.
 
     The features at stride 4 hold the trunk's own and the mean input of each cell, since names of
-    objects depend on colour, which the fused luma has little use for.
+    objects depend on colour, which the fused luma has little use for. The stem is told how well
+    both images are exposed, since the fusion target depends on that (`fusion_target`).
 
     Args:
         widths: channels at strides 2, 4, 8, 16.
         depths: number of blocks after the first at strides 4, 8, 16.
     """
 
-    inputs = 4 + 4 + 2  # luma and thermal of four sub-pixels, two chroma
+    inputs = 4 + 4 + 2 + 1  # as before, and the exposure
 
     def __init__(
         self,
@@ -35,6 +36,10 @@ class TrunkNet(FusionNet):
         super().__init__(widths, depths, norm=True)
         w2, w4, w8, w16 = widths
         self.channels = (w4 + self.inputs, w8, w16)
+
+    def pixels(self, luma: Tensor, thermal: Tensor, chroma: Tensor) -> Tensor:
+        exposed = exposure(luma, thermal).to(luma.dtype).expand_as(luma[:, :1])
+        return torch.cat([luma, thermal, chroma, exposed], 1)
 
     def forward(self, visible: Tensor, thermal: Tensor) -> FusionFeatures:
         pixels, change, (y4, y8, x16) = self.fuse(visible, thermal)
