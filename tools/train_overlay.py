@@ -1,7 +1,8 @@
 """Train a model that fuses and names: the recipe of the shipped weights, for a GPU.
 
     python tools/train_overlay.py pack DATA --labelled msrs/train --unlabelled roadscene/train ...
-    python tools/train_overlay.py train DATA OUT --steps 20000 [--hold-out] [--set pixel=0]
+    python tools/train_overlay.py train DATA OUT [--seconds 120] [--hold-out] [--set pixel=0]
+    python tools/train_overlay.py finish DATA OUT --weights WEIGHTS --set steps=1000 labelled=8
 
 `pack` writes pairs and masks as small files, so that they can be carried to a machine with a GPU.
 `train` needs PyTorch, OpenCV and safetensors there, nothing else of this project's dependencies.
@@ -23,13 +24,14 @@ import cv2
 import numpy as np
 import torch
 
-from ssvif_core.models import Model, ModelConfig, save_model
+from ssvif_core.models import Model, ModelConfig, load_model, save_model
 from ssvif_core.models.fusion_net import fused_colour, luma_of
 from ssvif_core.training.overlay import (
     Deck,
     OverlayConfig,
     OverlayTrainer,
     confusions,
+    finish_fusion,
     intersections,
     train_overlay,
 )
@@ -40,11 +42,12 @@ QUALITY = 92  # of the JPEG files
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", choices=["pack", "train"])
+    parser.add_argument("what", choices=["pack", "train", "finish"])
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path, nargs="?")
     parser.add_argument("--labelled", type=Path, nargs="*", default=[])
     parser.add_argument("--unlabelled", type=Path, nargs="*", default=[])
+    parser.add_argument("--weights", type=Path, help="to start from; finish needs it")
     parser.add_argument("--size", default="s")
     parser.add_argument("--network", default="trunk")
     parser.add_argument("--hold-out", action="store_true")
@@ -54,8 +57,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.what == "pack":
         pack(arguments.data, arguments.labelled, arguments.unlabelled)
-    else:
+    elif arguments.what == "train":
         train(arguments)
+    else:
+        finish(arguments)
 
 
 def pack(out: Path, labelled: list[Path], unlabelled: list[Path]) -> None:
@@ -98,7 +103,10 @@ def settings(texts: list[str]) -> OverlayConfig:
         *parents, last = key.split(".")
         part = getattr(config, parents[0]) if parents else config
         old = getattr(part, last)
-        new = tuple(map(float, value.split(","))) if isinstance(old, tuple) else type(old)(value)
+        if isinstance(old, tuple):
+            new: object = tuple(map(float, value.split(",")))
+        else:
+            new = value == "true" if isinstance(old, bool) else type(old)(value)
         part = dataclasses.replace(part, **{last: new})
         config = dataclasses.replace(config, **{parents[0]: part}) if parents else part
     return config
@@ -117,7 +125,10 @@ def train(arguments: argparse.Namespace) -> None:
     if held:
         unlabelled += held  # their masks are unknown, they themselves are not
     torch.manual_seed(config.seed)
-    model = Model(ModelConfig(arguments.network, arguments.size), NAMES)
+    if arguments.weights:
+        model = load_model(arguments.weights)
+    else:
+        model = Model(ModelConfig(arguments.network, arguments.size), NAMES)
     decks = [Deck(pairs, len(NAMES), device) for pairs in (learned, unlabelled)]
     trainer = OverlayTrainer(model, *decks, config)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -145,6 +156,22 @@ def train(arguments: argparse.Namespace) -> None:
         fit_time(trainer, arguments.seconds)
         tell(log, {"steps": trainer.config.steps})
     train_overlay(trainer, told, arguments.every)
+
+
+def finish(arguments: argparse.Namespace) -> None:
+    """Tune the fused image alone."""
+    config = settings(arguments.set)
+    model = load_model(arguments.weights)
+    pairs = Deck(read(arguments.data), len(NAMES), torch.device("cpu"))
+    losses: list[float] = []
+
+    def told(step: int, loss: float) -> None:
+        losses.append(loss)
+        if step % arguments.every == 0:
+            print(step, round(float(np.mean(losses[-arguments.every :])), 4), flush=True)
+
+    finish_fusion(model, pairs, config, told)
+    save_model(model, arguments.out)
 
 
 def fit_time(trainer: OverlayTrainer, seconds: float, start: int = 20, measured: int = 40) -> None:

@@ -157,7 +157,31 @@ def _exported(module: RawFusion) -> onnx.ModelProto:
     proto = program.model_proto  # type: ignore[union-attr]
     for name in ("visible", "thermal"):
         _cast_first(proto.graph, name)
+    _whole_shapes(proto.graph)
     return proto
+
+
+def _whole_shapes(graph: onnx.GraphProto) -> None:
+    """Cut parts of shapes by Slice nodes.
+
+    A Shape node may name a start and an end since opset 15. The parser of TensorRT 8.6 passes over
+    them without a word, and crashes later on.
+    """
+    for index, node in reversed(list(enumerate(graph.node))):
+        ends = {each.name: each.i for each in node.attribute}
+        if node.op_type != "Shape" or not ends:
+            continue
+        (part,), whole = node.output, f"{node.output[0]}_whole"
+        limits = []
+        for name, value in (("start", ends.get("start", 0)), ("end", ends.get("end", 1 << 31))):
+            limits.append(f"{part}_{name}")
+            graph.initializer.append(
+                onnx.numpy_helper.from_array(np.array([value], np.int64), limits[-1])
+            )
+        cut = onnx.helper.make_node("Slice", [whole, *limits], [part])
+        del node.attribute[:]
+        node.output[0] = whole
+        graph.node.insert(index + 1, cut)
 
 
 def _cast_first(graph: onnx.GraphProto, name: str) -> None:

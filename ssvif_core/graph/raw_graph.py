@@ -13,6 +13,9 @@ from torch.nn import functional as F
 from ssvif_core.models.fusion_net import FusionNetwork, fused_colour
 
 STRIDE = 16  # the network's coarsest stride: images are padded to a multiple of it
+# Up to this many classes are predicted at stride 2, by enlarging the head's logits, so that their
+# borders are smooth. More planes of that size would cost a CPU a fifth of the whole graph.
+FEW = 8
 
 
 class RawFusion(nn.Module):
@@ -62,21 +65,24 @@ class RawFusion(nn.Module):
         features = self.fusion(_pad(image).to(self.dtype), _pad(heat).to(self.dtype))
         change = features.change[:, :, :height, :width].float() * coverage[:, None]
         fused = fused_colour(image, change).permute(0, 2, 3, 1) * 255
-        # At stride 4, where the head predicts: K planes of twice the size would cost a CPU a
-        # fifth of the whole graph, for the sake of smoother class borders.
-        probability = torch.softmax(self.head(features).float(), 1)
-        confidence, labels = (each[:, 0] for each in probability.topk(1, 1))
+        logits = self.head(features).float()
+        smooth = 2 if logits.shape[1] <= FEW else 1
+        if smooth == 2:
+            logits = F.interpolate(logits, scale_factor=2.0, mode="bilinear")
+        confidence, labels = (each[:, 0] for each in torch.softmax(logits, 1).topk(1, 1))
+        factor = 4 // smooth
         return (
             _round(fused),
-            _round(_enlarged(labels.float(), height, width)),
-            _round(_enlarged(confidence * 255, height, width) * coverage),
+            _round(_enlarged(labels.float(), height, width, factor)),
+            _round(_enlarged(confidence * 255, height, width, factor) * coverage),
         )
 
 
 def _normalise(thermal: Tensor, thermal_range: Tensor) -> Tensor:
     """Bytes (1, h, w, 1 or 2) as float -> (1, 1, h, w) in [0, 1]."""
-    place_value = 256.0 ** torch.arange(thermal.shape[3], device=thermal.device)
-    counts = (thermal * place_value).sum(3)[:, None]
+    low_byte = thermal[..., 0]
+    high_byte = thermal.sum(3) - low_byte  # 0 where there is one byte only
+    counts = (low_byte + 256 * high_byte)[:, None]
     low, high = thermal_range[0], thermal_range[1]
     return ((counts - low) / (high - low).clamp(min=1)).clamp(0, 1)
 
@@ -88,9 +94,9 @@ def _pad(x: Tensor) -> Tensor:
     return F.pad(x, (0, padded_width - width, 0, padded_height - height), mode="replicate")
 
 
-def _enlarged(x: Tensor, height: int, width: int) -> Tensor:
-    """(1, H/4, W/4) of the padded image -> (1, height, width)."""
-    x = F.interpolate(x[:, None], scale_factor=4.0, mode="nearest")
+def _enlarged(x: Tensor, height: int, width: int, factor: int) -> Tensor:
+    """A part of the padded image's size -> (1, height, width)."""
+    x = F.interpolate(x[:, None], scale_factor=float(factor), mode="nearest")
     return x[:, 0, :height, :width]
 
 

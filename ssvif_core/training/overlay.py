@@ -56,6 +56,8 @@ class OverlayConfig:
     confidence: probability from which on the teacher is believed.
     keep: share of the teacher that stays at each step.
     clean: share of the labelled crops without a change of brightness.
+    fixed_norms: leave the statistics of batch normalisation as they are, as small batches want it
+        that start from trained weights.
     """
 
     steps: int = 20_000
@@ -74,6 +76,7 @@ class OverlayConfig:
     confidence: float = 0.85
     keep: float = 0.999
     clean: float = 0.5
+    fixed_norms: bool = False
     seed: int = 0
     views: ViewConfig = field(default_factory=ViewConfig)
     loss: FusionLossWeights = field(default_factory=FusionLossWeights)
@@ -346,6 +349,10 @@ class OverlayTrainer:
         self.form = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
         self.student = Branches(model, pixel_net).to(self.device).train()
         self.student.to(memory_format=self.form)  # type: ignore[call-overload]
+        if config.fixed_norms:
+            for module in self.student.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
         # Pseudo-classes have no part in this.
         model.head.classify.requires_grad_(False)
         self.teacher = copy.deepcopy(self.student).eval().requires_grad_(False)
@@ -478,6 +485,57 @@ class OverlayTrainer:
             losses["confident"] = (sure > config.confidence).float().mean()
             losses["total"] = total
         return losses
+
+
+LAST_LAYERS = ("lateral2", "up2", "mix_offset", "mix_gain", "detail")
+
+
+def finish_fusion(
+    model: Model,
+    pairs: Deck,
+    config: OverlayConfig,
+    told: Callable[[int, float], None] = lambda step, loss: None,
+) -> None:
+    """Train what F does at stride 2 alone, in place, by the fusion loss.
+
+    The classes are read before those layers, so they stay bit for bit what they are. This is how
+    the fused image is tuned, in minutes on a CPU, after the classes were learned.
+
+    config: its steps, `labelled` crops a step, learning rate, views, loss and target are used.
+    """
+    torch.manual_seed(config.seed)
+    model.to(pairs.pixels.device).eval().requires_grad_(False)
+    layers = nn.ModuleList(getattr(model.fusion, name) for name in LAST_LAYERS)
+    layers.requires_grad_(True)
+    slow = copy.deepcopy(layers)
+    loss_of = FusionLoss(config.loss, config.target)
+    optimiser = torch.optim.AdamW(layers.parameters(), config.learning_rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, config.learning_rate, config.steps, pct_start=config.warmup
+    )
+    low, high = config.zoom
+    for step in range(config.steps):
+        with torch.no_grad():
+            scale = low + (high - low) * torch.rand(config.labelled, device=pairs.pixels.device)
+            native = torch.rand_like(scale) < config.native
+            scale = torch.where(native, 1.0, scale)
+            visible, thermal, _ = pairs.crops(config.labelled, config.crop, scale, False)
+            changed = batch_views(visible, thermal, config.views)
+            clean = torch.rand_like(scale).view(-1, 1, 1, 1) < config.clean
+            visible, thermal = (torch.where(clean, a, b) for a, b in zip((visible, thermal), changed))  # noqa: B905,E501
+        image = fused_colour(visible, model.fusion(visible, thermal).change)
+        loss = loss_of(luma_of(image), luma_of(visible), thermal)["total"]
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(layers.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        with torch.no_grad():
+            pull = max(1 - config.keep, 1 / (step + 1))
+            for mean, value in zip(slow.parameters(), layers.parameters(), strict=True):
+                mean.lerp_(value, pull)
+        told(step + 1, float(loss.detach()))
+    layers.load_state_dict(slow.state_dict())
 
 
 def confusions(

@@ -68,6 +68,16 @@ PICTURES = 4
 TASKS = ("fusion", "semantics")
 
 
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode, and afterwards as it was."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    yield
+    for module, training in modes.items():
+        module.training = training
+
+
 class Interrupted(SsvifError):
     """The user stopped the run; its state is saved."""
 
@@ -266,6 +276,7 @@ class Trainer:
         """What a stage computes, and what it trains with which learning rate."""
         config, rate = self.config, stage.learning_rate
         self.model.fusion.requires_grad_(stage.name != "consistency")
+        self.model.fusion.train(stage.name != "consistency")  # frozen statistics, too
         fusion = list(self.model.fusion.parameters())
         heads = [*self.model.head.parameters(), *self.pixel_net.parameters()]
         if stage.name == "fusion":
@@ -319,7 +330,7 @@ class Trainer:
         """Health figures and pictures of the validation crops; stops a collapsed run."""
         device = self.fabric.device
         visible, thermal = (self.validation[name].to(device) for name in ("visible", "thermal"))
-        with torch.no_grad():
+        with torch.no_grad(), _evaluating(self.model):
             features = self.model.fusion(visible, thermal)
             image = fused_colour(visible, features.change)
             luma, fused = luma_of(visible), luma_of(image)
@@ -357,7 +368,7 @@ class Trainer:
         """Make the head alone give what training saw as standardised logits."""
         crops = _stack(CropDataset(pairs, VALIDATION_SIZE, self.config.seed, 32))
         device = self.fabric.device
-        with torch.no_grad():
+        with torch.no_grad(), _evaluating(self.model):
             rows = torch.cat(
                 [
                     self.model.head(self.model.fusion(v[None].to(device), t[None].to(device)))

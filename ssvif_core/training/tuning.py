@@ -60,7 +60,7 @@ def tune(
     if model.naming is None:
         raise InputError("a model without names; name its classes first")
     before = copy.deepcopy(model.fusion).eval().requires_grad_(False)
-    model.train().requires_grad_(True)
+    model.eval().requires_grad_(True)  # a few images are no ground for statistics of a batch
     fusion = list(model.fusion.parameters())
     heads = [*model.head.parameters(), *model.naming.parameters()]
     rates = [config.learning_rate, config.fusion_learning_rate]

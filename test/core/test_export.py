@@ -7,7 +7,9 @@ import math
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +22,7 @@ from ssvif_core.errors import InputError, ModelError
 from ssvif_core.graph.agreement import FLOORS, agreement, is_accepted
 from ssvif_core.graph.export import PRECISIONS, export_model, raw_module, run_module
 from ssvif_core.graph.model_file import DEFAULT_MODEL, file_of, float_file_of, read_note
-from ssvif_core.models import Model, load_model
+from ssvif_core.models import Model, ModelConfig, load_model
 from ssvif_core.thermal import ThermalGain
 from ssvif_core.types import Pair, Shapes
 
@@ -49,10 +51,43 @@ def test_shipped_files_agree_with_float32_on_real_pairs(precision: str, shared: 
     assert is_accepted(found, precision), found
 
 
+def test_int8_weights_leave_room_for_cpus_without_vnni() -> None:
+    """Such a CPU adds two products of an unsigned byte and a weight in a signed 16-bit number."""
+    proto = onnx.load(file_of(DEFAULT_MODEL, "int8"))
+    kernels = [
+        onnx.numpy_helper.to_array(each)
+        for each in proto.graph.initializer
+        if each.data_type == onnx.TensorProto.INT8 and len(each.dims) == 4
+    ]
+    assert len(kernels) > 10
+    largest = max(int(np.abs(kernel.astype(int)).max()) for kernel in kernels)
+    assert 2 * 255 * largest <= 32767, largest
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_file_holds_nothing_that_a_parser_of_tensorrt_8_6_misreads(precision: str) -> None:
+    """On a GPU, that parser passed over parts of shapes, and crashed at a range of them."""
+    nodes = onnx.load(file_of(DEFAULT_MODEL, precision)).graph.node
+    shapes = [node for node in nodes if node.op_type == "Shape"]
+    assert shapes and not any(node.attribute for node in shapes)
+    assert not {node.op_type for node in nodes} & {"Range", "ReduceMean", "ReduceMax"}
+
+
+def test_labels_of_few_classes_have_smooth_borders(drive_pairs: list[Pair]) -> None:
+    """Enlarged logits give borders of 2 pixels and not of 4."""
+    torch.manual_seed(0)
+    module = raw_module(Model(ModelConfig("trunk"), ("background", "person")).eval())
+    _, labels, confidence = run_module(module, drive_pairs[0], np.array((0, 65535), np.float32))
+    height, width = labels.shape
+    cells = labels.reshape(height // 2, 2, width // 2, 2)
+    assert (cells == cells[:, :1, :, :1]).all()
+    blocks = labels.reshape(height // 4, 4, width // 4, 4)
+    assert not (blocks == blocks[:, :1, :, :1]).all()
+    assert 127 <= confidence[confidence > 0].min()  # the better one of two
+
+
 def test_half_arithmetic_agrees_too(drive_pairs: list[Pair]) -> None:
     """PyTorch computes in half here, where ONNX Runtime's CPU kernels do in float."""
-    import torch
-
     model = load_model(DEFAULT_MODEL.with_suffix(".safetensors"))
     single, half = raw_module(model), raw_module(model, torch.float16)
     found = agreement(

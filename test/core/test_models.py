@@ -11,25 +11,31 @@ import torch
 from ssvif_core.errors import InputError, ModelError
 from ssvif_core.models import Model, ModelConfig, load_model, save_model
 from ssvif_core.models.blocks import RepConv, fold
-from ssvif_core.models.fusion_net import FusionNet, fused_colour, luma_of
+from ssvif_core.models.fusion_net import FusionNet, exposure, fused_colour, luma_of
 from ssvif_core.models.pixel_net import PixelNet
 
 
+@pytest.mark.parametrize("norm", [False, True])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("channels", [(8, 8), (4, 6)])
-def test_a_folded_block_is_the_same_function(stride: int, channels: tuple[int, int]) -> None:
+def test_a_folded_block_is_the_same_function(
+    stride: int, channels: tuple[int, int], norm: bool
+) -> None:
     torch.manual_seed(0)
-    block = RepConv(*channels, stride=stride)
+    block = RepConv(*channels, stride=stride, norm=norm)
     torch.nn.init.normal_(block.conv1.weight)
     x = torch.randn(2, channels[0], 12, 16)
+    block(x + 1)  # statistics other than 0 and 1
+    block.eval()
     plain = block.folded()
     assert torch.allclose(block(x), plain(x), atol=1e-5)
     assert not any(isinstance(m, RepConv) for m in fold(torch.nn.Sequential(block)).modules())
 
 
+@pytest.mark.parametrize("network", ["fast", "trunk"])
 @pytest.mark.parametrize("size", ["s", "m"])
-def test_features_come_at_strides_4_8_16_and_logits_at_stride_4(size: str) -> None:
-    model = Model(ModelConfig(size=size, classes=9))
+def test_features_come_at_strides_4_8_16_and_logits_at_stride_4(size: str, network: str) -> None:
+    model = Model(ModelConfig(network, size, classes=9))
     features = model.fusion(torch.rand(2, 3, 64, 96), torch.rand(2, 1, 64, 96))
     c4, c8, c16 = model.fusion.channels
     assert features.change.shape == (2, 1, 64, 96)
@@ -46,6 +52,16 @@ def test_an_untrained_network_shows_the_brighter_camera() -> None:
     fused = luma_of(fused_colour(visible, FusionNet()(visible, thermal).change))
     assert torch.allclose(fused[..., :16], torch.tensor(0.8), atol=0.08)
     assert torch.allclose(fused[..., 16:], torch.tensor(0.9), atol=0.08)
+
+
+def test_exposure_is_that_of_the_darker_image() -> None:
+    bright, middle, dark = (torch.full((1, 1, 8, 8), level) for level in (0.9, 0.2, 0.1))
+    assert exposure(bright, dark).item() == exposure(dark, bright).item() == 0
+    assert exposure(bright, bright).item() == 1
+    assert exposure(middle, bright).item() == pytest.approx(0.5, abs=1e-5)
+    assert exposure(torch.cat([dark, bright]), torch.cat([bright, bright])).flatten().tolist() == [
+        0, 1,
+    ]  # fmt: skip
 
 
 def test_the_fused_image_keeps_the_visible_hue() -> None:

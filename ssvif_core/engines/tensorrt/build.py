@@ -212,9 +212,11 @@ def keep_float(api: Any, network: Any, precision: str) -> None:
     In the fp16 file these are all that are float; in the int8 file, where everything is, those up
     to the sampling of the thermal image: counts of 16 bits are beyond half.
     """
+    kinds = api.LayerType
+    # Constants and shapes are data. The others have their own type: TensorRT refuses a second one.
+    fixed = (kinds.CONSTANT, kinds.SHAPE, kinds.CAST, kinds.QUANTIZE, kinds.DEQUANTIZE)
     for layer in map(network.get_layer, range(network.num_layers)):
-        is_data = layer.type in (api.LayerType.CONSTANT, api.LayerType.SHAPE)
-        if layer.get_output(0).dtype == api.float32 and not is_data:
+        if layer.get_output(0).dtype == api.float32 and layer.type not in fixed:
             layer.precision = api.float32
             layer.set_output_type(0, api.float32)
         if precision == "int8" and layer.type == api.LayerType.GRID_SAMPLE:
