@@ -426,7 +426,7 @@ def test_the_check_of_a_gpu_runs_and_writes_what_went_wrong(
     assert "s-640x480x16 fp16: fused" in good.stdout and "all is well" in good.stdout
     cases = json.loads((tmp_path / "check.json").read_text())["cases"]
     assert [(case["precision"], case["cuda_graph"], case["accepted"]) for case in cases] == [
-        ("fp16", True, True), ("fp32", True, True), ("int8", True, True),
+        ("fp16", True, True), ("int8", True, True), ("fp32", True, True),
     ]  # fmt: skip
     assert all(case["engine_ms"]["median"] > 0 and case["floor_ms"]["memory"] for case in cases)
     assert cases[0]["slowest_layers"] == [{"layer": "everything", "ms": 1.0, "share": 1.0}]

@@ -73,8 +73,8 @@ def loss_of(model: Model, data: Path) -> float:
 
 
 def test_all_stages_train_what_they_should(data: Path, tmp_path: Path) -> None:
-    untrained = Trainer(config(data, tmp_path, steps=24)).model
-    trained = load_model(Trainer(config(data, tmp_path, steps=24)).run())
+    untrained = Trainer(config(data, tmp_path, steps=48)).model
+    trained = load_model(Trainer(config(data, tmp_path, steps=48)).run())
     assert loss_of(trained, data) < 0.97 * loss_of(untrained, data)
     before, after = untrained.state_dict(), trained.state_dict()
     assert any(not torch.equal(before[name], after[name]) for name in after if "head" in name)

@@ -154,6 +154,15 @@ class IProfiler:
     pass
 
 
+class LayerType(enum.Enum):
+    CONSTANT = enum.auto()
+    SHAPE = enum.auto()
+    CAST = enum.auto()
+    QUANTIZE = enum.auto()
+    DEQUANTIZE = enum.auto()
+    GRID_SAMPLE = enum.auto()
+
+
 class Runtime:
     def __init__(self, logger: ILogger) -> None:
         _touched()
