@@ -56,7 +56,7 @@ def main(
                 size: [_built(model, each, Path(folder)) for each in PRECISIONS]
                 for size, model in (("s", DEFAULT_MODEL), ("m", size_m))
             },
-            "on a GPU": "no run has been made yet",
+            "on a GPU": "no engine has been built on one yet",
         }
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
     typer.echo(RESULT.read_text())
