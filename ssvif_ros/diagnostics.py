@@ -85,6 +85,7 @@ class Diagnostics:
             "unwatched": counters.unwatched,
             "alone": counters.alone,
             "too old": self._pairing.too_old,
+            "refused": sum(stream.refused for stream in self._pairing.streams),
         }
 
     def _state(self) -> tuple[bytes, str]:
@@ -93,6 +94,12 @@ class Diagnostics:
         silent = [s for s in self._pairing.streams if s.silence is None or s.silence > SILENT_AFTER]
         if new["failed"]:
             return ERROR, self._counters.problem
+        if new["refused"]:
+            names = " and ".join(s.name for s in self._pairing.streams if s.refused)
+            return WARN, (
+                f"{new['refused']} images in the last second have a stamp below zero ({names}); "
+                "they are left out. Let the driver stamp by the system's clock"
+            )
         if len(silent) == 2:
             if all(stream.silence is None for stream in silent):
                 return OK, "waiting for images"
@@ -150,6 +157,7 @@ class Diagnostics:
             values[f"{stream.name} received"] = stream.received
             values[f"{stream.name} never arrived"] = stream.missing
             values[f"{stream.name} lost, says DDS"] = stream.lost
+            values[f"{stream.name} with a stamp below zero"] = stream.refused
         values |= {
             "pairs": self._pairing.pairs,
             "fused": counters.fused,

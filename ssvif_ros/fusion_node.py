@@ -220,6 +220,24 @@ class FusionNode(Node):
         super().destroy_node()
 
 
+def _spin(executor: SingleThreadedExecutor, node: FusionNode) -> None:
+    """Spin to the end. No message and no request may end the node: what a callback raises, rclpy's
+    own among them, is told, and the next callback runs."""
+    while rclpy.ok() and not node.finished.done():
+        try:
+            executor.spin()
+            return
+        except (KeyboardInterrupt, ExternalShutdownException):
+            raise
+        except Exception as error:
+            if not rclpy.ok():
+                raise
+            node.get_logger().error(
+                f"a message or a request could not be handled ({error!r}); the node goes on. "
+                "Please report this", throttle_duration_sec=1.0,
+            )  # fmt: skip
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry point `fusion_node`; exit code 2 when it cannot start."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -231,7 +249,7 @@ def main(arguments: list[str] | None = None) -> None:
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         node.finished.add_done_callback(lambda _: executor.shutdown(timeout_sec=0))
-        executor.spin()
+        _spin(executor, node)
         if node.finished.done():
             node.finished.result()  # raises what ended it
     except SsvifError as error:

@@ -93,6 +93,7 @@ class Stream:
         self.missing = 0
         self.incompatible = 0
         self.lost = 0
+        self.refused = 0
         self.last_stamp: int | None = None
         self.last_arrival: float | None = None
         self.recent: deque[Image] = deque(maxlen=10)
@@ -119,6 +120,11 @@ class Stream:
                     self.missing += round(step / period) - 1
             self._periods.append(step)
         return False
+
+    def refuse(self) -> None:
+        """Count a message that cannot be paired by its stamp."""
+        self.refused += 1
+        self.last_arrival = time.monotonic()
 
     @property
     def silence(self) -> float | None:
@@ -200,6 +206,9 @@ class Pairing:
         self._slot.put(MessagePair(visible, thermal, time.monotonic()))
 
     def _receive(self, stream: Stream, message: Image) -> None:
+        if stamp_of(message.header) < 0:  # no time of ROS: rclpy raises where it meets one
+            stream.refuse()
+            return
         if stream is self.thermal and self.offset:
             stamp = max(stamp_of(message.header) + self.offset, 0)
             message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 1_000_000_000)

@@ -18,7 +18,7 @@ from ssvif_core.engines import create_engine, precision_of
 from ssvif_core.engines.onnxruntime import OnnxRuntimeEngine
 from ssvif_core.engines.tensorrt.engine import TensorRtEngine
 from ssvif_core.engines.verify import generated_pairs, measure, reference_engine
-from ssvif_core.errors import InputError, ModelError
+from ssvif_core.errors import EngineError, InputError, ModelError
 from ssvif_core.graph.agreement import FLOORS, agreement, is_accepted
 from ssvif_core.graph.export import PRECISIONS, export_model, raw_module, run_module
 from ssvif_core.graph.model_file import DEFAULT_MODEL, file_of, float_file_of, read_note
@@ -49,6 +49,24 @@ def test_shipped_files_agree_with_float32_on_real_pairs(precision: str, shared: 
     engine = OnnxRuntimeEngine(file_of(DEFAULT_MODEL, precision), shapes, precision)
     found = measure(engine, reference, pairs)
     assert is_accepted(found, precision), found
+
+
+def test_an_int8_file_that_goes_wrong_on_this_cpu_is_refused(tmp_path: Path) -> None:
+    """A wrong scale stands for what saturation does on other CPUs."""
+    for precision in ("fp32", "int8"):
+        file = file_of(DEFAULT_MODEL, precision)
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    model = tmp_path / DEFAULT_MODEL.name
+    assert create_engine("onnxruntime", model, SHAPES, "int8").info.precision == "int8"
+    proto = onnx.load(file_of(model, "int8"))
+    scales = [each for each in proto.graph.initializer if each.name.endswith("_scale")]
+    for scale in scales:
+        values = onnx.numpy_helper.to_array(scale)
+        scale.CopyFrom(onnx.numpy_helper.from_array(values * np.float32(0.7), scale.name))
+    onnx.save(proto, file_of(model, "int8"))
+    with pytest.raises(EngineError, match="agrees too little with float32.*another precision"):
+        create_engine("onnxruntime", model, SHAPES, "int8")
+    assert create_engine("onnxruntime", model, SHAPES, "fp32").info.precision == "fp32"
 
 
 def test_int8_weights_leave_room_for_cpus_without_vnni() -> None:

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from harness import PERIOD, START, Robot, image, scene
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterValue
+from rcl_interfaces.srv import SetParameters
 from rosgraph_msgs.msg import Clock
 
 from ssvif_core.pipeline import FusionPipeline
@@ -126,6 +129,40 @@ def test_a_bad_image_is_told_and_the_node_goes_on(shared_robot: Robot, name: str
     assert text in state["last problem"]
     index = (r.send_at - START) // PERIOD + 1
     assert r.fuse(index).encoding == "bgr8"
+
+
+@pytest.mark.parametrize("pairing", ["nearest", "visible_rate"])
+@pytest.mark.parametrize("camera", ["visible", "thermal"])
+def test_a_stamp_below_zero_is_told_and_the_node_goes_on(
+    robot: MakeRobot, pairing: str, camera: str
+) -> None:
+    r = robot({"pairing": pairing})
+    r.send_pair(0)  # with visible_rate its visible image comes before any thermal one
+    r.fuse(1)
+    visible, thermal = scene()
+    stamp = START + 2 * PERIOD
+    pair = [image(visible, "bgr8", stamp), image(thermal, "mono16", stamp)]
+    pair[camera == "thermal"].header.stamp = Time(sec=-1)
+    r.send(*pair)
+    state = r.state(lambda v, s: "stamp below zero" in s.message, "the stamp is told")
+    assert f"({camera})" in state["message"]
+    assert r.fuse(3).encoding == "bgr8"
+    assert r.close() == 0
+
+
+def test_a_request_that_makes_no_sense_does_not_end_the_node(robot: MakeRobot) -> None:
+    """rclpy itself raises at a parameter of an unknown type."""
+    r = robot()
+    r.fuse(0)
+    client = r.node.create_client(SetParameters, "/fusion_node/set_parameters")
+    assert client.wait_for_service(10)
+    value = ParameterValue(type=99)
+    client.call_async(
+        SetParameters.Request(parameters=[ParameterMessage(name="overlay_alpha", value=value)])
+    )
+    for index in range(1, 10):
+        assert r.fuse(index).encoding == "bgr8"
+    assert r.close() == 0
 
 
 def test_a_constant_thermal_frame_is_fused(robot: MakeRobot) -> None:
