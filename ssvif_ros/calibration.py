@@ -188,8 +188,13 @@ class Calibration:
         if self._checked and _sizes(self._checked[0]) != _sizes(copy):
             self._checked.clear()
         self._checked.append(copy)
-        if len(self._checked) == CHECKED and not (self._job and self._job.is_alive()):
+        if len(self._checked) == CHECKED and not self.is_computing:
             self._start(self._check, list(self._checked), self.current)
+
+    @property
+    def is_computing(self) -> bool:
+        """Whether its thread is at work, in libraries that cannot be stopped."""
+        return self._job is not None and self._job.is_alive()
 
     def _start(self, work: Callable[..., None], *arguments: Any) -> None:
         before = self._job
@@ -225,6 +230,7 @@ class Calibration:
                          "are both cameras running?")  # fmt: skip
 
     def _find(self, pairs: list[Pair]) -> None:
+        self._node.get_logger().info(f"calibrating: computing from {len(pairs)} pairs")
         try:
             known = self.current
             visible = known.visible if known else self._windows.get("visible")

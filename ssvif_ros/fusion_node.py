@@ -11,6 +11,7 @@ behind: the node goes on.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -219,6 +220,11 @@ class FusionNode(Node):
         self._worker.join(timeout=5.0)
         super().destroy_node()
 
+    @property
+    def is_computing(self) -> bool:
+        """Whether a thread is still at work that nothing waits for."""
+        return self.calibration.is_computing or self._worker.is_alive()
+
 
 def _spin(executor: SingleThreadedExecutor, node: FusionNode) -> None:
     """Spin to the end. No message and no request may end the node: what a callback raises, rclpy's
@@ -243,7 +249,7 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     use_transport_profile()
     rclpy.init(args=arguments)
-    node = None
+    node, code, computing = None, 0, False
     try:
         node = FusionNode()
         executor = SingleThreadedExecutor()
@@ -254,7 +260,7 @@ def main(arguments: list[str] | None = None) -> None:
             node.finished.result()  # raises what ended it
     except SsvifError as error:
         rclpy.logging.get_logger("fusion_node").fatal(str(error))
-        sys.exit(2)
+        code = 2
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception:
@@ -264,8 +270,23 @@ def main(arguments: list[str] | None = None) -> None:
     finally:
         if node is not None:
             node.destroy_node()
+            computing = node.is_computing
         with suppress(RuntimeError):  # rclpy's signal thread may be at it at the same moment
             rclpy.try_shutdown()
+    if computing:
+        _leave(code)
+    sys.exit(code)
+
+
+def _leave(code: int) -> None:
+    """End the process without finalising Python, while a thread is inside a library.
+
+    Such a thread cannot be stopped, and finalising under it aborts the process.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

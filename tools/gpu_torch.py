@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import torch
-
 from gpu_pack import VGA, _model
+
 from ssvif_core.graph.export import raw_module
 
 WAYS = ("eager", "cuda graph", "compiled")

@@ -192,10 +192,10 @@ class Robot:
     def classes(self) -> list[dict[str, Any]]:
         return json.loads(self.received["label_info"][0].data)["classes"]
 
-    def close(self) -> int:
-        """End the node as Ctrl-C does; returns its exit code."""
+    def close(self, number: int = signal.SIGINT) -> int:
+        """End the node as Ctrl-C does, or by another signal; returns its exit code."""
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
+            self.process.send_signal(number)
         code = self.process.wait(timeout=15)
         if not self.context.ok():
             return code  # closed before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -230,6 +231,29 @@ def test_what_the_gate_refuses_changes_nothing(robot: MakeRobot, tmp_path: Path)
     assert not answer.result().success
     assert "the old one stays" in answer.result().message
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_node_that_is_stopped_while_it_calibrates_ends_in_order(
+    robot: MakeRobot, number: int
+) -> None:
+    r = robot({"drift_period": 0.0})
+    client = r.node.create_client(Trigger, "/fusion_node/calibrate")
+    assert client.wait_for_service(timeout_sec=10)
+    client.call_async(Trigger.Request())
+    pairs = moments(8)
+    index = 0
+
+    def computing() -> bool:
+        nonlocal index
+        pair, stamp = pairs[index % len(pairs)], START + index * PERIOD
+        r.send(image(pair.visible, "bgr8", stamp), image(pair.thermal, "mono16", stamp))
+        index += 1
+        return any("computing from" in line for line in r.log)
+
+    r.wait(computing, "the calibration to be computed", timeout=90)
+    assert r.close(number) == 0, "".join(r.log)
+    assert "Traceback" not in "".join(r.log) and "terminate" not in "".join(r.log)
 
 
 @pytest.mark.parametrize(("shift", "low", "high"), [(14.0, 9, 20), (60.0, 50, 70)])
