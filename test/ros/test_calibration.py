@@ -241,7 +241,11 @@ def test_a_node_that_is_stopped_while_it_calibrates_ends_in_order(
     client = r.node.create_client(Trigger, "/fusion_node/calibrate")
     assert client.wait_for_service(timeout_sec=10)
     client.call_async(Trigger.Request())
-    pairs = moments(8)
+    # Large images, so that it computes for longer than the node takes to end.
+    pairs = [
+        Pair(p.visible.repeat(4, 0).repeat(4, 1), p.thermal.repeat(4, 0).repeat(4, 1))
+        for p in moments(4)
+    ]
     index = 0
 
     def computing() -> bool:
