@@ -15,6 +15,7 @@ from ssvif_ros.calibration import Calibration
 from ssvif_ros.pairing import LatestSlot, Pairing, Stream
 
 SILENT_AFTER = 1.0  # seconds
+LONGEST = 600  # characters of a text in diagnostics
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
@@ -65,9 +66,11 @@ class Diagnostics:
         status = DiagnosticStatus(
             level=level,
             name=f"{self._node.get_fully_qualified_name().lstrip('/')}: fusion",
-            message=message,
+            message=_short(message),
             hardware_id="",
-            values=[KeyValue(key=key, value=str(value)) for key, value in self._values().items()],
+            values=[
+                KeyValue(key=key, value=_short(str(value))) for key, value in self._values().items()
+            ],
         )
         array = DiagnosticArray(status=[status])
         array.header.stamp = self._node.get_clock().now().to_msg()
@@ -189,3 +192,8 @@ def _mend(stream: Stream) -> str:
     if stream.incompatible:
         return "its publisher offers only best effort: set qos to auto"
     return f"is the camera running, and the parameter {stream.name}_topic or a remapping right?"
+
+
+def _short(text: str) -> str:
+    """At most `LONGEST` characters: texts quote what messages say, and that may be anything."""
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."

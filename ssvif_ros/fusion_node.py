@@ -27,9 +27,10 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from ssvif_core.errors import SsvifError
+from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.registration.camera_pair import CameraPair, load_camera_pair
+from ssvif_core.registration.sampling import sampling_map
 from ssvif_core.thermal import StreamState
 from ssvif_core.types import Shapes
 from ssvif_ros.calibration import Calibration
@@ -95,7 +96,14 @@ class FusionNode(Node):
 
     def _first_calibration(self) -> CameraPair | None:
         file = self._calibration_file
-        return None if file is None or not file.exists() else load_camera_pair(file)
+        if file is None or not file.exists():
+            return None
+        pair = load_camera_pair(file)
+        try:
+            sampling_map(pair, pair.visible.image_size, pair.thermal.image_size)
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from error
+        return pair
 
     def _shift_time(self, seconds: float) -> None:
         self.pairing.offset = round(seconds * 1e9)

@@ -88,7 +88,7 @@ def _rows(message: Image, camera: str, encodings: dict[str, int]) -> np.ndarray:
             else ""
         )
         raise InputError(
-            f"{camera} image with encoding '{message.encoding}'; expected one of "
+            f"{camera} image with encoding '{message.encoding[:40]}'; expected one of "
             f"{', '.join(encodings)}.{swapped} Set the camera driver's pixel format"
         )
     if message.height == 0 or message.width == 0:

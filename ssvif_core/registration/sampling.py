@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from ssvif_core.errors import InputError
 from ssvif_core.registration.camera_pair import CameraPair
 from ssvif_core.types import SamplingMap
 
@@ -18,7 +19,8 @@ def sampling_map(
     """The map of a calibration for images of these sizes (width, height).
 
     Raises:
-        InputError: the sizes do not go with the calibration.
+        InputError: the sizes do not go with the calibration, or it puts the thermal image nowhere
+            into the visible one.
     """
     pair = pair.sending(visible_size, thermal_size)
     width, height = visible_size
@@ -26,6 +28,12 @@ def sampling_map(
     grid = (2 * points + 1) / thermal_size - 1
     # Half a thousandth of slack: an image that ends where the other does is covered to its edge.
     seen = np.isfinite(grid).all(2) & (np.abs(np.nan_to_num(grid, nan=9)) <= 1.0005).all(2)
+    if not seen.any():
+        raise InputError(
+            f"the calibration puts the thermal image ({thermal_size[0]}x{thermal_size[1]}) nowhere "
+            f"into the visible one ({width}x{height}), so there is nothing to fuse; calibrate "
+            "again, and look at the picture that `ssvif calibrate` leaves"
+        )
     # Beyond the border the edge's pixel stands, so that no step in the image misleads the network.
     grid = np.clip(np.nan_to_num(grid, nan=9), -1.5, 1.5)
     if seen.all():

@@ -18,7 +18,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
@@ -83,9 +83,11 @@ class OverlayConfig:
     target: TargetConfig = field(default_factory=TargetConfig)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "labelled", "unlabelled"):
-            if getattr(self, name) < 1:
-                raise InputError(f"overlay: {name}={getattr(self, name)}; expected at least 1")
+        for name, least in (("steps", 1), ("labelled", 1), ("unlabelled", 4)):
+            if getattr(self, name) < least:
+                raise InputError(
+                    f"overlay: {name}={getattr(self, name)}; expected at least {least}"
+                )
         if self.crop < 32 or self.crop % 32:
             raise InputError(f"overlay: crop={self.crop}; expected a multiple of 32")
         for name in ("native", "confidence", "keep", "clean", "warmup"):
@@ -447,7 +449,10 @@ class OverlayTrainer:
             )
             changed = batch_views(visible, thermal, config.views)
             clean = torch.rand(config.labelled, 1, 1, 1, device=self.device) < config.clean
-            first = [torch.where(clean, a, b) for a, b in zip((visible, thermal), changed)]  # noqa: B905
+            first = [
+                torch.where(clean, a, b)
+                for a, b in zip((visible, thermal), changed, strict=True)
+            ]
             others = self.unlabelled.crops(
                 config.unlabelled, config.crop, self._scales(config.unlabelled, 0.3), False
             )
@@ -459,9 +464,9 @@ class OverlayTrainer:
             *strong, guess = cut_mix(config.crop, [*others[:2], guess])
             strong = list(batch_views(strong[0], strong[1], config.views))
             hidden = one_camera(strong[0][-blank:], strong[1][-blank:])
-            strong = [torch.cat([a[:-blank], b]) for a, b in zip(strong, hidden)]  # noqa: B905
-            visible, thermal = (torch.cat(each) for each in zip(first, strong))  # noqa: B905
-            start = LABEL_STRIDE // 2
+            strong = [torch.cat([a[:-blank], b]) for a, b in zip(strong, hidden, strict=True)]
+            visible, thermal = (torch.cat(each) for each in zip(first, strong, strict=True))
+            start = LABEL_STRIDE // 2  # a sample in the middle of each cell
             ids = ids[:, start::LABEL_STRIDE, start::LABEL_STRIDE].long()
             sure, classes = guess.max(1)
         image, logits = self.student(self._formed(visible), self._formed(thermal))
@@ -472,7 +477,8 @@ class OverlayTrainer:
             )
             losses: dict[str, Tensor] = {"fusion": fusion["total"]}
             total = fusion["total"]
-            for name, each, weight in zip(("feature", "pixel"), logits, (1, config.pixel)):  # noqa: B905
+            branches = ("feature", 1.0), ("pixel", config.pixel)
+            for (name, weight), each in zip(branches, logits):  # noqa: B905  # S_p may be left out
                 ours, theirs = each.split([config.labelled, config.unlabelled])
                 errors = F.cross_entropy(ours, ids, ignore_index=IGNORE)
                 unsure = F.cross_entropy(theirs, classes, reduction="none")
@@ -522,7 +528,10 @@ def finish_fusion(
             visible, thermal, _ = pairs.crops(config.labelled, config.crop, scale, False)
             changed = batch_views(visible, thermal, config.views)
             clean = torch.rand_like(scale).view(-1, 1, 1, 1) < config.clean
-            visible, thermal = (torch.where(clean, a, b) for a, b in zip((visible, thermal), changed))  # noqa: B905,E501
+            visible, thermal = (
+                torch.where(clean, a, b)
+                for a, b in zip((visible, thermal), changed, strict=True)
+            )
         image = fused_colour(visible, model.fusion(visible, thermal).change)
         loss = loss_of(luma_of(image), luma_of(visible), thermal)["total"]
         optimiser.zero_grad()
@@ -593,6 +602,3 @@ def train_overlay(
             told(trainer.step, {**losses, "steps_per_second": rate})
     return trainer.result
 
-
-__all__ = ["Deck", "OverlayConfig", "OverlayTrainer", "confusions", "intersections", "replace",
-           "train_overlay"]  # fmt: skip

@@ -37,6 +37,14 @@ def test_the_engine_warps_as_the_module_does(engine: str, drive_pairs: list[Pair
     assert (np.abs(fusion.confidence.astype(int) - confidence) <= 1).mean() > 0.999
 
 
+def test_a_calibration_that_overlaps_nowhere_is_refused() -> None:
+    away = CameraPair(
+        Camera(*SIZES[0]), Camera(*SIZES[1]), np.array([[1.0, 0, 5000], [0, 1, 0], [0, 0, 1]])
+    )
+    with pytest.raises(InputError, match=r"160x128\) nowhere into the visible one \(320x240\)"):
+        sampling_map(away, *SIZES)
+
+
 def test_beyond_the_thermal_image_the_fused_one_is_the_visible_one(
     drive_pairs: list[Pair],
 ) -> None:

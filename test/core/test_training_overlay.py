@@ -155,8 +155,9 @@ def test_what_cannot_be_trained_is_refused(pairs: list[Labelled]) -> None:
         OverlayTrainer(Model(ModelConfig("trunk")), deck, deck, OverlayConfig())
     with pytest.raises(InputError, match="crop=100; expected a multiple of 32"):
         OverlayConfig(crop=100)
-    with pytest.raises(InputError, match="steps=0"):
-        OverlayConfig(steps=0)
+    for wrong in ({"steps": 0}, {"unlabelled": 3}, {"keep": 1.5}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            OverlayConfig(**wrong)  # type: ignore[arg-type]
 
 
 def test_the_fused_image_of_an_untrained_trunk_shows_both_cameras() -> None:

@@ -93,6 +93,11 @@ def test_a_calibration_that_cannot_be_used_is_named_at_the_start(tmp_path: Path)
     assert result.returncode == 2
     said = result.stdout + result.stderr
     assert "bad.yaml: calibration of format 3; this version reads 1" in said
+    away = np.array([[1.0, 0, 5000], [0, 1, 0], [0, 0, 1]])
+    save_camera_pair(CameraPair(SMALL.visible, SMALL.thermal, away), tmp_path / "away.yaml")
+    result = start(f"calibration_file:={tmp_path / 'away.yaml'}")
+    assert result.returncode == 2
+    assert "away.yaml: the calibration puts the thermal image" in result.stdout + result.stderr
 
 
 def test_a_calibration_that_is_not_there_yet_is_told(robot: MakeRobot, tmp_path: Path) -> None:

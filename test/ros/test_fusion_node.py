@@ -106,6 +106,7 @@ def bad_pairs() -> dict[str, tuple]:
     tiny = image(visible[:4, :4], "bgr8", stamp)
     return {
         "unknown encoding": (image(visible, "nv21", stamp), good_t, "encoding 'nv21'"),
+        "huge encoding": (image(visible, "x" * 1_000_000, stamp), good_t, "encoding 'xxx"),
         "short data": (short, good_t, "bytes of data; expected step * height"),
         "long data": (good_v, long, "bytes of data; expected step * height"),
         "zero size": (good_v, empty, "expected a size above zero"),
@@ -127,6 +128,7 @@ def test_a_bad_image_is_told_and_the_node_goes_on(shared_robot: Robot, name: str
     r.send(visible, thermal)
     state = r.state(lambda v, s: int(v["dropped, bad image"]) == before + 1, "one bad image")
     assert text in state["last problem"]
+    assert sum(map(len, state.values())) < 10_000
     index = (r.send_at - START) // PERIOD + 1
     assert r.fuse(index).encoding == "bgr8"
 

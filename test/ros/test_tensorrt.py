@@ -72,8 +72,16 @@ def test_a_node_that_is_told_to_use_tensorrt_is_alive_while_it_builds(
     robot: MakeRobot, gpu: dict[str, str]
 ) -> None:
     r = robot({"engine": "tensorrt"}, environment={**gpu, "STANDIN_BUILD_SECONDS": "4"})
+    index = 0
+
+    def building(_values: dict[str, str], status: object) -> bool:
+        nonlocal index
+        r.send_pair(index)  # the cameras go on: silence would be told instead
+        index += 1
+        return status.message == "preparing the engine"  # type: ignore[attr-defined]
+
     r.send_pair(0)
-    r.state(lambda _, status: status.message == "preparing the engine", "it to say that it builds")
+    r.state(building, "it to say that it builds")
     r.fused(1)
     assert r.state(lambda v, _: True, "any")["engine"] == "tensorrt 10.3.0 (fp16, Stand-in GPU)"
     assert r.close() == 0
