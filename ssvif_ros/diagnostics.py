@@ -88,7 +88,7 @@ class Diagnostics:
             "unwatched": counters.unwatched,
             "alone": counters.alone,
             "too old": self._pairing.too_old,
-            "refused": sum(stream.refused for stream in self._pairing.streams),
+            **{f"refused {stream.name}": stream.refused for stream in self._pairing.streams},
         }
 
     def _state(self) -> tuple[bytes, str]:
@@ -97,12 +97,12 @@ class Diagnostics:
         silent = [s for s in self._pairing.streams if s.silence is None or s.silence > SILENT_AFTER]
         if new["failed"]:
             return ERROR, self._counters.problem
-        if new["refused"]:
-            names = " and ".join(s.name for s in self._pairing.streams if s.refused)
-            return WARN, (
-                f"{new['refused']} images in the last second have a stamp below zero ({names}); "
-                "they are left out. Let the driver stamp by the system's clock"
-            )
+        for stream in self._pairing.streams:
+            if count := new[f"refused {stream.name}"]:
+                return WARN, (
+                    f"{count} {stream.name} images in the last second have a stamp below zero and "
+                    "are left out; let the driver stamp by the system's clock"
+                )
         if len(silent) == 2:
             if all(stream.silence is None for stream in silent):
                 return OK, "waiting for images"

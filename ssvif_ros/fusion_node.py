@@ -228,11 +228,6 @@ class FusionNode(Node):
         self._worker.join(timeout=5.0)
         super().destroy_node()
 
-    @property
-    def is_computing(self) -> bool:
-        """Whether a thread is still at work that nothing waits for."""
-        return self.calibration.is_computing or self._worker.is_alive()
-
 
 def _spin(executor: SingleThreadedExecutor, node: FusionNode) -> None:
     """Spin to the end. No message and no request may end the node: what a callback raises, rclpy's
@@ -257,7 +252,7 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     use_transport_profile()
     rclpy.init(args=arguments)
-    node, code, computing = None, 0, False
+    node, code = None, 0
     try:
         node = FusionNode()
         executor = SingleThreadedExecutor()
@@ -278,10 +273,9 @@ def main(arguments: list[str] | None = None) -> None:
     finally:
         if node is not None:
             node.destroy_node()
-            computing = node.is_computing
         with suppress(RuntimeError):  # rclpy's signal thread may be at it at the same moment
             rclpy.try_shutdown()
-    if computing:
+    if threading.active_count() > 1:  # a calibration or an engine in the making
         _leave(code)
     sys.exit(code)
 

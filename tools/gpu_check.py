@@ -40,7 +40,7 @@ from ssvif_core.graph.model_file import file_of
 from ssvif_core.types import SamplingMap, Shapes
 
 SLOWEST = 10  # layers that are named
-AFTER = 2  # the number of the case after which cache and hand-over are tried
+AFTER = 1  # the number of the case after which cache and hand-over are tried
 BYTES = {"fp32": 4, "fp16": 2, "int8": 1}  # of a feature value
 # Dense FLOPs a clock and multiprocessor with tensor cores, fp16 (tables of the CUDA C programming
 # guide and the architectures' white papers); fp32 without them: 2 per core.
@@ -137,9 +137,9 @@ def _check(
         )
     agrees = agreement(outputs)
     captured = engine.graph
-    times = {"host_to_host_ms": _timed(lambda: engine.infer(*feeds[0]), runs)}
+    times = {"host_to_host_ms": timed_runs(lambda: engine.infer(*feeds[0]), runs)}
     engine.graph = None
-    times["host_to_host_without_graph_ms"] = _timed(lambda: engine.infer(*feeds[0]), runs)
+    times["host_to_host_without_graph_ms"] = timed_runs(lambda: engine.infer(*feeds[0]), runs)
     engine.graph = captured
     return {
         "build_seconds": stored.build_seconds,
@@ -159,7 +159,7 @@ def _check(
     }
 
 
-def _timed(run: Callable[[], object], runs: int) -> dict[str, float]:
+def timed_runs(run: Callable[[], object], runs: int) -> dict[str, float]:
     """Wall time of each run, which waits for its result."""
     for _ in range(20):
         run()

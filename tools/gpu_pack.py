@@ -2,9 +2,9 @@
 
     python tools/gpu_pack.py gpu_pack [--pairs FOLDER]
 
-Models: `s`, the shipped one; `trunk` and `trunk_m`, one trunk for fusion and classes; `dense`, a
-full-resolution network of SeAFusion's published shape. All but the first have random weights: they
-are there for their speed. Trained weights are given with --weights.
+Models: `s`, the shipped one; `m`, the same network in its larger size; `dense`, a full-resolution
+network of SeAFusion's published shape. The last two have random weights: they are there for their
+speed.
 """
 
 from __future__ import annotations
@@ -38,22 +38,17 @@ FULL_HD = Shapes(1080, 1920, 512, 640, 2)
 # Model, shapes, precisions; the most important first, where time is short.
 CASES = (
     ("s", VGA, ("fp16",)),
-    ("trunk", VGA, ("fp16",)),
     ("dense", VGA, ("fp16",)),
     ("s", VGA, ("int8", "fp32")),
-    ("trunk", VGA, ("int8",)),
-    ("trunk", HD, ("fp16",)),
-    ("trunk", FULL_HD, ("fp16",)),
     ("s", HD, ("fp16",)),
     ("s", FULL_HD, ("fp16",)),
-    ("trunk_m", VGA, ("fp16",)),
+    ("m", VGA, ("fp16",)),
     ("s", HD, ("int8", "fp32")),
     ("s", FULL_HD, ("int8", "fp32")),
     ("dense", VGA, ("fp32",)),
 )
 NETWORKS = {
-    "trunk": ModelConfig("trunk", "s"),
-    "trunk_m": ModelConfig("trunk", "m"),
+    "m": ModelConfig("trunk", "m"),
     "dense": ModelConfig("dense"),
 }
 NAMES = ("background", "person", "bicycle", "car")
@@ -65,10 +60,7 @@ def main(
         Path | None, typer.Option(help="Real pairs, resized; default: generated ones.")
     ] = None,
     count: Annotated[int, typer.Option(help="Pairs of 640x480; of larger sizes a tenth.")] = 3,
-    models: Annotated[str, typer.Option(help="That are packed.")] = "s,trunk,trunk_m,dense",
-    weights: Annotated[
-        Path | None, typer.Option(help="Trained weights of trunk, for its agreement.")
-    ] = None,
+    models: Annotated[str, typer.Option(help="That are packed.")] = "s,m,dense",
     parts: Annotated[str, typer.Option(help="What is written: models, references.")] = (
         "models,references"
     ),
@@ -79,7 +71,7 @@ def main(
         from ssvif_core.data.reading import sample_pairs
 
         real = list(sample_pairs(pairs, count))
-    write_pack(out, real, count, tuple(models.split(",")), weights, tuple(parts.split(",")))
+    write_pack(out, real, count, tuple(models.split(",")), tuple(parts.split(",")))
     megabytes = sum(file.stat().st_size for file in out.iterdir()) / 1e6
     typer.echo(f"{out}: {megabytes:.0f} MB")
 
@@ -89,12 +81,11 @@ def write_pack(
     real: list[Pair] | None,
     count: int,
     names: tuple[str, ...],
-    weights: Path | None = None,
     parts: tuple[str, ...] = ("models", "references"),
 ) -> None:
     """The models are exported where ONNX Runtime of our lock is; references can be made later."""
     out.mkdir(parents=True, exist_ok=True)
-    models = {name: _model(name, weights) for name in names}
+    models = {name: model_of(name) for name in names}
     cases = [
         {"name": _case(name, shapes), "model": name, "shapes": asdict(shapes),
          "precisions": precisions, **_work(models[name], shapes)}
@@ -155,11 +146,10 @@ def _drop_empty_pads(graph: onnx.GraphProto) -> None:
             graph.node.remove(node)
 
 
-def _model(name: str, weights: Path | None) -> Model:
+def model_of(name: str) -> Model:
+    """The PyTorch model behind a name of `CASES`."""
     if name == "s":
         return load_model(DEFAULT_MODEL.with_suffix(".safetensors"))
-    if name == "trunk" and weights is not None:
-        return load_model(weights)
     torch.manual_seed(0)
     return Model(NETWORKS[name], NAMES).eval()
 

@@ -1,6 +1,6 @@
 """PyTorch on this GPU, on the modules that tools/gpu_check.py times in TensorRT.
 
-    python tools/gpu_torch.py gpu_pack --json gpu_torch.json
+    python tools/gpu_torch.py --json gpu_torch.json
 
 Each module in half precision: eager, as a CUDA graph, and by torch.compile. `engine_ms` is the time
 of the module alone; `host_to_host_ms` adds the copies from and to pinned memory.
@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import torch
-from gpu_pack import VGA, _model
+from gpu_check import timed_runs
+from gpu_pack import VGA, model_of
 
 from ssvif_core.graph.export import raw_module
 
@@ -30,10 +31,8 @@ WAYS = ("eager", "cuda graph", "compiled")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pack", type=Path, help="folder of tools/gpu_pack.py")
     parser.add_argument("--json", type=Path, default=Path("gpu_torch.json"))
     parser.add_argument("--models", default="s,dense")
-    parser.add_argument("--weights", type=Path, help="trained weights of trunk")
     parser.add_argument("--runs", type=int, default=300)
     arguments = parser.parse_args()
     report: dict[str, Any] = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__,
@@ -42,8 +41,8 @@ def main() -> None:
         for name in arguments.models.split(","):
             found: dict[str, Any] = {"model": name, "way": way}
             try:
-                found |= timed(name, arguments.weights, way, arguments.runs)
-            except Exception:
+                found |= timed(name, way, arguments.runs)
+            except Exception:  # the other ways are still worth knowing
                 found["problem"] = traceback.format_exc()
             print(json.dumps(found)[:400], flush=True)
             report["results"].append(found)
@@ -51,8 +50,8 @@ def main() -> None:
 
 
 @torch.no_grad()
-def timed(name: str, weights: Path | None, way: str, runs: int) -> dict[str, Any]:
-    module = raw_module(_model(name, weights), torch.float16).cuda()
+def timed(name: str, way: str, runs: int) -> dict[str, Any]:
+    module = raw_module(model_of(name), torch.float16).cuda()
     random = np.random.default_rng(0)
     host = [
         torch.from_numpy(random.integers(0, 256, VGA.visible, np.uint8)),
@@ -86,8 +85,8 @@ def timed(name: str, weights: Path | None, way: str, runs: int) -> dict[str, Any
         run()
         torch.cuda.synchronize()
 
-    return {"prepare_seconds": prepared, "engine_ms": summary(alone, runs),
-            "host_to_host_ms": summary(whole, runs)}  # fmt: skip
+    return {"prepare_seconds": prepared, "engine_ms": timed_runs(alone, runs),
+            "host_to_host_ms": timed_runs(whole, runs)}  # fmt: skip
 
 
 def captured(run: Callable[[], Any]) -> Callable[[], Any]:
@@ -106,18 +105,6 @@ def captured(run: Callable[[], Any]) -> Callable[[], Any]:
         return outputs
 
     return launch
-
-
-def summary(run: Callable[[], None], runs: int) -> dict[str, float]:
-    for _ in range(20):
-        run()
-    times = []
-    for _ in range(runs):
-        began = time.perf_counter()
-        run()
-        times.append((time.perf_counter() - began) * 1000)
-    p50, p99 = np.percentile(times, (50, 99))
-    return {"median": round(float(p50), 4), "p99": round(float(p99), 4), "runs": runs}
 
 
 if __name__ == "__main__":

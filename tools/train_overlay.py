@@ -30,9 +30,8 @@ from ssvif_core.training.overlay import (
     Deck,
     OverlayConfig,
     OverlayTrainer,
-    confusions,
     finish_fusion,
-    intersections,
+    scores,
     train_overlay,
 )
 
@@ -145,9 +144,9 @@ def train(arguments: argparse.Namespace) -> None:
         if held:
             line["held_fusion"] = round(fusion_loss(trainer, held[::4], device), 4)
             for name, smooth in (("iou", True), ("iou_blocks", False)):
-                score = intersections(confusions(trainer.result, held, device, smooth))
-                line[name] = [round(float(each), 3) for each in score]
-                line["m" + name] = round(float(score.mean()), 4)
+                found = scores(trainer.result, held, device, smooth)
+                line[name] = [round(float(each), 3) for each in found.iou]
+                line["m" + name] = round(found.mean_iou, 4)
         tell(log, line)
         save_model(trainer.result, arguments.out.with_suffix(".part.safetensors"))
         arguments.out.with_suffix(".part.safetensors").replace(arguments.out)

@@ -102,3 +102,51 @@ def _view(
         dead = torch.rand(1, *size, generator=generator).to(device) < uniform(0.0002, 0.003)
         thermal = torch.where(dead, thermal.new_tensor(uniform(0, 1)), thermal)
     return visible.clamp(0, 1), thermal.clamp(0, 1)
+
+
+def batch_views(visible: Tensor, thermal: Tensor, config: ViewConfig) -> tuple[Tensor, Tensor]:
+    """`draw_views` for a whole batch at once: the same effects, drawn by the device.
+
+    It is quick on a GPU. In return a sample's view depends on the batch, so it is for training in
+    one process.
+
+    visible (B, 3, H, W), thermal (B, 1, H, W) in [0, 1]; the same shapes out.
+    """
+    count, _, height, width = visible.shape
+    device = visible.device
+
+    def some(probability: float) -> Tensor:
+        return torch.rand(count, 1, 1, 1, device=device) < probability
+
+    def uniform(low: float, high: float, channels: int = 1) -> Tensor:
+        return low + (high - low) * torch.rand(count, channels, 1, 1, device=device)
+
+    changed = visible.clamp(min=1e-4) ** uniform(0.6, 1.6) * uniform(0.7, 1.3)
+    visible = torch.where(some(config.tone), changed, visible)
+    visible = torch.where(some(config.dark), visible * uniform(0.05, 0.35), visible)
+    visible = torch.where(some(config.colour), visible * uniform(0.8, 1.2, 3), visible)
+    cloud = F.interpolate(
+        torch.rand(count, 1, 4, 4, device=device), (height, width), mode="bicubic",
+        align_corners=True,
+    ).clamp(0, 1)  # fmt: skip
+    veil = uniform(0.3, 1.0) * cloud
+    hazy = visible * (1 - veil) + uniform(0.5, 0.95) * veil
+    visible = torch.where(some(config.haze), hazy, visible)
+    y = torch.linspace(0, 1, height, device=device).view(1, 1, -1, 1) - uniform(0, 1)
+    x = torch.linspace(0, 1, width, device=device).view(1, 1, 1, -1) - uniform(0, 1)
+    spot = torch.exp(-(y.square() + x.square()) / (2 * uniform(0.05, 0.25).square()))
+    visible = torch.where(some(config.glare), visible + uniform(0.5, 1.6) * spot, visible)
+    noisy = visible + uniform(0.005, 0.04) * torch.randn_like(visible)
+    visible = torch.where(some(config.noise), noisy, visible)
+
+    changed = thermal.clamp(min=1e-4) ** uniform(0.6, 1.6) * uniform(0.7, 1.4)
+    thermal = torch.where(some(config.thermal_gain), changed + uniform(-0.15, 0.25), thermal)
+    thermal = torch.where(some(config.polarity), 1 - thermal, thermal)
+    stripes = uniform(0.005, 0.03) * torch.randn(count, 1, 1, width, device=device)
+    thermal = torch.where(some(config.stripes), thermal + stripes, thermal)
+    soft = F.avg_pool2d(thermal, 5, 1, 2, count_include_pad=False)
+    soft = torch.lerp(thermal, soft, uniform(0.3, 1.0))
+    thermal = torch.where(some(config.thermal_blur), soft, thermal)
+    dead = torch.rand_like(thermal) < uniform(0.0002, 0.003)
+    thermal = torch.where(some(config.dead_pixels) & dead, uniform(0, 1), thermal)
+    return visible.clamp(0, 1), thermal.clamp(0, 1)

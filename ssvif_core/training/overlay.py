@@ -28,9 +28,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssvif_core.data.labels import IGNORE
-from ssvif_core.data.views import ViewConfig
+from ssvif_core.data.views import ViewConfig, batch_views
 from ssvif_core.errors import InputError
 from ssvif_core.losses.fusion import FusionLoss, FusionLossWeights, TargetConfig
+from ssvif_core.losses.segmentation import dice_loss
+from ssvif_core.metrics.segmentation import (
+    SegmentationScores,
+    confusion_matrix,
+    segmentation_scores,
+)
 from ssvif_core.models import Model
 from ssvif_core.models.blocks import enlarged
 from ssvif_core.models.fusion_net import fused_colour, luma_of
@@ -218,51 +224,6 @@ def _salient_places(thermal: np.ndarray, random: np.random.Generator) -> np.ndar
     return np.stack([rows * 16 + inside[0], columns * 16 + inside[1]], 1)
 
 
-def batch_views(visible: Tensor, thermal: Tensor, config: ViewConfig) -> tuple[Tensor, Tensor]:
-    """`draw_views` for a whole batch at once: the same effects, drawn by the device.
-
-    visible (B, 3, H, W), thermal (B, 1, H, W) in [0, 1]; the same shapes out.
-    """
-    count, _, height, width = visible.shape
-    device = visible.device
-
-    def some(probability: float) -> Tensor:
-        return torch.rand(count, 1, 1, 1, device=device) < probability
-
-    def uniform(low: float, high: float, channels: int = 1) -> Tensor:
-        return low + (high - low) * torch.rand(count, channels, 1, 1, device=device)
-
-    changed = visible.clamp(min=1e-4) ** uniform(0.6, 1.6) * uniform(0.7, 1.3)
-    visible = torch.where(some(config.tone), changed, visible)
-    visible = torch.where(some(config.dark), visible * uniform(0.05, 0.35), visible)
-    visible = torch.where(some(config.colour), visible * uniform(0.8, 1.2, 3), visible)
-    cloud = F.interpolate(
-        torch.rand(count, 1, 4, 4, device=device), (height, width), mode="bicubic",
-        align_corners=True,
-    ).clamp(0, 1)  # fmt: skip
-    veil = uniform(0.3, 1.0) * cloud
-    hazy = visible * (1 - veil) + uniform(0.5, 0.95) * veil
-    visible = torch.where(some(config.haze), hazy, visible)
-    y = torch.linspace(0, 1, height, device=device).view(1, 1, -1, 1) - uniform(0, 1)
-    x = torch.linspace(0, 1, width, device=device).view(1, 1, 1, -1) - uniform(0, 1)
-    spot = torch.exp(-(y.square() + x.square()) / (2 * uniform(0.05, 0.25).square()))
-    visible = torch.where(some(config.glare), visible + uniform(0.5, 1.6) * spot, visible)
-    noisy = visible + uniform(0.005, 0.04) * torch.randn_like(visible)
-    visible = torch.where(some(config.noise), noisy, visible)
-
-    changed = thermal.clamp(min=1e-4) ** uniform(0.6, 1.6) * uniform(0.7, 1.4)
-    thermal = torch.where(some(config.thermal_gain), changed + uniform(-0.15, 0.25), thermal)
-    thermal = torch.where(some(config.polarity), 1 - thermal, thermal)
-    stripes = uniform(0.005, 0.03) * torch.randn(count, 1, 1, width, device=device)
-    thermal = torch.where(some(config.stripes), thermal + stripes, thermal)
-    soft = F.avg_pool2d(thermal, 5, 1, 2, count_include_pad=False)
-    soft = torch.lerp(thermal, soft, uniform(0.3, 1.0))
-    thermal = torch.where(some(config.thermal_blur), soft, thermal)
-    dead = torch.rand_like(thermal) < uniform(0.0002, 0.003)
-    thermal = torch.where(some(config.dead_pixels) & dead, uniform(0, 1), thermal)
-    return visible.clamp(0, 1), thermal.clamp(0, 1)
-
-
 def one_camera(visible: Tensor, thermal: Tensor) -> tuple[Tensor, Tensor]:
     """The first half sees the thermal camera only, the second the visible one only."""
     half = len(visible) // 2
@@ -291,20 +252,6 @@ def cut_mix(side: int, maps: Sequence[Tensor]) -> list[Tensor]:
         start = stride // 2
         mixed.append(torch.where(window[..., start::stride, start::stride], each.roll(1, 0), each))
     return mixed
-
-
-def dice_loss(logits: Tensor, ids: Tensor) -> Tensor:
-    """1 minus the Dice coefficient, mean over the classes but the first, over the whole batch.
-
-    Milletari et al., 3DV 2016. logits (B, K, h, w); ids (B, h, w) with 255 ignored.
-    """
-    valid = (ids != IGNORE)[:, None]
-    kinds = torch.arange(logits.shape[1], device=ids.device).view(1, -1, 1, 1)
-    truth = ids[:, None] == kinds
-    share = logits.softmax(1) * valid
-    both = (share * truth).sum((0, 2, 3))
-    dice = (2 * both + 1) / (share.sum((0, 2, 3)) + truth.sum((0, 2, 3)) + 1)
-    return 1 - dice[1:].mean()
 
 
 class Branches(nn.Module):
@@ -547,39 +494,28 @@ def finish_fusion(
     layers.load_state_dict(slow.state_dict())
 
 
-def confusions(
+def scores(
     model: Model,
     pairs: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
     device: torch.device,
     smooth: bool = True,
-) -> np.ndarray:
-    """Confusion matrix over whole images, (K, K), truth by row.
+) -> SegmentationScores:
+    """IoU of the model's labels over whole images.
 
     smooth: enlarge the logits before the argmax, and not the labels after it.
     """
     classes = len(model.names)
-    matrix = torch.zeros(classes * classes, device=device)
+    matrix = np.zeros((classes, classes), np.int64)
     for visible, thermal, mask in pairs:
         v = torch.from_numpy(visible).to(device).permute(2, 0, 1)[None].float() / 255
         t = torch.from_numpy(thermal).to(device)[None, None].float() / 255
-        truth = torch.from_numpy(mask).to(device).long()
         with torch.no_grad():
             logits = model.labeller(model.fusion(v, t))
-            if smooth:
-                labels = enlarged(logits, v).argmax(1)[0]
-            else:
-                labels = F.interpolate(logits.argmax(1)[:, None].float(), scale_factor=4.0)[0, 0]
-        known = truth != IGNORE
-        matrix += torch.bincount(
-            truth[known] * classes + labels.long()[known], minlength=classes * classes
-        )
-    return matrix.view(classes, classes).long().cpu().numpy()
-
-
-def intersections(matrix: np.ndarray) -> np.ndarray:
-    """IoU of each class of a confusion matrix."""
-    both = np.diag(matrix)
-    return both / np.maximum(matrix.sum(0) + matrix.sum(1) - both, 1)
+            labels = (enlarged(logits, v) if smooth else logits).argmax(1).cpu().numpy()[0]
+        if not smooth:
+            labels = labels.repeat(4, 0).repeat(4, 1)
+        matrix += confusion_matrix(mask, labels, classes)
+    return segmentation_scores(matrix)
 
 
 def train_overlay(

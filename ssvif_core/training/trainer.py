@@ -73,9 +73,11 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     """The model in evaluation mode, and afterwards as it was."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
-    yield
-    for module, training in modes.items():
-        module.training = training
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 class Interrupted(SsvifError):
