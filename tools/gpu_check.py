@@ -304,8 +304,7 @@ def _floor(case: dict[str, Any], precision: str) -> dict[str, float | None]:
         peak *= 2
     return {
         "arithmetic": peak and round(case["flops"] / peak * 1000, 4),
-        "memory": gpu["memory_bytes_per_s"]
-        and round(moved / gpu["memory_bytes_per_s"] * 1000, 4),
+        "memory": gpu["memory_bytes_per_s"] and round(moved / gpu["memory_bytes_per_s"] * 1000, 4),
     }
 
 

@@ -240,5 +240,3 @@ def _size(text: str) -> tuple[int, int]:
     if not (width.isdigit() and height.isdigit() and int(width) * int(height)):
         raise InputError(f"size '{text}'; expected WIDTHxHEIGHT, as 640x480")
     return int(width), int(height)
-
-

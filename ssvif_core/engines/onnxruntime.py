@@ -31,8 +31,7 @@ class OnnxRuntimeEngine(Engine):
             session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors share no public base class
             raise ModelError(
-                f"{model}: ONNX Runtime cannot read this model file; export it again "
-                f"({error})"
+                f"{model}: ONNX Runtime cannot read this model file; export it again ({error})"
             ) from error
         self.shapes = shapes
         self._session, self._binding = session, session.io_binding()

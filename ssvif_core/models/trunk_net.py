@@ -57,9 +57,7 @@ class TrunkHead(nn.Module):
     Shape: `FusionFeatures` -> (B, classes, H/4, W/4).
     """
 
-    def __init__(
-        self, channels: tuple[int, int, int], classes: int = 16, width: int = 32
-    ) -> None:
+    def __init__(self, channels: tuple[int, int, int], classes: int = 16, width: int = 32) -> None:
         super().__init__()
         self.classes, self.width = classes, width
         self.mix4 = nn.Sequential(

@@ -146,9 +146,7 @@ class Camera:
         """The same lens as a camera whose full image is the one that this one sends."""
         matrix = None if self.matrix is None else self._from_full @ self.matrix
         width, height = self.image_size
-        return replace(
-            self, width=width, height=height, matrix=matrix, roi=None, binning=(1, 1)
-        )
+        return replace(self, width=width, height=height, matrix=matrix, roi=None, binning=(1, 1))
 
     def with_sent_lens(self, sent: Camera) -> Camera:
         """This camera with the lens of `sent`, one that is like its own `as_sent`."""

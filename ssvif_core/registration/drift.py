@@ -34,9 +34,7 @@ def alignment(
         InputError: the pairs are of other sizes than the calibration, or than each other.
     """
     first = pairs[0]
-    calibration = calibration.sending(
-        first.visible.shape[1::-1], first.thermal.shape[::-1]
-    ).as_sent
+    calibration = calibration.sending(first.visible.shape[1::-1], first.thermal.shape[::-1]).as_sent
     if anywhere:
         scene = calibrate_from_scene(pairs, calibration.visible, calibration.thermal)
         # Where it is to some pixels is enough here, so the gate on the deviation is left out.

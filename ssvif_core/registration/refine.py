@@ -319,9 +319,7 @@ class _Fit:
             width, height = thermal.size
             half = math.hypot(width, height) / 2  # so that k1 is what happens at the corner
             matrix = np.array([[half, 0, (width - 1) / 2], [0, half, (height - 1) / 2], [0, 0, 1]])
-            thermal = replace(
-                thermal, matrix=matrix, distortion=(radial, 0, 0, 0), estimated=True
-            )
+            thermal = replace(thermal, matrix=matrix, distortion=(radial, 0, 0, 0), estimated=True)
         return replace(self.start, thermal=thermal, mapping=self.homography)
 
     def zoom(self, across: int) -> float:

@@ -397,8 +397,7 @@ class OverlayTrainer:
             changed = batch_views(visible, thermal, config.views)
             clean = torch.rand(config.labelled, 1, 1, 1, device=self.device) < config.clean
             first = [
-                torch.where(clean, a, b)
-                for a, b in zip((visible, thermal), changed, strict=True)
+                torch.where(clean, a, b) for a, b in zip((visible, thermal), changed, strict=True)
             ]
             others = self.unlabelled.crops(
                 config.unlabelled, config.crop, self._scales(config.unlabelled, 0.3), False
@@ -419,9 +418,7 @@ class OverlayTrainer:
         image, logits = self.student(self._formed(visible), self._formed(thermal))
         with torch.autocast(self.device.type, enabled=False):
             seen = slice(None, len(image) - blank)  # an image of one camera has no target
-            fusion = self.fusion_loss(
-                luma_of(image[seen]), luma_of(visible[seen]), thermal[seen]
-            )
+            fusion = self.fusion_loss(luma_of(image[seen]), luma_of(visible[seen]), thermal[seen])
             losses: dict[str, Tensor] = {"fusion": fusion["total"]}
             total = fusion["total"]
             branches = ("feature", 1.0), ("pixel", config.pixel)
@@ -476,8 +473,7 @@ def finish_fusion(
             changed = batch_views(visible, thermal, config.views)
             clean = torch.rand_like(scale).view(-1, 1, 1, 1) < config.clean
             visible, thermal = (
-                torch.where(clean, a, b)
-                for a, b in zip((visible, thermal), changed, strict=True)
+                torch.where(clean, a, b) for a, b in zip((visible, thermal), changed, strict=True)
             )
         image = fused_colour(visible, model.fusion(visible, thermal).change)
         loss = loss_of(luma_of(image), luma_of(visible), thermal)["total"]
@@ -537,4 +533,3 @@ def train_overlay(
             rate = trainer.step / (time.monotonic() - began)
             told(trainer.step, {**losses, "steps_per_second": rate})
     return trainer.result
-

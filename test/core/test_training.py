@@ -237,9 +237,7 @@ def test_a_stage_that_could_not_be_written_is_written_on_going_on(
     assert list(report["stages"]) == ["0 fusion", "1 consistency", "2 joint"]
 
 
-def test_a_run_does_not_go_on_from_a_checkpoint_of_other_stages(
-    data: Path, tmp_path: Path
-) -> None:
+def test_a_run_does_not_go_on_from_a_checkpoint_of_other_stages(data: Path, tmp_path: Path) -> None:
     stages = [StageConfig("fusion", 2, batch=2, crop=64)]
     Trainer(config(data, tmp_path, stages=stages)).run()
     with pytest.raises(TrainingError, match="of stage 0, fusion, but .* are consistency; choose"):
