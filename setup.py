@@ -32,13 +32,13 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            "fusion_node = ssvif_ros.fusion_node:main",
+            "fusion_node = ssvif_ros.node.fusion_node:main",
             "ssvif = ssvif_core.cli:main",
         ],
         "ssvif.commands": [
-            "play = ssvif_ros.cli:play",
-            "demo = ssvif_ros.cli:demo",
+            "play = ssvif_ros.replay.cli:play",
+            "demo = ssvif_ros.replay.cli:demo",
         ],
-        "ssvif.through_ros": ["play = ssvif_ros.evaluation:through_node"],
+        "ssvif.through_ros": ["play = ssvif_ros.replay.evaluation:through_node"],
     },
 )

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ssvif_core.cameras.model import CameraPair, aligned
+from ssvif_core.cameras.sampling import sampling_map
 from ssvif_core.engines import (
     Engine,
     EngineInfo,
@@ -21,8 +23,6 @@ from ssvif_core.engines import (
 )  # fmt: skip
 from ssvif_core.errors import EngineError, InputError, ModelError, SsvifError
 from ssvif_core.graph.model_file import DEFAULT_MODEL, ModelNote
-from ssvif_core.registration.camera_pair import CameraPair, aligned
-from ssvif_core.registration.sampling import sampling_map
 from ssvif_core.thermal import StreamState, ThermalConfig, ThermalStream, ThermalView
 from ssvif_core.types import Fusion, Pair, SamplingMap, Shapes
 

@@ -14,8 +14,14 @@ import cv2
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from ssvif_core.data.bags import COMPRESSED_TYPE, THERMAL_TOPIC, TYPES, VISIBLE_TOPIC, write_pairs
-from ssvif_core.data.scenes import SceneConfig, SceneGenerator
+from ssvif_core.recordings.bags import (
+    COMPRESSED_TYPE,
+    THERMAL_TOPIC,
+    TYPES,
+    VISIBLE_TOPIC,
+    write_pairs,
+)
+from ssvif_core.synthetic import SceneConfig, SceneGenerator
 from ssvif_core.types import Pair
 from ssvif_ros.transport import use_transport_profile
 

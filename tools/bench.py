@@ -17,14 +17,14 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from ssvif_core.data.bags import THERMAL_TOPIC, VISIBLE_TOPIC, write_pairs
-from ssvif_core.data.scenes import SceneConfig, SceneGenerator
 from ssvif_core.engines import ENGINES, create_engine, engine_class, why_not
 from ssvif_core.errors import SsvifError
 from ssvif_core.graph.model_file import DEFAULT_MODEL
+from ssvif_core.recordings.bags import THERMAL_TOPIC, VISIBLE_TOPIC, write_pairs
+from ssvif_core.synthetic import SceneConfig, SceneGenerator
 from ssvif_core.types import Pair, Shapes
-from ssvif_ros.demo import generated_drive, machine
-from ssvif_ros.replay import FUSED, ReplayOptions, replay
+from ssvif_ros.replay.demo import generated_drive, machine
+from ssvif_ros.replay.replay import FUSED, ReplayOptions, replay
 
 ROOT = Path(__file__).parents[1]
 console = Console()

@@ -26,7 +26,7 @@ from skimage.metrics import structural_similarity
 
 from ssvif_core.evaluation.plan import Settings, plan_input
 from ssvif_core.evaluation.scoring import Scorer
-from ssvif_ros.demo import machine
+from ssvif_ros.replay.demo import machine
 
 ROUNDS = 3
 

@@ -22,12 +22,12 @@ import torch
 import typer
 from onnxscript import optimizer
 
+from ssvif_core.cameras.model import aligned
+from ssvif_core.cameras.sampling import sampling_map
 from ssvif_core.engines.verify import generated_pairs
 from ssvif_core.graph.export import PRECISIONS, export_model, raw_module, run_module
 from ssvif_core.graph.model_file import DEFAULT_MODEL, file_of
 from ssvif_core.models import Model, ModelConfig, load_model
-from ssvif_core.registration.camera_pair import aligned
-from ssvif_core.registration.sampling import sampling_map
 from ssvif_core.thermal import ThermalGain
 from ssvif_core.types import Pair, Shapes
 
@@ -68,7 +68,7 @@ def main(
     """Write the folder that tools/gpu_check.py takes."""
     real = None
     if pairs is not None:
-        from ssvif_core.data.reading import sample_pairs
+        from ssvif_core.recordings.reading import sample_pairs
 
         real = list(sample_pairs(pairs, count))
     write_pack(out, real, count, tuple(models.split(",")), tuple(parts.split(",")))

@@ -13,14 +13,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ssvif_core.data.images import read_visible
-from ssvif_core.data.layouts import find_pairs
-from ssvif_core.data.pairs import PairDataset
-from ssvif_core.data.video import video_pairs
 from ssvif_core.graph.model_file import DEFAULT_MODEL
 from ssvif_core.metrics.validate import luma_of_bgr
 from ssvif_core.overlay import colours_of, draw_overlay
 from ssvif_core.pipeline import FusionPipeline
+from ssvif_core.recordings.images import read_visible
+from ssvif_core.recordings.layouts import find_pairs
+from ssvif_core.recordings.video import video_pairs
+from ssvif_core.training.data.pairs import PairDataset
 from ssvif_core.types import Pair, Shapes
 
 EACH = 3

@@ -18,8 +18,6 @@ import torch
 import typer
 from rich.progress import track
 
-from ssvif_core.data.layouts import find_pairs
-from ssvif_core.data.reading import sample_pairs
 from ssvif_core.engines.onnxruntime import OnnxRuntimeEngine
 from ssvif_core.engines.tensorrt.build import BuildRequest
 from ssvif_core.engines.tensorrt.cache import store_engine
@@ -28,8 +26,10 @@ from ssvif_core.engines.verify import generated_pairs, measure
 from ssvif_core.graph.export import PRECISIONS, export_model
 from ssvif_core.graph.model_file import DEFAULT_MODEL, file_of
 from ssvif_core.models import Model, ModelConfig
+from ssvif_core.recordings.layouts import find_pairs
+from ssvif_core.recordings.reading import sample_pairs
 from ssvif_core.types import Shapes
-from ssvif_ros.demo import machine
+from ssvif_ros.replay.demo import machine
 
 RESULT = Path(__file__).parents[1] / "docs/results/precisions.json"
 SHAPES = Shapes(480, 640, 256, 320, 2)

@@ -32,9 +32,15 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from ssvif_core.data.images import pair_folders, read_thermal, read_visible
-from ssvif_core.data.scenes import SceneConfig, SceneGenerator
-from ssvif_core.data.video import video_pairs
+from ssvif_core.calibration.refine import overlap, refine
+from ssvif_core.calibration.scene import SceneCalibration, calibrate_from_scene
+from ssvif_core.cameras.model import (
+    Camera,
+    CameraPair,
+    aligned,
+    load_camera_pair,
+    save_camera_pair,
+)
 from ssvif_core.metrics import (
     FUSION_METRICS,
     fusion_metrics,
@@ -43,18 +49,12 @@ from ssvif_core.metrics import (
     target_contrast,
 )
 from ssvif_core.pipeline import FusionPipeline
-from ssvif_core.registration.camera_pair import (
-    Camera,
-    CameraPair,
-    aligned,
-    load_camera_pair,
-    save_camera_pair,
-)
-from ssvif_core.registration.refine import overlap, refine
-from ssvif_core.registration.scene import SceneCalibration, calibrate_from_scene
+from ssvif_core.recordings.images import pair_folders, read_thermal, read_visible
+from ssvif_core.recordings.video import video_pairs
+from ssvif_core.synthetic import SceneConfig, SceneGenerator
 from ssvif_core.thermal import StreamState, ThermalConfig, ThermalView
 from ssvif_core.types import Pair
-from ssvif_ros.demo import machine
+from ssvif_ros.replay.demo import machine
 
 OUT = Path(__file__).parents[1] / "docs" / "results" / "registration.json"
 VISIBLE, THERMAL = (640, 480), (320, 256)

@@ -25,12 +25,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ssvif_core.data.scenes import SceneConfig, SceneGenerator
-from ssvif_core.data.scenes.config import THERMAL_SCALES
-from ssvif_core.data.video import video_pairs
 from ssvif_core.metrics.temporal import LumaFrame, flicker
 from ssvif_core.metrics.validate import luma_of_bgr
 from ssvif_core.pipeline import FusionPipeline
+from ssvif_core.recordings.video import video_pairs
+from ssvif_core.synthetic import SceneConfig, SceneGenerator
+from ssvif_core.synthetic.config import THERMAL_SCALES
 from ssvif_core.thermal import (
     DeadPixels,
     ShutterWatch,
@@ -39,7 +39,7 @@ from ssvif_core.thermal import (
     ThermalStream,
     to_grey,
 )
-from ssvif_ros.demo import machine
+from ssvif_ros.replay.demo import machine
 
 ROOT = Path(__file__).parents[1]
 RATE, SIZE = 30, (320, 256)  # Hz; width, height

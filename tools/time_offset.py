@@ -21,11 +21,11 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from ssvif_core.data.video import video_pairs
-from ssvif_core.registration.scene import calibrate_from_scene
-from ssvif_core.registration.time_offset import time_offset
+from ssvif_core.calibration.scene import calibrate_from_scene
+from ssvif_core.calibration.time_offset import time_offset
+from ssvif_core.recordings.video import video_pairs
 from ssvif_core.types import Pair
-from ssvif_ros.demo import machine
+from ssvif_ros.replay.demo import machine
 
 ROOT = Path(__file__).parents[1]
 SHIFTS = (-200, -150, -111, -50, -7, 0, 13, 50, 87, 150, 200)  # ms

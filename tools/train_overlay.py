@@ -63,8 +63,8 @@ def main() -> None:
 
 
 def pack(out: Path, labelled: list[Path], unlabelled: list[Path]) -> None:
-    from ssvif_core.data.layouts import find_pairs
-    from ssvif_core.data.pairs import PairDataset
+    from ssvif_core.recordings.layouts import find_pairs
+    from ssvif_core.training.data.pairs import PairDataset
 
     out.mkdir(parents=True, exist_ok=True)
     count = 0

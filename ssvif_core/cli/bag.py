@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from ssvif_core.data.bags import THERMAL_TOPIC, VISIBLE_TOPIC, Bag, write_pairs
-from ssvif_core.data.video import frame_count, video_pairs
+from ssvif_core.recordings.bags import THERMAL_TOPIC, VISIBLE_TOPIC, Bag, write_pairs
+from ssvif_core.recordings.video import frame_count, video_pairs
 
 app = typer.Typer(help="Look into bags and make them.", no_args_is_help=True)
 

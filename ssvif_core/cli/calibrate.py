@@ -14,22 +14,22 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from ssvif_core.data.bag_pairs import bag_cameras, bag_images, choose_topics
-from ssvif_core.data.bags import Bag
-from ssvif_core.data.layouts import find_pairs, is_bag
-from ssvif_core.data.reading import read_sources
-from ssvif_core.data.video import video_pairs
-from ssvif_core.errors import InputError
-from ssvif_core.registration.camera_pair import (
+from ssvif_core.calibration.picture import before_and_after
+from ssvif_core.calibration.scene import calibrate_from_scene
+from ssvif_core.calibration.target import Target, calibrate_from_target
+from ssvif_core.calibration.time_offset import time_offset
+from ssvif_core.cameras.model import (
     Camera,
     CameraPair,
     load_camera_pair,
     save_camera_pair,
 )
-from ssvif_core.registration.picture import before_and_after
-from ssvif_core.registration.scene import calibrate_from_scene
-from ssvif_core.registration.target import Target, calibrate_from_target
-from ssvif_core.registration.time_offset import time_offset
+from ssvif_core.errors import InputError
+from ssvif_core.recordings.bag_pairs import bag_cameras, bag_images, choose_topics
+from ssvif_core.recordings.bags import Bag
+from ssvif_core.recordings.layouts import find_pairs, is_bag
+from ssvif_core.recordings.reading import read_sources
+from ssvif_core.recordings.video import video_pairs
 from ssvif_core.types import Pair
 
 REFUSED = 3  # exit code: the recording cannot tell

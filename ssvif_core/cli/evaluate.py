@@ -18,14 +18,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ssvif_core.data.layouts import is_bag
+from ssvif_core.cameras.model import load_camera_pair
 from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.evaluation.plan import NAMES, Settings
 from ssvif_core.evaluation.results import Evaluation, RobotRun
 from ssvif_core.evaluation.run import evaluate as run
 from ssvif_core.evaluation.tables import write_tables
 from ssvif_core.metrics.ranking import LOWER_IS_BETTER
-from ssvif_core.registration.camera_pair import load_camera_pair
+from ssvif_core.recordings.layouts import is_bag
 
 FILES = ("scores.csv", "summary.json", "summary.md", "run.json", "report.html")
 PARTLY = 3  # exit code: done, but not with everything that was given

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from ssvif_core.data.reading import sample_pairs
-from ssvif_core.data.scenes import SceneConfig, SceneGenerator
 from ssvif_core.errors import InputError, SsvifError
+from ssvif_core.recordings.reading import sample_pairs
+from ssvif_core.synthetic import SceneConfig, SceneGenerator
 from ssvif_core.types import Pair
 
 CHECKED, CALIBRATED = 8, 48  # pairs, spread over those there are

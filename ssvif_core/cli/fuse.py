@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from ssvif_core.data.images import ImagePair, pair_folders, read_thermal, read_visible
+from ssvif_core.cameras.model import load_camera_pair
 from ssvif_core.errors import InputError
 from ssvif_core.overlay import colours_of, draw_overlay
 from ssvif_core.pipeline import FusionPipeline
-from ssvif_core.registration.camera_pair import load_camera_pair
+from ssvif_core.recordings.images import ImagePair, pair_folders, read_thermal, read_visible
 from ssvif_core.thermal import ThermalConfig
 from ssvif_core.types import Pair, Shapes
 

@@ -46,10 +46,10 @@ def name(
     try:
         from safetensors import SafetensorError
 
-        from ssvif_core.data.labels import IGNORE, find_label, mask_of_boxes
-        from ssvif_core.data.layouts import find_pairs
-        from ssvif_core.data.pairs import PairDataset
         from ssvif_core.models import load_model, save_model
+        from ssvif_core.recordings.labels import IGNORE, find_label, mask_of_boxes
+        from ssvif_core.recordings.layouts import find_pairs
+        from ssvif_core.training.data.pairs import PairDataset
         from ssvif_core.training.naming import check_ids, fit_naming
         from ssvif_core.training.tuning import TuningConfig
         from ssvif_core.training.tuning import tune as tune_model

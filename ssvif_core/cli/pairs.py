@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from ssvif_core.data.layouts import find_pairs
-from ssvif_core.data.splits import PARTS, read_split, select, write_split
 from ssvif_core.errors import InputError
+from ssvif_core.recordings.layouts import find_pairs
+from ssvif_core.training.data.splits import PARTS, read_split, select, write_split
 
 
 def pairs(

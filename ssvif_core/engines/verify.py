@@ -29,8 +29,8 @@ def reference_engine(model: Path, shapes: Shapes) -> Engine | None:
 
 def measure(engine: Engine, reference: Engine, pairs: Iterable[Pair]) -> Agreement:
     """Agreement of two engines of the same shapes over pairs of these shapes."""
-    from ssvif_core.registration.camera_pair import aligned
-    from ssvif_core.registration.sampling import sampling_map
+    from ssvif_core.cameras.model import aligned
+    from ssvif_core.cameras.sampling import sampling_map
     from ssvif_core.thermal import ThermalGain
 
     shapes = engine.shapes
@@ -57,7 +57,7 @@ def check_accepted(found: Agreement, precision: str, engine: str) -> None:
 
 def generated_pairs(shapes: Shapes, count: int = CHECKED) -> Iterator[Pair]:
     """Pairs of the shapes of an engine, of generated drives by day and night."""
-    from ssvif_core.data.scenes import SceneConfig, SceneGenerator
+    from ssvif_core.synthetic import SceneConfig, SceneGenerator
 
     config = SceneConfig(
         condition="drive",

@@ -16,15 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ssvif_core.data.bag_pairs import SLOP
-from ssvif_core.data.images import SUFFIXES
-from ssvif_core.data.labels import SUFFIXES as LABEL_SUFFIXES
-from ssvif_core.data.layouts import PairSource, find_pairs, some
-from ssvif_core.data.reading import read_frames, read_sources
+from ssvif_core.cameras.model import CameraPair
 from ssvif_core.engines import ENGINES
 from ssvif_core.errors import InputError
 from ssvif_core.evaluation.results import OURS
-from ssvif_core.registration.camera_pair import CameraPair
+from ssvif_core.recordings.bag_pairs import SLOP
+from ssvif_core.recordings.images import SUFFIXES
+from ssvif_core.recordings.labels import SUFFIXES as LABEL_SUFFIXES
+from ssvif_core.recordings.layouts import PairSource, find_pairs, some
+from ssvif_core.recordings.reading import read_frames, read_sources
 from ssvif_core.thermal import StreamState, ThermalStream, ThermalView, without_pixels
 from ssvif_core.types import Pair
 

@@ -13,7 +13,6 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ssvif_core.data.layouts import some
 from ssvif_core.errors import InputError
 from ssvif_core.evaluation.execution import InputTask, run_jobs, run_on_ray
 from ssvif_core.evaluation.plan import Job, Plan, Settings, fused_images, input_names, label_files
@@ -26,6 +25,7 @@ from ssvif_core.evaluation.summary import (
     summarise_segmentation,
 )
 from ssvif_core.graph.model_file import DEFAULT_MODEL, read_note
+from ssvif_core.recordings.layouts import some
 
 T = TypeVar("T")
 

@@ -9,8 +9,6 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from ssvif_core.data.images import read_visible
-from ssvif_core.data.labels import IGNORE, fit_mask, read_boxes, read_mask
 from ssvif_core.errors import InputError
 from ssvif_core.evaluation.plan import Item, Job, Settings, follow, read_items
 from ssvif_core.evaluation.results import OURS, PairScores
@@ -28,6 +26,8 @@ from ssvif_core.metrics import (
 from ssvif_core.metrics.target import Region
 from ssvif_core.overlay import colours_of, draw_overlay
 from ssvif_core.pipeline import FusionPipeline
+from ssvif_core.recordings.images import read_visible
+from ssvif_core.recordings.labels import IGNORE, fit_mask, read_boxes, read_mask
 from ssvif_core.thermal import ThermalConfig, ThermalStream, to_grey
 from ssvif_core.types import Pair, Shapes
 

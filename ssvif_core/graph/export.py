@@ -14,6 +14,8 @@ import onnx
 import onnxruntime
 import torch
 
+from ssvif_core.cameras.model import aligned
+from ssvif_core.cameras.sampling import sampling_map
 from ssvif_core.errors import InputError, ModelError
 from ssvif_core.graph.agreement import FLOORS, Agreement, Outputs, agreement, is_accepted
 from ssvif_core.graph.model_file import METADATA_KEY, ModelNote, file_of
@@ -21,8 +23,6 @@ from ssvif_core.graph.quantise import quantised
 from ssvif_core.graph.raw_graph import RawFusion
 from ssvif_core.models import Model
 from ssvif_core.models.blocks import fold
-from ssvif_core.registration.camera_pair import aligned
-from ssvif_core.registration.sampling import sampling_map
 from ssvif_core.thermal import ThermalGain
 from ssvif_core.types import Pair, SamplingMap
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import yaml
 
-from ssvif_core.data.geometry import GeometryConfig
-from ssvif_core.data.pairs import CACHES
-from ssvif_core.data.views import ViewConfig
 from ssvif_core.errors import InputError
 from ssvif_core.losses.consistency import ConsistencyConfig
 from ssvif_core.losses.fusion import FusionLossWeights, TargetConfig
 from ssvif_core.losses.weighting import WEIGHTINGS
 from ssvif_core.models import ModelConfig
+from ssvif_core.training.data.geometry import GeometryConfig
+from ssvif_core.training.data.pairs import CACHES
+from ssvif_core.training.data.views import ViewConfig
 
 STAGES = ("fusion", "consistency", "joint")
 PRECISIONS = ("32-true", "bf16-mixed")

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssvif_core.data.labels import IGNORE
 from ssvif_core.errors import InputError
 from ssvif_core.models import Model
 from ssvif_core.models.fusion_net import FusionFeatures
 from ssvif_core.models.heads import described
+from ssvif_core.recordings.labels import IGNORE
 
 logger = logging.getLogger(__name__)
 

@@ -27,8 +27,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssvif_core.data.labels import IGNORE
-from ssvif_core.data.views import ViewConfig, batch_views
 from ssvif_core.errors import InputError
 from ssvif_core.losses.fusion import FusionLoss, FusionLossWeights, TargetConfig
 from ssvif_core.losses.segmentation import dice_loss
@@ -41,6 +39,8 @@ from ssvif_core.models import Model
 from ssvif_core.models.blocks import enlarged
 from ssvif_core.models.fusion_net import fused_colour, luma_of
 from ssvif_core.models.pixel_net import PixelNet
+from ssvif_core.recordings.labels import IGNORE
+from ssvif_core.training.data.views import ViewConfig, batch_views
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,6 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssvif_core.data import geometry
-from ssvif_core.data.geometry import GeometryConfig
-from ssvif_core.data.views import ViewConfig, draw_views
 from ssvif_core.losses.consistency import (
     ConsistencyConfig,
     cross_segmentation_consistency,
@@ -27,6 +24,9 @@ from ssvif_core.losses.weighting import FixedWeighting
 from ssvif_core.models import Model
 from ssvif_core.models.fusion_net import fused_colour, luma_of
 from ssvif_core.models.pixel_net import PixelNet
+from ssvif_core.training.data import geometry
+from ssvif_core.training.data.geometry import GeometryConfig
+from ssvif_core.training.data.views import ViewConfig, draw_views
 from ssvif_core.training.health import gradient_norm
 
 LOGIT_DEVIATION = 0.3  # of standardised logits, over the classes of a pixel

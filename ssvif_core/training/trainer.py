@@ -26,9 +26,6 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ssvif_core.data.layouts import find_pairs
-from ssvif_core.data.pairs import CropDataset, PairDataset
-from ssvif_core.data.splits import read_split, select
 from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.losses.fusion import FusionLoss
 from ssvif_core.losses.weighting import create_weighting
@@ -36,6 +33,7 @@ from ssvif_core.models import Model, load_model, save_model
 from ssvif_core.models.fusion_net import fused_colour, luma_of
 from ssvif_core.models.heads import classify_standardised
 from ssvif_core.models.pixel_net import PixelNet
+from ssvif_core.recordings.layouts import find_pairs
 from ssvif_core.training.checkpoint import (
     Checkpoint,
     TrainingError,
@@ -43,6 +41,8 @@ from ssvif_core.training.checkpoint import (
     optimiser_tensors,
 )
 from ssvif_core.training.config import StageConfig, TrainConfig
+from ssvif_core.training.data.pairs import CropDataset, PairDataset
+from ssvif_core.training.data.splits import read_split, select
 from ssvif_core.training.health import (
     CollapseWatch,
     class_figures,

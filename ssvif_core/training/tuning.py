@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssvif_core.data.labels import IGNORE
-from ssvif_core.data.pairs import CropDataset, Pairs
 from ssvif_core.errors import InputError
 from ssvif_core.losses.fusion import sobel
 from ssvif_core.models import Model
+from ssvif_core.recordings.labels import IGNORE
+from ssvif_core.training.data.pairs import CropDataset, Pairs
 from ssvif_core.training.naming import STRIDE, Labelled
 from ssvif_core.training.steps import unit
 

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from ssvif_core.engines import ENGINES, why_not
+
+sys.path.insert(0, str(Path(__file__).parent))  # boards, films, planted
 
 
 @pytest.fixture(params=ENGINES)

@@ -48,7 +48,7 @@ def test_what_a_robot_imports_brings_neither_torch_nor_an_engine(module: str) ->
 
 def test_the_node_needs_neither_bag_nor_command_line_libraries() -> None:
     code = (
-        "import sys, ssvif_ros.fusion_node; "
+        "import sys, ssvif_ros.node.fusion_node; "
         "print({'torch', 'rosbags', 'typer', 'rich'} & set(sys.modules) or '')"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

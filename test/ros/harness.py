@@ -65,7 +65,7 @@ class Robot:
         self.diagnostics: list[Any] = []
         self.domain = domain
         environment = {**(environment or os.environ), "ROS_DOMAIN_ID": str(self.domain)}
-        command = [sys.executable, "-m", "ssvif_ros.fusion_node", "--ros-args"]
+        command = [sys.executable, "-m", "ssvif_ros.node.fusion_node", "--ros-args"]
         for name, value in (parameters or {}).items():
             command += ["-p", f"{name}:={value}"]
         self.process = subprocess.Popen(

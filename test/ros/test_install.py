@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ssvif_ros.parameters import FusionParameters
+from ssvif_ros.node.parameters import FusionParameters
 
 ROOT = Path(__file__).parents[2]
 

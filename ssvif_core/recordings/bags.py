@@ -1,0 +1,295 @@
+"""Bags in and out, in pure Python: what is in one, its messages, and bags of image pairs."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import struct
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from ssvif_core.errors import InputError
+from ssvif_core.recordings.recovery import copy_whole_messages
+from ssvif_core.types import Pair
+
+IMAGE_TYPE = "sensor_msgs/msg/Image"
+COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
+VISIBLE_TOPIC = "/visible/image_raw"
+THERMAL_TOPIC = "/thermal/image_raw"
+TYPES = get_typestore(Stores.ROS2_JAZZY)
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic of a bag; `frames` describes the first image: '640x480 bgr8'."""
+
+    name: str
+    type: str
+    count: int
+    frames: str = ""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A recorded message: its topic and type, time of recording in ns, and CDR bytes."""
+
+    topic: str
+    type: str
+    time: int
+    data: bytes
+
+
+class Bag:
+    """A rosbag2 (sqlite3 or mcap; folder or file) or ROS 1 bag, opened for reading.
+
+    Use as a context manager. A ROS 1 bag is first converted into a temporary rosbag2.
+
+    Args:
+        recover: read an mcap that was cut off up to where it breaks, by way of a temporary copy.
+
+    Attributes:
+        broken: of an open bag: '' if it is whole, else a sentence that says where it breaks off.
+
+    Raises:
+        InputError: there is no bag at `path`, or it is damaged or empty.
+    """
+
+    def __init__(self, path: Path, recover: bool = False) -> None:
+        self.path, self.recover = path, recover
+        self.broken = ""
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Bag:
+        path = self.path
+        if not path.exists():
+            raise InputError(f"{path}: no such bag; expected a rosbag2 folder or file, or a .bag")
+        try:
+            self._reader = self._opened(path)
+            if not self._reader.message_count:
+                raise InputError(f"{self.path}: the bag is empty; record it again")
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def _opened(self, path: Path) -> AnyReader:
+        try:
+            if path.suffix == ".bag" and path.is_file():
+                path = self._converted(path)
+            return self._reader_of(path)
+        except Exception as error:  # damaged files raise whatever their bytes lead to
+            recovered = self._recovered(path) if self.recover else None
+            if recovered is not None:
+                return recovered
+            raise InputError(
+                f"{self.path}: not a readable bag ({error or type(error).__name__}); expected a "
+                "whole rosbag2 (sqlite3 or mcap) or ROS 1 bag. A recording that was cut off can "
+                "be mended with `mcap recover` or `ros2 bag reindex`"
+            ) from error
+
+    def _reader_of(self, path: Path) -> AnyReader:
+        return self._stack.enter_context(AnyReader([path], default_typestore=TYPES))
+
+    def _temporary(self) -> Path:
+        """A folder that is removed with this bag."""
+        folder = Path(tempfile.mkdtemp(prefix="ssvif_bag_"))
+        self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        return folder
+
+    def _recovered(self, path: Path) -> AnyReader | None:
+        """A reader of what is whole in a cut-off mcap; None if that is nothing, or no mcap."""
+        files = _mcap_files(path)
+        if not files:
+            return None
+        target = self._temporary() / "whole.mcap"
+        copied = copy_whole_messages(files, target)
+        if not copied.messages:
+            return None
+        try:
+            reader = self._reader_of(target)
+        except AnyReaderError:  # an mcap, but not of ROS 2
+            return None
+        if not copied.whole:
+            self.broken = (
+                f"{self.path}: the recording breaks off after {reader.duration * 1e-9:.2f} s; the "
+                f"{copied.messages} messages before that were read"
+            )
+        return reader
+
+    def _converted(self, path: Path) -> Path:
+        from rosbags.convert import convert
+
+        target = self._temporary() / path.stem
+        convert(
+            [path],
+            target,
+            dst_storage="mcap",
+            dst_version=9,
+            compress=None,
+            compress_mode="none",
+            default_typestore=None,
+            typestore=TYPES,
+            exclude_topics=[],
+            include_topics=[],
+            exclude_msgtypes=[],
+            include_msgtypes=[],
+        )
+        return target
+
+    @property
+    def duration(self) -> float:
+        """Seconds between the first and the last message."""
+        return self._reader.duration * 1e-9
+
+    @property
+    def count(self) -> int:
+        return self._reader.message_count
+
+    def topics(self) -> list[Topic]:
+        """All topics in order of name."""
+        return [
+            Topic(
+                name,
+                info.msgtype or "several types",
+                info.msgcount,
+                self._describe(name) if info.msgtype == IMAGE_TYPE and info.msgcount else "",
+            )
+            for name, info in sorted(self._reader.topics.items())
+        ]
+
+    def require(self, *names: str) -> None:
+        """Raises InputError, listing the topics that there are, if one of `names` is not."""
+        for name in names:
+            if name not in self._reader.topics:
+                there = ", ".join(f"{t.name} ({t.type})" for t in self.topics())
+                raise InputError(f"{self.path}: no topic {name}; the bag has {there}")
+
+    def messages(
+        self,
+        topics: Iterable[str] | None = None,
+        start: int | None = None,
+        stop: int | None = None,
+    ) -> Iterator[Message]:
+        """Messages in order of recording, of all or some topics.
+
+        Args:
+            start, stop: only what was recorded from `start` on and before `stop`, ns.
+
+        Raises:
+            InputError: the bag breaks off; everything before has been given.
+        """
+        wanted = None if topics is None else set(topics)
+        connections = [c for c in self._reader.connections if wanted is None or c.topic in wanted]
+        if not connections:  # which the reader takes for all
+            return
+        try:
+            for connection, time, data in self._reader.messages(connections, start, stop):
+                yield Message(connection.topic, connection.msgtype, time, bytes(data))
+        except Exception as error:
+            if isinstance(error, (GeneratorExit, InputError)):
+                raise
+            raise InputError(f"{self.path}: the bag breaks off here ({error})") from error
+
+    def _describe(self, topic: str) -> str:
+        with contextlib.suppress(InputError, StopIteration):
+            image = decode(next(self.messages([topic])))
+            return f"{image.width}x{image.height} {image.encoding}"
+        return ""
+
+
+def decode(message: Message) -> Any:
+    """The message object of a recorded message (image data as a numpy array of bytes)."""
+    return TYPES.deserialize_cdr(message.data, message.type)
+
+
+def header_stamp(message: Message) -> int:
+    """Nanoseconds of the header's stamp, which opens the CDR bytes of every stamped message.
+
+    Raises:
+        InputError: the message is too short to have one.
+    """
+    try:
+        order = "<" if message.data[1] & 1 else ">"
+        seconds, nanoseconds = struct.unpack_from(f"{order}iI", message.data, 4)
+    except (IndexError, struct.error) as error:
+        raise InputError(
+            f"{message.topic}: a {message.type} of {len(message.data)} bytes; expected one that "
+            "begins with a header; are the topics right?"
+        ) from error
+    return seconds * 1_000_000_000 + nanoseconds
+
+
+def _mcap_files(path: Path) -> list[Path]:
+    """The mcap files of a bag; none if it is of another kind."""
+    if path.is_file():
+        return [path] if path.suffix == ".mcap" else []
+    # The list of files in metadata.yaml is no help: it is written last.
+    return sorted(path.glob("*.mcap"))
+
+
+def write_pairs(
+    path: Path,
+    pairs: Iterable[Pair],
+    visible_topic: str = VISIBLE_TOPIC,
+    thermal_topic: str = THERMAL_TOPIC,
+) -> int:
+    """Write pairs as a rosbag2 (mcap), recorded at their stamps; returns their number.
+
+    Raises:
+        InputError: the folder exists already or cannot be written.
+    """
+    count = 0
+    try:
+        with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+            visible_out, thermal_out = (
+                writer.add_connection(topic, IMAGE_TYPE, typestore=TYPES)
+                for topic in (visible_topic, thermal_topic)
+            )
+            for pair in pairs:
+                encoding = "mono8" if pair.thermal.dtype == np.uint8 else "mono16"
+                writer.write(
+                    visible_out,
+                    pair.visible_stamp,
+                    _image_cdr(pair.visible, "bgr8", pair.visible_stamp, "visible_optical_frame"),
+                )
+                writer.write(
+                    thermal_out,
+                    pair.thermal_stamp,
+                    _image_cdr(pair.thermal, encoding, pair.thermal_stamp, "thermal_optical_frame"),
+                )
+                count += 1
+    except OSError as error:
+        raise InputError(f"{path}: the bag cannot be written ({error.strerror})") from error
+    except Exception as error:
+        if type(error).__module__.startswith("rosbags"):
+            raise InputError(f"{path}: the bag cannot be written ({error})") from error
+        raise
+    return count
+
+
+def _image_cdr(image: np.ndarray, encoding: str, stamp: int, frame: str) -> memoryview | bytes:
+    types = TYPES.types
+    message = types[IMAGE_TYPE](
+        header=types["std_msgs/msg/Header"](
+            stamp=types["builtin_interfaces/msg/Time"](*divmod(stamp, 1_000_000_000)),
+            frame_id=frame,
+        ),
+        height=image.shape[0],
+        width=image.shape[1],
+        encoding=encoding,
+        is_bigendian=0,
+        step=image.strides[0],
+        data=np.ascontiguousarray(image).view(np.uint8).reshape(-1),
+    )
+    return TYPES.serialize_cdr(message, IMAGE_TYPE)

@@ -1,0 +1,122 @@
+"""What people draw on images: masks of class ids, and boxes in YOLO's text format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ssvif_core.errors import InputError
+from ssvif_core.recordings.images import read_thermal, read_visible
+
+IGNORE = 255
+SUFFIXES = (".png", ".txt")  # of masks, of boxes
+
+
+@dataclass(frozen=True)
+class Box:
+    """A labelled box in pixels; `kind` is the class id as in a mask: YOLO's class n is n + 1."""
+
+    kind: int
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def slices(self, share: float = 1.0) -> tuple[slice, slice]:
+        """Rows and columns of its inner part, `share` of its sides."""
+        return (
+            _slice(self.top, self.bottom, share),
+            _slice(self.left, self.right, share),
+        )
+
+
+def _slice(start: float, stop: float, share: float) -> slice:
+    middle, half = (start + stop) / 2, share * (stop - start) / 2
+    return slice(max(round(middle - half), 0), max(round(middle + half), 0))
+
+
+def find_label(folder: Path, pair: str) -> Path | None:
+    """The mask (.png) or the boxes (.txt) of a pair in a folder of labels, by the pair's name."""
+    for stem in (pair, Path(pair).name):
+        for suffix in SUFFIXES:
+            path = folder / f"{stem}{suffix}"
+            if path.is_file():
+                return path
+    return None
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Class ids of an image file, (h, w) uint8.
+
+    Raises:
+        InputError: the file cannot be read, or holds something other than ids up to 255.
+    """
+    ids = read_thermal(path)
+    if ids.max() > 255:
+        raise InputError(f"{path}: ids up to {ids.max()}; expected class ids of 0 to 255")
+    if ids.dtype == np.uint8:
+        colour = read_visible(path)
+        if (colour != colour[..., :1]).any():
+            raise InputError(
+                f"{path}: a coloured picture; expected an image of one channel that holds class "
+                "ids (a PNG with a palette must be saved without it)"
+            )
+        ids = colour[..., 0]
+    return ids.astype(np.uint8)
+
+
+def fit_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A mask on another grid, by nearest neighbours."""
+    return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+
+
+def read_boxes(path: Path, height: int, width: int) -> list[Box]:
+    """The boxes of a YOLO file for an image of this size: lines `class x y w h`, shares of it.
+
+    Raises:
+        InputError: the file cannot be read, or a line is not as expected.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text ({error})") from error
+    boxes = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            kind, *box = line.split()
+            x, y, w, h = (float(value) for value in box)
+            boxes.append(
+                Box(
+                    int(kind) + 1, (x - w / 2) * width, (y - h / 2) * height,
+                    (x + w / 2) * width, (y + h / 2) * height,
+                )
+            )  # fmt: skip
+        except ValueError as error:
+            raise InputError(
+                f"{path}, line {number}: '{line}'; expected `class x y width height`, the last "
+                "four as shares of the image"
+            ) from error
+    return boxes
+
+
+def mask_of_boxes(path: Path, height: int, width: int, background: int = 0) -> np.ndarray:
+    """Class ids (H, W) uint8 from a YOLO file; outside of all boxes is background.
+
+    A box holds background in its corners, so only its inner half (by side) counts as the class,
+    and the rest is ignored.
+
+    Raises:
+        InputError: a line is not as expected.
+    """
+    mask = np.full((height, width), background, np.uint8)
+    boxes = read_boxes(path, height, width)
+    for box in boxes:
+        mask[box.slices()] = IGNORE
+    for box in boxes:
+        mask[box.slices(0.5)] = box.kind
+    return mask

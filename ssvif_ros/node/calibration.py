@@ -1,0 +1,297 @@
+"""The node's calibration: from file, refined on request, and watched.
+
+Frames are taken from the worker now and then; what is slow runs on a thread of low priority, which
+hands a new calibration over to the worker.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+from rclpy.task import Future
+from sensor_msgs.msg import CameraInfo
+from std_srvs.srv import Trigger
+
+from ssvif_core.calibration.drift import alignment
+from ssvif_core.calibration.scene import calibrate_from_scene
+from ssvif_core.cameras.camera_info import (
+    camera_of,
+    info_topic,
+    is_rectified,
+    with_window_of,
+)
+from ssvif_core.cameras.model import (
+    Camera,
+    CameraPair,
+    save_camera_pair,
+)
+from ssvif_core.errors import SsvifError
+from ssvif_core.types import Pair
+
+GATHERED = 12  # frames for a calibration
+EVERY = 0.5  # seconds between them
+CHECKED = 4  # frames for a look at the alignment
+SILENT = 4  # looks in a row that tell nothing, after which the whole image is searched
+PATIENCE = 60.0  # seconds for the frames of a calibration to come
+
+
+class Calibration:
+    """Holds the calibration of `node` and what is to become of it.
+
+    Args:
+        file: where the service writes it to; None: nowhere.
+        first: what was read from there at the start.
+        topics: of the two cameras' images; camera_info is looked for beside them.
+        together: largest difference of stamps, s, of a pair that shows one moment.
+        drift_period: seconds between frames for the watch; 0 switches it off.
+        on_offset: called with the time offset (s) of every calibration that is taken.
+
+    Attributes:
+        drift: visible pixels by which the images were last found apart; None: not known.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        file: Path | None,
+        first: CameraPair | None,
+        topics: tuple[str, str],
+        together: float,
+        drift_period: float,
+        on_offset: Callable[[float], None],
+    ) -> None:
+        self._node, self.file, self._period = node, file, drift_period
+        self._together, self._on_offset = together, on_offset
+        self._told = first
+        self._fresh = threading.Event()
+        self._windows: dict[str, Camera] = {}
+        self.drift: float | None = None
+        self._problems: dict[str, str] = {}  # by what they come from
+        self._silent = 0  # looks in a row that told nothing
+        if file is not None and first is None:
+            self._problems["file"] = (
+                f"there is no calibration_file {file} yet: the cameras are taken as aligned until "
+                "~/calibrate has written it"
+            )
+            node.get_logger().warning(self._problems["file"])
+        self._gathering: list[Pair] | None = None
+        self._checked: deque[Pair] = deque(maxlen=CHECKED)
+        self._next = 0.0
+        self._job: threading.Thread | None = None
+        self._answer: Future | None = None
+        self._deadline = 0.0
+        if self._told is not None:
+            self._on_offset(self._told.time_offset)
+        for name, topic in zip(("visible", "thermal"), topics, strict=True):
+            node.create_subscription(
+                CameraInfo,
+                # Beside the images, wherever those are remapped to.
+                info_topic(node.resolve_topic_name(topic)),
+                partial(self._note_info, name, is_rectified(node.resolve_topic_name(topic))),
+                qos_profile_sensor_data,
+            )
+        # In a group of its own: the node's other callbacks go on while it waits for its answer.
+        group = MutuallyExclusiveCallbackGroup()
+        node.create_service(Trigger, "~/calibrate", self._calibrate, callback_group=group)
+        # By a steady clock: with use_sim_time and a paused bag it would never give up.
+        node.create_timer(0.5, self._expire, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the calibration, for diagnostics; empty: nothing known."""
+        return next(iter(list(self._problems.values())), "")
+
+    @property
+    def current(self) -> CameraPair | None:
+        """The calibration, with the windows that the cameras' drivers tell of; None: aligned.
+
+        Raises:
+            InputError: a driver's camera_info is of another camera.
+        """
+        pair = self._told
+        if pair is None:
+            return None
+        for name, window in list(self._windows.items()):
+            if name == "visible":
+                pair = dataclasses.replace(pair, visible=with_window_of(pair.visible, window, name))
+            else:
+                pair = dataclasses.replace(pair, thermal=with_window_of(pair.thermal, window, name))
+        return pair
+
+    def take_new(self) -> bool:
+        """Whether `current` has changed since this was last asked; by the worker."""
+        changed = self._fresh.is_set()
+        self._fresh.clear()
+        return changed
+
+    def _note_info(self, name: str, rectified: bool, message: CameraInfo) -> None:
+        told: Camera | None = None if self._told is None else getattr(self._told, name)
+        try:
+            camera = camera_of(message, name, rectified)
+            if camera is None:  # a driver without a calibration of its own
+                return
+            if told is not None:
+                with_window_of(told, camera, name)
+        except SsvifError as error:
+            self._problems[f"{name} camera_info"] = str(error)
+            self._node.get_logger().error(str(error), throttle_duration_sec=10.0)
+            return
+        self._problems.pop(f"{name} camera_info", None)
+        before = self._windows.get(name, told)
+        self._windows[name] = camera
+        if before is None or (before.size, before.roi, before.binning) != (
+            camera.size, camera.roi, camera.binning,
+        ):  # fmt: skip
+            self._fresh.set()
+
+    # ---- frames for it, from the worker
+
+    def wants(self) -> bool:
+        """Whether the next pair is to be shown to `look`; cheap."""
+        if time.monotonic() < self._next:
+            return False
+        return self._gathering is not None or (self._told is not None and self._period > 0)
+
+    def look(self, pair: Pair) -> None:
+        """Take a copy of a pair, and start what it was the last missing one for.
+
+        Pairs whose images are not of one moment are passed over: what moved would look displaced.
+        """
+        if abs(pair.visible_stamp - pair.thermal_stamp) > self._together * 1e9:
+            return
+        copy = dataclasses.replace(
+            pair, visible=np.array(pair.visible), thermal=np.array(pair.thermal)
+        )
+        gathering = self._gathering  # which `_expire` may set to None meanwhile
+        if gathering is not None:
+            self._next = time.monotonic() + EVERY
+            gathering.append(copy)
+            if len(gathering) >= GATHERED:
+                self._gathering = None
+                self._start(self._find, gathering)
+            return
+        self._next = time.monotonic() + self._period
+        if self._checked and _sizes(self._checked[0]) != _sizes(copy):
+            self._checked.clear()
+        self._checked.append(copy)
+        if len(self._checked) == CHECKED and not self.is_computing:
+            self._start(self._check, list(self._checked), self.current)
+
+    @property
+    def is_computing(self) -> bool:
+        """Whether its thread is at work, in libraries that cannot be stopped."""
+        return self._job is not None and self._job.is_alive()
+
+    def _start(self, work: Callable[..., None], *arguments: Any) -> None:
+        before = self._job
+
+        def run() -> None:
+            if before is not None:
+                before.join()  # a look at the alignment may still be at it
+            # Of this thread alone, on Linux: the robot's eyes come first.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+            work(*arguments)
+
+        self._job = threading.Thread(target=run, name="calibration", daemon=True)
+        self._job.start()
+
+    # ---- the service
+
+    async def _calibrate(
+        self, _request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        """Gather frames, calibrate, and answer when that is done."""
+        self._answer = Future()  # a second call waits: its group runs one at a time
+        self._deadline = time.monotonic() + PATIENCE
+        self._next, self._gathering = 0.0, []
+        self._node.get_logger().info(f"calibrating: gathering {GATHERED} pairs")
+        response.success, response.message = await self._answer
+        self._answer = None
+        return response
+
+    def _expire(self) -> None:
+        if self._gathering is not None and time.monotonic() > self._deadline:
+            count, self._gathering = len(self._gathering), None
+            self._finish(False, f"only {count} of {GATHERED} pairs came within {PATIENCE:.0f} s; "
+                         "are both cameras running?")  # fmt: skip
+
+    def _find(self, pairs: list[Pair]) -> None:
+        self._node.get_logger().info(f"calibrating: computing from {len(pairs)} pairs")
+        try:
+            known = self.current
+            visible = known.visible if known else self._windows.get("visible")
+            thermal = known.thermal if known else self._windows.get("thermal")
+            result = calibrate_from_scene(pairs, visible, thermal)
+            if result.pair is None:
+                return self._finish(False, f"not calibrated, the old one stays: {result.reason}")
+            offset = self._told.time_offset if self._told else 0.0
+            made = {"method": "scene, live", "date": str(date.today()),
+                    "frames": result.frames, "agreement": round(result.agreement, 2),
+                    "deviation_px": round(result.deviation, 2)}  # fmt: skip
+            pair = dataclasses.replace(result.pair, time_offset=offset, made=made)
+            if self.file is not None:
+                save_camera_pair(pair, self.file)
+            self._told, self.drift, self._silent = pair, None, 0
+            for problem in ("file", "drift"):
+                self._problems.pop(problem, None)
+            self._checked.clear()
+            self._fresh.set()
+            self._finish(True, (
+                f"calibrated from {result.frames} pairs, standard deviation "
+                f"{result.deviation:.1f} pixels at the worst corner; "
+                + (f"written to {self.file}" if self.file else "not stored: set calibration_file")
+            ))  # fmt: skip
+        except Exception as error:  # the service must answer, whatever happens
+            self._finish(False, f"not calibrated, the old one stays: {error}")
+
+    def _finish(self, success: bool, message: str) -> None:
+        logger = self._node.get_logger()
+        (logger.info if success else logger.warning)(message)
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result((success, message))
+
+    # ---- the watch
+
+    def _check(self, pairs: list[Pair], calibration: CameraPair) -> None:
+        try:
+            # After a hard knock the surroundings tell nothing, as they do at night; only a search
+            # tells one from the other.
+            found = alignment(pairs, calibration, anywhere=self._silent >= SILENT)
+        except SsvifError:
+            return  # sizes that changed; said where pairs are fused
+        if found is None:
+            self._silent = self._silent + 1 if self._silent < SILENT else 0
+            if not self._silent:  # nowhere either
+                self.drift = None
+            return  # a scene that does not tell is no reason to worry
+        self.drift = found.offset
+        limit = 0.01 * calibration.visible.image_size[0] + 2 * found.deviation
+        if found.offset <= limit:
+            self._silent = 0
+            self._problems.pop("drift", None)
+            return
+        told = "drift" in self._problems
+        self._problems["drift"] = (
+            f"the thermal image lies {found.offset:.0f} pixels beside where the calibration puts "
+            "it; was a camera knocked? Call ~/calibrate, or run `ssvif calibrate`"
+        )
+        if not told:
+            self._node.get_logger().warning(self._problems["drift"])
+
+
+def _sizes(pair: Pair) -> tuple[object, object]:
+    return pair.visible.shape, pair.thermal.shape

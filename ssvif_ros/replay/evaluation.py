@@ -1,0 +1,113 @@
+"""`ssvif evaluate --through-ros`: a bag through the real node, as figures of an evaluation."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from ssvif_core.cameras.model import save_camera_pair
+from ssvif_core.evaluation.plan import Settings
+from ssvif_core.evaluation.results import RobotRun
+from ssvif_core.recordings.bag_pairs import bag_pairs, choose_topics, synchronised
+from ssvif_core.recordings.bags import (
+    COMPRESSED_TYPE,
+    THERMAL_TOPIC,
+    VISIBLE_TOPIC,
+    Bag,
+    header_stamp,
+    write_pairs,
+)
+from ssvif_core.types import Pair
+from ssvif_ros.replay.replay import FUSED, ReplayOptions, ReplayResult, replay
+
+
+def through_node(path: Path, settings: Settings, rate: float, console: Console) -> RobotRun:
+    """Play the bag `path` at `rate` to a new node with the settings' model and engine.
+
+    Raises:
+        InputError: it is no bag, or cannot be used.
+        EngineError: the node did not start, or died.
+    """
+    with tempfile.TemporaryDirectory(prefix="ssvif_evaluate_") as scratch:
+        bag, topics = playable(path, settings, Path(scratch))
+        parameters: dict[str, object] = {
+            "engine": settings.engine,
+            "precision": settings.precision,
+        }
+        if settings.model is not None:
+            parameters["model"] = str(settings.model.resolve())
+        if settings.calibration is not None:
+            parameters["calibration_file"] = str(Path(scratch) / "camera_pair.yaml")
+            save_camera_pair(settings.calibration, Path(scratch) / "camera_pair.yaml")
+        options = ReplayOptions(
+            bag, *topics, Path(scratch) / "outputs", settings.slop * 1e-9, settings.offset, rate,
+            topics=(FUSED,), parameters=parameters,
+        )  # fmt: skip
+        with Progress(console=console) as bar:
+            task = bar.add_task(f"{path.name} through the node", total=None)
+            result = replay(options, lambda n, of: bar.update(task, completed=n, total=of))
+    return robot_run(path.name, rate, result, settings.offset)
+
+
+def robot_run(name: str, rate: float, result: ReplayResult, offset: int = 0) -> RobotRun:
+    """What a replay found, in the evaluation's terms; times from the first image sent."""
+    traces = result.traces
+    begin = min((trace.sent for trace in traces if trace.sent is not None), default=0.0)
+    period = _period([trace.visible_stamp for trace in traces])
+    timeline = tuple(
+        # What was never sent (the player stopped early) is placed by its stamp.
+        (
+            (trace.sent - begin) if trace.sent is not None else number * period / rate,
+            trace.latency,
+        )
+        for number, trace in enumerate(traces)
+    )
+    return RobotRun(
+        bag=name,
+        rate=rate,
+        engine=result.engine,
+        pairs=result.pairs_in_bag,
+        fused=result.pairs_fused,
+        dropped=result.dropped,
+        stamp_differences=tuple(
+            abs(trace.visible_stamp - trace.thermal_stamp - offset) * 1e-6 for trace in traces
+        ),
+        latencies=tuple(trace.latency for trace in traces if trace.latency is not None),
+        frames_per_second=result.frames_per_second,
+        cpu=result.node_cpu_share,
+        memory_mb=(result.node_memory_mb["start"], result.node_memory_mb["end"]),
+        timeline=timeline,
+        # The node speaks before the first image, too.
+        causes=tuple((time - begin, lost) for time, lost in result.causes if time >= begin),
+    )
+
+
+def _period(stamps: list[int]) -> float:
+    """Seconds between two pairs, on average."""
+    return (stamps[-1] - stamps[0]) * 1e-9 / (len(stamps) - 1) if len(stamps) > 1 else 0.0
+
+
+def playable(path: Path, settings: Settings, scratch: Path) -> tuple[Path, tuple[str, str]]:
+    """A whole bag of raw images with stamps that differ: this one, or the pairs of it, rewritten.
+
+    The node takes raw images alone, the player whole bags, and by the stamps is found what became
+    of an image; on a robot image_transport and the camera driver see to that.
+    """
+    with Bag(path, recover=True) as bag:
+        topics = choose_topics(bag, settings.topics)
+        kinds = {topic.type for topic in bag.topics() if topic.name in topics}
+        if not bag.broken and COMPRESSED_TYPE not in kinds and _distinct(bag, topics):
+            return path, topics
+        numbers = range(len(synchronised(bag, topics, settings.slop, settings.offset)))
+    pairs = bag_pairs(path, topics, numbers, settings.slop, True, settings.offset)
+    write_pairs(scratch / "bag", (pair for _, pair in pairs if isinstance(pair, Pair)))
+    return scratch / "bag", (VISIBLE_TOPIC, THERMAL_TOPIC)
+
+
+def _distinct(bag: Bag, topics: tuple[str, str]) -> bool:
+    """Whether no two images of a topic have the same stamp, as where a driver leaves it at 0."""
+    stamps = [(message.topic, header_stamp(message)) for message in bag.messages(topics)]
+    return len(set(stamps)) == len(stamps)

@@ -1,0 +1,127 @@
+"""Every engine gives what the PyTorch module gives, and says what is wrong with a model file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from ssvif_core.engines import ENGINES, create_engine, why_not
+from ssvif_core.errors import EngineError, InputError, ModelError
+from ssvif_core.graph.export import raw_module, run_module
+from ssvif_core.graph.model_file import DEFAULT_MODEL
+from ssvif_core.models import load_model
+from ssvif_core.pipeline import FusionPipeline
+from ssvif_core.recordings.images import pair_folders, read_thermal, read_visible
+from ssvif_core.thermal import ThermalConfig, ThermalGain
+from ssvif_core.types import Pair, Shapes
+
+SHAPES = Shapes(48, 64, 32, 40, 2)
+
+
+@pytest.fixture(scope="module")
+def module():
+    return raw_module(load_model(DEFAULT_MODEL.with_suffix(".safetensors")))
+
+
+def assert_agrees(pipeline: FusionPipeline, module, pair: Pair) -> None:
+    """Within one grey level on 99.9 % of the pixels, and the same class on 99.9 %."""
+    fusion = pipeline(pair)
+    expected = run_module(module, pair, ThermalGain(smoothing=0).update(pair.thermal))
+    for ours, theirs in zip((fusion.fused, fusion.confidence), expected[::2], strict=True):
+        assert ours.shape == theirs.shape
+        assert (np.abs(ours.astype(int) - theirs) <= 1).mean() >= 0.999
+    assert (fusion.labels == expected[1]).mean() >= 0.999
+
+
+def test_agrees_with_pytorch_on_generated_pairs(engine: str, module, drive_pairs) -> None:
+    pipeline = FusionPipeline(engine=engine, precision="fp32", thermal=ThermalConfig(smoothing=0))
+    for pair in drive_pairs[::3]:
+        assert_agrees(pipeline, module, pair)
+
+
+@pytest.mark.parametrize("folder", ["msrs/test", "roadscene/test"])
+def test_agrees_with_pytorch_on_real_pairs(engine: str, folder: str, module, shared: Path) -> None:
+    pipeline = FusionPipeline(engine=engine, precision="fp32", thermal=ThermalConfig(smoothing=0))
+    for files in pair_folders(shared / folder / "vi", shared / folder / "ir").pairs[::15]:
+        assert_agrees(pipeline, module, Pair(read_visible(files.visible),
+                                             read_thermal(files.thermal)))  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [(17, 16, 8, 9), (50, 70, 33, 40), (97, 131, 120, 160)])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_any_size_and_bit_depth(engine: str, size: tuple, kind: type, module) -> None:
+    random = np.random.default_rng(1)
+    height, width, thermal_height, thermal_width = size
+    pair = Pair(
+        random.integers(0, 256, (height, width, 3), dtype=np.uint8),
+        random.integers(0, np.iinfo(kind).max, (thermal_height, thermal_width), dtype=kind),
+    )
+    pipeline = FusionPipeline(engine=engine, precision="fp32", thermal=ThermalConfig(smoothing=0))
+    assert_agrees(pipeline, module, pair)
+
+
+def test_outputs_lie_in_buffers_that_stay(engine: str) -> None:
+    made = create_engine(engine, DEFAULT_MODEL, SHAPES)
+    inputs = (np.zeros((48, 64, 3), np.uint8), np.zeros((32, 40), np.uint16))
+    first = made.infer(*inputs, np.array((0, 1), np.float32))
+    address = first.fused.ctypes.data
+    second = made.infer(inputs[0] + 255, inputs[1], np.array((0, 1), np.float32))
+    assert second.fused.ctypes.data == address
+    assert second.fused.mean() > 150
+
+
+def test_auto_takes_the_first_that_works(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    assert create_engine("auto", DEFAULT_MODEL, SHAPES).info.name == "openvino"
+    monkeypatch.setitem(ENGINES, "openvino", ("no_such_module", "OpenVinoEngine"))
+    with caplog.at_level("INFO", logger="ssvif_core"):
+        assert create_engine("auto", DEFAULT_MODEL, SHAPES).info.name == "onnxruntime"
+    assert "passed over: engine openvino: its library cannot be imported" in caplog.text
+
+
+def test_unknown_engines_and_precisions_are_named() -> None:
+    with pytest.raises(InputError, match="engine 'openvinno'; expected auto or one of"):
+        create_engine("openvinno", DEFAULT_MODEL, SHAPES)
+    with pytest.raises(InputError, match="engine openvino: precision 'f16'; expected fp32, bf16"):
+        create_engine("openvino", DEFAULT_MODEL, SHAPES, "f16")
+    if why_not("tensorrt"):
+        with pytest.raises(EngineError, match="engine tensorrt: no (CUDA device|TensorRT)"):
+            create_engine("tensorrt", DEFAULT_MODEL, SHAPES)
+
+
+def test_bad_model_files_are_told_apart(engine: str, tmp_path: Path) -> None:
+    whole = DEFAULT_MODEL.read_bytes()
+    cases = {"missing": None, "empty": b"", "truncated": whole[: len(whole) // 2]}
+    for name, content in cases.items():
+        path = tmp_path / f"{name}.onnx"
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(ModelError, match=f"{name}.onnx: .*(no such|is empty|truncated)"):
+            create_engine(engine, path, SHAPES)
+
+
+def test_an_onnx_file_that_is_not_ours(engine: str, tmp_path: Path) -> None:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "other", [x], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    path = tmp_path / "other.onnx"
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="an ONNX file, but not an ssvif model"):
+        create_engine(engine, path, SHAPES)
+    onnx.helper.set_model_props(model, {"ssvif": '{"format": 99, "size": "s", "names": []}'})
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="model format 99, this version reads 2"):
+        create_engine(engine, path, SHAPES)
+
+
+def test_swapped_or_tiny_images_are_refused() -> None:
+    with pytest.raises(InputError, match="swapped"):
+        Pair(np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64, 3), np.uint8))
+    with pytest.raises(InputError, match="visible image of shape"):
+        Pair(np.zeros((48, 64), np.uint8), np.zeros((48, 64), np.uint8))
+    with pytest.raises(InputError, match="at least 16x16"):
+        Pair(np.zeros((8, 64, 3), np.uint8), np.zeros((48, 64), np.uint8))

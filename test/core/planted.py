@@ -1,0 +1,48 @@
+"""Folders of images, videos and bags for tests, planted in a temporary folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ssvif_core.recordings.layouts import Listing, find_pairs
+from ssvif_core.recordings.video import VideoWriter
+
+VISIBLE, THERMAL = "/visible/image_raw", "/thermal/image_raw"
+
+
+def plant(root: Path, *paths: str, size: tuple[int, int] = (20, 24), value: int = 7) -> None:
+    """Image files of one grey."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(root / path), np.full(size, value, np.uint8))
+
+
+def plant_pairs(root: Path, count: int) -> Listing:
+    """Pairs 00, 01, ...; visible n is grey n, thermal n is grey 100 + n."""
+    for number in range(count):
+        plant(root, f"vi/{number:02}.png", value=number)
+        plant(root, f"ir/{number:02}.png", value=100 + number)
+    return find_pairs(root)
+
+
+def film(path: Path, frames: int, size: tuple[int, int] = (48, 64)) -> None:
+    """A video whose frame n is grey 10 n."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with VideoWriter(path, 20.0) as video:
+        for number in range(frames):
+            video.write(np.full((*size, 3), 10 * number, np.uint8))
+
+
+def found(root: Path, **options) -> dict[str, tuple[str, ...]]:
+    """What `find_pairs` lists: files by name of the pair."""
+    return {
+        pair.name: tuple(
+            path.relative_to(root).as_posix()
+            for path in (pair.visible, pair.thermal, pair.mask)
+            if path is not None
+        )
+        for pair in find_pairs(root, **options).pairs
+    }

@@ -1,0 +1,69 @@
+"""Pairing without a network: the slot, stream counters, and matching of stamps."""
+
+from __future__ import annotations
+
+import threading
+
+from harness import PERIOD, START, image, scene
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssvif_ros.node.pairing import LatestSlot, MessagePair, Stream
+from ssvif_ros.replay.replay import match_stamps
+
+VISIBLE, THERMAL = scene()
+
+
+def pair(index: int) -> MessagePair:
+    stamp = START + index * PERIOD
+    return MessagePair(image(VISIBLE, "bgr8", stamp), image(THERMAL, "mono16", stamp), 0.0)
+
+
+def test_the_slot_holds_the_newest_pair_and_counts_the_replaced() -> None:
+    slot, pairs = LatestSlot(), [pair(i) for i in range(3)]
+    for each in pairs:
+        slot.put(each)
+    assert slot.take() is pairs[2]
+    assert slot.replaced == 2
+
+
+def test_closing_the_slot_wakes_its_taker() -> None:
+    slot, taken = LatestSlot(), []
+    taker = threading.Thread(target=lambda: taken.append(slot.take()))
+    taker.start()
+    slot.close()
+    taker.join(timeout=5)
+    assert taken == [None]
+
+
+def feed(stream: Stream, *indices: int) -> list[bool]:
+    return [stream.note(image(VISIBLE, "bgr8", START + i * PERIOD)) for i in indices]
+
+
+def test_a_stream_tells_jumps_back_from_late_messages() -> None:
+    assert feed(Stream("visible", "x"), 0, 1, 2, 1, 3) == [False] * 5
+    assert feed(Stream("visible", "x"), *range(20), 0)[-1]
+
+
+def test_a_stream_counts_what_never_arrived_but_not_pauses() -> None:
+    stream = Stream("visible", "x")
+    feed(stream, *range(8), 10, 11)
+    assert stream.missing == 2
+    feed(stream, 500)
+    assert stream.missing == 2
+
+
+@given(
+    st.lists(st.integers(0, 10**9), unique=True, max_size=30),
+    st.lists(st.integers(0, 10**9), unique=True, max_size=30),
+)
+def test_matched_stamps_are_near_and_used_once(visible: list[int], thermal: list[int]) -> None:
+    pairs = match_stamps(sorted(visible), sorted(thermal), 0.02)
+    for v, t in pairs:
+        assert v in visible and t in thermal and abs(v - t) < 20_000_000
+    assert len({v for v, _ in pairs}) == len({t for _, t in pairs}) == len(pairs)
+
+
+def test_every_pair_of_two_regular_cameras_is_matched() -> None:
+    visible = [i * PERIOD for i in range(50)]
+    assert len(match_stamps(visible, [v + 9_000_000 for v in visible], 0.02)) == 50

@@ -1,0 +1,81 @@
+"""`ssvif evaluate --through-ros`: a bag through the real node, as the robot will feel it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ssvif_core.evaluation.plan import Settings
+from ssvif_core.recordings.bags import IMAGE_TYPE, THERMAL_TOPIC, VISIBLE_TOPIC, Bag, write_pairs
+from ssvif_core.types import Pair
+from ssvif_ros.replay.evaluation import playable, robot_run
+from ssvif_ros.replay.replay import PairTrace, ReplayResult
+
+
+def ssvif(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ssvif_core.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=170)
+
+
+def test_a_bag_is_played_to_the_node_and_timed(drive_bag: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = ssvif("evaluate", drive_bag, "--through-ros", "--rate", 0.5, "--out", out)
+    assert result.returncode == 0, result.stderr
+    (run,) = json.loads((out / "summary.json").read_text())["through ROS"]
+    assert run["pairs"] == 12
+    # Nothing goes unexplained: every pair of the bag was fused, or lost by a cause that is named.
+    assert run["fused"] + sum(run["dropped"].values()) == 12
+    assert run["fused"] > 0
+    assert run["stamp difference, ms"]["p50"] == pytest.approx(3.0)
+    assert 0 < run["latency, ms"]["p50"] <= run["latency, ms"]["p99"]
+    assert run["CPU, cores"] > 0 and run["memory, MB"][1] > 50
+    assert "through the node, at 0.5x" in (out / "summary.md").read_text()
+    assert "report.html" in {path.name for path in out.iterdir()}
+
+
+def test_a_recording_that_was_cut_off_is_played_as_far_as_it_goes(
+    cut_bag: Path, tmp_path: Path
+) -> None:
+    result = ssvif("evaluate", cut_bag, "--through-ros", "--rate", 0.5, "--out", tmp_path / "out")
+    assert result.returncode == 3, result.stderr
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    (run,) = summary["through ROS"]
+    assert 0 < run["fused"] <= run["pairs"] == summary["pairs"] < 12
+
+
+def test_compressed_images_are_decoded_for_the_node(compressed_bag: Path, tmp_path: Path) -> None:
+    bag, topics = playable(compressed_bag, Settings(), tmp_path)
+    with Bag(bag) as opened:
+        assert {t.name: (t.type, t.count) for t in opened.topics()} == {
+            topic: (IMAGE_TYPE, 12) for topic in topics
+        }
+
+
+def test_what_is_no_bag_is_said(tmp_path: Path, drive_pairs: list[Pair]) -> None:
+    write_pairs(tmp_path / "bag", drive_pairs[:1], "/only/this", THERMAL_TOPIC)
+    result = ssvif("evaluate", tmp_path / "bag", "--through-ros", "--visible", VISIBLE_TOPIC,
+                   "--thermal", THERMAL_TOPIC, "--out", tmp_path / "out")  # fmt: skip
+    assert result.returncode == 2
+    assert f"no topic {VISIBLE_TOPIC}" in result.stderr
+
+
+def test_lost_pairs_have_their_place_on_the_timeline() -> None:
+    period = 100_000_000
+    traces = tuple(
+        PairTrace(n * period, n * period + 2_000_000, sent, latency)
+        for n, (sent, latency) in enumerate([(50.0, 30.0), (50.1, None), (None, None)])
+    )
+    result = ReplayResult(
+        3, 1, {"engine busy": 1}, {}, 0.0, "engine", 0.5, {"start": 1.0, "end": 2.0}, {},
+        traces, ((49.5, {"engine busy": 0}), (50.5, {"engine busy": 1})),
+    )  # fmt: skip
+    run = robot_run("bag", 2.0, result)
+    assert [round(time, 6) for time, _ in run.timeline] == [0.0, 0.1, 0.1]
+    assert [latency for _, latency in run.timeline] == [30.0, None, None]
+    assert run.latencies == (30.0,)
+    assert run.causes == ((0.5, {"engine busy": 1}),)
+    assert run.stamp_differences == pytest.approx([2.0] * 3)
