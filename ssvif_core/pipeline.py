@@ -23,7 +23,7 @@ from ssvif_core.engines import (
 )  # fmt: skip
 from ssvif_core.errors import EngineError, InputError, ModelError, SsvifError
 from ssvif_core.graph.model_file import DEFAULT_MODEL, ModelNote
-from ssvif_core.thermal import StreamState, ThermalConfig, ThermalStream, ThermalView
+from ssvif_core.thermal import StreamState, ThermalConfig, ThermalFrame, ThermalStream
 from ssvif_core.types import Fusion, Pair, SamplingMap, Shapes
 
 logger = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ class FusionPipeline:
         self._engines[shapes] = engine
         logger.info("engine %s takes over from %s", engine.info, serving)
 
-    def __call__(self, pair: Pair, view: ThermalView | None = None) -> Fusion:
+    def __call__(self, pair: Pair, view: ThermalFrame | None = None) -> Fusion:
         """Fuse a pair, the next of a stream.
 
         While the thermal stream is frozen or its shutter closed, the visible image stands alone,

@@ -21,7 +21,7 @@ from ssvif_core.recordings.bags import (
     VISIBLE_TOPIC,
     write_pairs,
 )
-from ssvif_core.synthetic import SceneConfig, SceneGenerator
+from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.types import Pair
 from ssvif_ros.transport import use_transport_profile
 
@@ -84,8 +84,8 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def drive_pairs() -> list[Pair]:
     """Twelve pairs of a generated drive, 320x240 visible and 160x128 14-bit thermal, at 30 Hz."""
-    config = SceneConfig(frames=12, visible_size=(320, 240), thermal_size=(160, 128))
-    scenes = SceneGenerator(config)
+    config = DriveConfig(frames=12, visible_size=(320, 240), thermal_size=(160, 128))
+    scenes = DriveGenerator(config)
     pairs = []
     for index in range(12):
         scene = scenes.frame(index)

@@ -21,7 +21,7 @@ from ssvif_core.engines import ENGINES, create_engine, engine_class, why_not
 from ssvif_core.errors import SsvifError
 from ssvif_core.graph.model_file import DEFAULT_MODEL
 from ssvif_core.recordings.bags import THERMAL_TOPIC, VISIBLE_TOPIC, write_pairs
-from ssvif_core.synthetic import SceneConfig, SceneGenerator
+from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.types import Pair, Shapes
 from ssvif_ros.replay.demo import generated_drive, machine
 from ssvif_ros.replay.replay import FUSED, ReplayOptions, replay
@@ -32,7 +32,7 @@ console = Console()
 
 def bench_engines(runs: int) -> list[dict[str, object]]:
     """Median and 95th percentile of every engine and precision, 640x480, ms."""
-    scene = SceneGenerator(SceneConfig()).frame(0)
+    scene = DriveGenerator(DriveConfig()).frame(0)
     shapes = Shapes.of(Pair(scene.visible, scene.thermal))
     thermal_range = np.array((6500, 8500), np.float32)
     rows: list[dict[str, object]] = []

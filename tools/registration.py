@@ -45,14 +45,14 @@ from ssvif_core.metrics import (
     FUSION_METRICS,
     fusion_metrics,
     luma_of_bgr,
+    person_contrast,
     summarise,
-    target_contrast,
 )
 from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.recordings.images import pair_folders, read_thermal, read_visible
 from ssvif_core.recordings.video import video_pairs
-from ssvif_core.synthetic import SceneConfig, SceneGenerator
-from ssvif_core.thermal import StreamState, ThermalConfig, ThermalView
+from ssvif_core.synthetic import DriveConfig, DriveGenerator
+from ssvif_core.thermal import StreamState, ThermalConfig, ThermalFrame
 from ssvif_core.types import Pair
 from ssvif_ros.replay.demo import machine
 
@@ -102,8 +102,8 @@ def generated(seed: int) -> dict[str, Any]:
     condition = ("day", "day", "night", "drive")[seed % 4]
     distortion, parallax = random.uniform(-0.05, 0.05), random.uniform(-0.04, 0.04)
     noise = random.uniform(0.04, 0.2)
-    scenes = SceneGenerator(
-        SceneConfig(
+    scenes = DriveGenerator(
+        DriveConfig(
             seed=seed, visible_size=VISIBLE, thermal_size=THERMAL, condition=condition, frames=96,
             homography=mapping.matrix, distortion=float(distortion), parallax=float(parallax),
             thermal_noise=float(noise),
@@ -279,7 +279,7 @@ def fusion(data: Path) -> dict[str, Any]:
             fused = pipeline(views).fused
             values = fusion_metrics(views.visible, heat, fused)
             scores[way].append([values[name] for name in FUSION_METRICS])
-            persons[way] += target_contrast(
+            persons[way] += person_contrast(
                 luma_of_bgr(views.visible), heat, luma_of_bgr(fused), mask
             )
     table = {}
@@ -302,10 +302,10 @@ def cost(weights: Path) -> dict[str, Any]:
     """Milliseconds of OpenVINO in turns: with a plain resize; ours aligned; ours warped."""
     import openvino as ov
 
-    scene = SceneGenerator(SceneConfig()).frame(0)
+    scene = DriveGenerator(DriveConfig()).frame(0)
     pair = Pair(scene.visible, scene.thermal)
     counts = np.array((6800, 8000), np.float32)
-    view = ThermalView(scene.thermal, counts, StreamState.LIVE)
+    view = ThermalFrame(scene.thermal, counts, StreamState.LIVE)
     core = ov.Core()
     network = core.read_model(resizing(weights))
     network.reshape({"visible": [1, 480, 640, 3], "thermal": [1, 256, 320, 2],

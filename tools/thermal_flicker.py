@@ -29,7 +29,7 @@ from ssvif_core.metrics.temporal import LumaFrame, flicker
 from ssvif_core.metrics.validate import luma_of_bgr
 from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.recordings.video import video_pairs
-from ssvif_core.synthetic import SceneConfig, SceneGenerator
+from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.synthetic.config import THERMAL_SCALES
 from ssvif_core.thermal import (
     DeadPixels,
@@ -53,13 +53,13 @@ Show = Callable[[np.ndarray, int], np.ndarray]  # counts, stamp -> grey
 
 def sequences(seconds: int, bits: int) -> dict[str, tuple[Frames, Frames]]:
     """By name: the frames, and the same without what the camera does to them."""
-    config = SceneConfig(
+    config = DriveConfig(
         condition="day", frames=RATE * seconds, fps=RATE, visible_size=SIZE, thermal_size=SIZE,
         dead_pixels=0, thermal_bits=bits,
     )  # fmt: skip
     zero, step = THERMAL_SCALES[bits]
     full = 2**bits - 1
-    drive = [scene.thermal for scene in SceneGenerator(config)]
+    drive = [scene.thermal for scene in DriveGenerator(config)]
     start = len(drive) // 3
     hottest = min(round((HOT - zero) / step), full)
     hot = [frame.copy() for frame in drive]
@@ -155,11 +155,11 @@ def fused_clip(visible: Path, thermal: Path) -> dict[str, dict[str, float]]:
 
 def durations(runs: int) -> dict[str, dict[str, float]]:
     """ms for a frame of 640x512 in 16 bits: median and 95th percentile."""
-    config = SceneConfig(
+    config = DriveConfig(
         condition="day", fps=10, visible_size=(640, 512), thermal_size=(640, 512), thermal_bits=16,
         dead_pixels=40,
     )  # fmt: skip
-    scenes = SceneGenerator(config)
+    scenes = DriveGenerator(config)
     frames = [scenes.frame(n).thermal for n in range(30)]
 
     def measured(step: Callable[[np.ndarray, int], object], stride: int) -> dict[str, float]:

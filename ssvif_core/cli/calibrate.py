@@ -14,9 +14,9 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from ssvif_core.calibration.board import Board, calibrate_from_board
 from ssvif_core.calibration.picture import before_and_after
 from ssvif_core.calibration.scene import calibrate_from_scene
-from ssvif_core.calibration.target import Target, calibrate_from_target
 from ssvif_core.calibration.time_offset import time_offset
 from ssvif_core.cameras.model import (
     Camera,
@@ -38,13 +38,17 @@ REFUSED = 3  # exit code: the recording cannot tell
 def calibrate(
     source: Annotated[Path, typer.Argument(help="Bag, folder of pairs, or of two videos.")],
     out: Annotated[Path, typer.Option(help="Calibration to write.")] = Path("camera_pair.yaml"),
-    target: Annotated[
+    board: Annotated[
         str | None,
-        typer.Option(help="checkerboard:9x6:0.04 or circles:4x11:0.03 (inner corners, metres)."),
+        typer.Option(
+            "--board",
+            "--target",
+            help="checkerboard:9x6:0.04 or circles:4x11:0.03 (inner corners, metres).",
+        ),
     ] = None,
-    distance: Annotated[float, typer.Option(help="Metres at which a target's mapping fits.")] = 10,
+    distance: Annotated[float, typer.Option(help="Metres at which a board's mapping fits.")] = 10,
     plane: Annotated[
-        bool, typer.Option(help="Fit a homography to a target held at the working distance.")
+        bool, typer.Option(help="Fit a homography to a board held at the working distance.")
     ] = False,
     delay: Annotated[
         bool, typer.Option("--time-offset", help="Find the delay between the streams as well.")
@@ -66,7 +70,7 @@ def calibrate(
         Path | None, typer.Option(help="PNG: before and after; default beside the calibration.")
     ] = None,
 ) -> None:
-    """Calibrate a visible and a thermal camera from a recording, with or without a target.
+    """Calibrate a visible and a thermal camera from a recording, with or without a board.
 
     Exit code 3 if the recording cannot tell the mapping, and nothing is written then; or only the
     delay, and then the mapping is written.
@@ -91,8 +95,8 @@ def calibrate(
         found = begin
     else:
         cameras = _cameras(source, topics, begin)
-        if target is not None:
-            found = _from_target(pairs, _target(target), cameras, distance, plane, console)
+        if board is not None:
+            found = _from_board(pairs, _board(board), cameras, distance, plane, console)
         else:
             found = _from_scene(pairs, cameras, begin, console)
         if found is not None and found_delay is not None:
@@ -182,27 +186,27 @@ def _from_scene(
     return replace(result.pair, made=made)
 
 
-def _target(text: str) -> Target:
+def _board(text: str) -> Board:
     try:
         kind, counts, size = text.split(":")
         columns, rows = (int(n) for n in counts.split("x"))
-        return Target(kind, columns, rows, float(size))  # type: ignore[arg-type]
+        return Board(kind, columns, rows, float(size))  # type: ignore[arg-type]
     except ValueError as error:
         raise InputError(
-            f"--target {text}; expected such as checkerboard:9x6:0.04 (inner corners, metres)"
+            f"--board {text}; expected such as checkerboard:9x6:0.04 (inner corners, metres)"
         ) from error
 
 
-def _from_target(
+def _from_board(
     pairs: Sequence[Pair],
-    target: Target,
+    board: Board,
     cameras: tuple[Camera | None, Camera | None],
     distance: float,
     plane: bool,
     console: Console,
 ) -> CameraPair | None:
-    with console.status(f"looking for the {target}"):
-        result = calibrate_from_target(pairs, target, *cameras, distance=distance, plane=plane)
+    with console.status(f"looking for the {board}"):
+        result = calibrate_from_board(pairs, board, *cameras, distance=distance, plane=plane)
     console.print(
         f"{len(result.used)} views used, {len(result.rejected)} left out; reprojection error "
         f"{result.visible_error:.2f} px visible, {result.thermal_error:.2f} px thermal, mapping "

@@ -9,7 +9,7 @@ import typer
 
 from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.recordings.reading import sample_pairs
-from ssvif_core.synthetic import SceneConfig, SceneGenerator
+from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.types import Pair
 
 CHECKED, CALIBRATED = 8, 48  # pairs, spread over those there are
@@ -61,5 +61,5 @@ def export(
 
 
 def _generated() -> list[Pair]:
-    scenes = SceneGenerator(SceneConfig(condition="drive", frames=CHECKED))
+    scenes = DriveGenerator(DriveConfig(condition="drive", frames=CHECKED))
     return [Pair(s.visible, s.thermal) for s in map(scenes.frame, range(CHECKED))]

@@ -16,7 +16,7 @@ from ssvif_core.cameras.model import load_camera_pair
 from ssvif_core.errors import InputError
 from ssvif_core.overlay import colours_of, draw_overlay
 from ssvif_core.pipeline import FusionPipeline
-from ssvif_core.recordings.images import ImagePair, pair_folders, read_thermal, read_visible
+from ssvif_core.recordings.images import NamedPair, pair_folders, read_thermal, read_visible
 from ssvif_core.thermal import ThermalConfig
 from ssvif_core.types import Pair, Shapes
 
@@ -66,7 +66,7 @@ def fuse(
 
 def _fuse_one(
     pipeline: FusionPipeline,
-    files: ImagePair,
+    files: NamedPair,
     out: Path,
     labels: Path | None,
     overlay: Path | None,

@@ -57,15 +57,15 @@ def check_accepted(found: Agreement, precision: str, engine: str) -> None:
 
 def generated_pairs(shapes: Shapes, count: int = CHECKED) -> Iterator[Pair]:
     """Pairs of the shapes of an engine, of generated drives by day and night."""
-    from ssvif_core.synthetic import SceneConfig, SceneGenerator
+    from ssvif_core.synthetic import DriveConfig, DriveGenerator
 
-    config = SceneConfig(
+    config = DriveConfig(
         condition="drive",
         frames=count,
         visible_size=(shapes.width, shapes.height),
         thermal_size=(shapes.thermal_width, shapes.thermal_height),
     )
-    scenes = SceneGenerator(config)
+    scenes = DriveGenerator(config)
     for index in range(count):
         scene = scenes.frame(index)
         thermal = scene.thermal

@@ -25,7 +25,7 @@ from ssvif_core.recordings.images import SUFFIXES
 from ssvif_core.recordings.labels import SUFFIXES as LABEL_SUFFIXES
 from ssvif_core.recordings.layouts import PairSource, find_pairs, some
 from ssvif_core.recordings.reading import read_frames, read_sources
-from ssvif_core.thermal import StreamState, ThermalStream, ThermalView, without_pixels
+from ssvif_core.thermal import StreamState, ThermalFrame, ThermalStream, without_pixels
 from ssvif_core.types import Pair
 
 NAMES = ("background", "person", "bicycle", "car")
@@ -40,7 +40,7 @@ class Settings:
     fused: others' methods: name -> folder of their fused images, named as the pairs are.
     ours: whether our model is scored; model: ONNX file, None for the shipped one.
     labels: folder of masks or YOLO boxes; None takes the masks that lie with the pairs.
-    names: of the labels' class ids 0, 1, ...; the id of `person` is what target contrast is of.
+    names: of the labels' class ids 0, 1, ...; the id of `person` is what person contrast is of.
     every: take every n-th pair of a video or bag. topics: of bags; None finds them by name.
     slop: largest difference of stamps in a bag's pair, ns. only: shell pattern of pairs' names.
     calibration: of the cameras; None takes aligned ones. Scores then are of the visible image's
@@ -101,10 +101,10 @@ class Shown:
     state: StreamState
     dead: tuple[tuple[int, int], ...]
 
-    def view(self, thermal: np.ndarray) -> ThermalView:
+    def view(self, thermal: np.ndarray) -> ThermalFrame:
         """The view of the image, (h, w), of that moment."""
         dead = np.array(self.dead, int).reshape(-1, 2)
-        return ThermalView(
+        return ThermalFrame(
             without_pixels(thermal, dead), np.array(self.range, np.float32), self.state
         )
 

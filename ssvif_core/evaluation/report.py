@@ -33,8 +33,11 @@ PICTURE_CHARACTERS = 28_000_000  # of base64, of all pictures together
 OPEN_ROWS = 1500  # a longer table of pairs is closed until it is asked for
 SLICES = 400  # of a timeline; more are not seen on a chart of this size
 LOWER = LOWER_IS_BETTER | {"average rank"}
-NAMES = {"target": "target kept", "target_p10": "target kept, p10"}
-PAIR_NAMES = {"target": "least target kept"}
+NAMES = {
+    "person_contrast": "person contrast kept",
+    "person_contrast_p10": "person contrast kept, p10",
+}
+PAIR_NAMES = {"person_contrast": "least person contrast kept"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def write_report(path: Path, evaluation: Evaluation) -> None:
     shown = shown_pairs(evaluation)
     summary = _ranked((method, _means(method)) for method in evaluation.methods)
     rows = _pair_rows(evaluation.rows)
-    keys = (*evaluation.metrics, "target", "target_p10", "flicker", "wobble")
+    keys = (*evaluation.metrics, "person_contrast", "person_contrast_p10", "flicker", "wobble")
     page = render(
         Path(__file__).with_name("report.html.jinja"),
         title=path.resolve().parent.name,
@@ -94,7 +97,7 @@ def write_report(path: Path, evaluation: Evaluation) -> None:
         plots=[
             {"name": column.name, "arrow": "↓" if column.lower else "↑",
              "svg": _plot(column.key, evaluation)}
-            for column in _columns([key for key in keys if key != "target_p10"], summary, NAMES)
+            for column in _columns([key for key in keys if key != "person_contrast_p10"], summary, NAMES)
         ],
         robot=[_robot(index, run) for index, run in enumerate(evaluation.robot)],
         pair_names=PAIR_NAMES,
@@ -171,10 +174,17 @@ def _means(method: MethodSummary) -> dict[str, float]:
 
 
 def _pair_rows(scores: Iterable[PairScores]) -> list[Row]:
-    """A row a pair and method, a pair's methods together; `target` is the least of its persons."""
+    """One row for each pair and method; the rows of a pair lie together.
+
+    `person_contrast` is that of the person who kept least.
+    """
     by_pair: dict[str, list[tuple[PairScores, dict[str, float]]]] = {}
     for row in scores:
-        figures = {**row.scores, "target": min(row.targets)} if row.targets else row.scores
+        figures = (
+            {**row.scores, "person_contrast": min(row.persons_kept)}
+            if row.persons_kept
+            else row.scores
+        )
         by_pair.setdefault(row.pair, []).append((row, figures))
     return [row for own in by_pair.values() for row in _ranked(own)]
 
@@ -225,7 +235,9 @@ def _plot(key: str, evaluation: Evaluation) -> Markup:
             value
             for row in evaluation.rows
             if row.method == method.name
-            for value in (row.targets if key == "target" else [row.scores.get(key, math.nan)])
+            for value in (
+                row.persons_kept if key == "person_contrast" else [row.scores.get(key, math.nan)]
+            )
             if math.isfinite(value)
         ]
         if values:

@@ -20,7 +20,7 @@ class PairScores:
     pair: its name, unique in the evaluation. input: the folder, video or bag it came from.
     scores: by metric: the nine, Qcb and Nabf; `flicker` and `wobble` if it is a frame that has a
         predecessor.
-    targets: share of contrast kept, of each person that a mask or box shows.
+    persons_kept: share of contrast kept, of each person that a mask or box shows.
     block: what neighbours in a stream share: a second, some thirty frames, says the same thing
         over and over, so intervals are drawn from blocks. Of a pair of files its own name.
     """
@@ -29,7 +29,7 @@ class PairScores:
     input: str
     method: str
     scores: dict[str, float]
-    targets: tuple[float, ...] = ()
+    persons_kept: tuple[float, ...] = ()
     block: str = ""
 
 
@@ -37,11 +37,12 @@ class PairScores:
 class MethodSummary:
     """One method over all pairs.
 
-    means: by metric, the mean with its bootstrap interval; also `target` and `target_p10` (mean
-        and 10th percentile over persons), `flicker` and `wobble`, where there are any.
+    means: by metric, the mean with its bootstrap interval; also `person_contrast` and
+        `person_contrast_p10` (mean and 10th percentile over persons), `flicker` and
+        `wobble`, where there are any.
     ranks: by metric of the nine, among all methods; 1 is best. Empty for a single method.
     average_rank: mean of the ranks, with its bootstrap interval; None for a single method.
-    persons: number of persons behind `target`.
+    persons: number of persons behind `person_contrast`.
     """
 
     name: str
@@ -62,7 +63,7 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class WorstCase:
-    """A pair on which a method does badly, and by what: one metric, or 'target'."""
+    """A pair on which a method does badly, and by what: one metric, or 'person_contrast'."""
 
     pair: str
     method: str

@@ -23,7 +23,7 @@ from ssvif_core.metrics import (
     person_regions,
     region_contrast,
 )
-from ssvif_core.metrics.target import Region
+from ssvif_core.metrics.person_contrast import Region
 from ssvif_core.overlay import colours_of, draw_overlay
 from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.recordings.images import read_visible
@@ -157,8 +157,8 @@ class Scorer:
             change = flicker(previous.luma(method), frame)
             if change.valid:
                 scores |= {"flicker": change.flicker, "wobble": change.wobble}
-        targets = region_contrast(frame.visible, frame.thermal, frame.fused, regions)
-        kept = tuple(target.kept for target in targets)
+        persons = region_contrast(frame.visible, frame.thermal, frame.fused, regions)
+        kept = tuple(person.kept for person in persons)
         return PairScores(moment.item.name, name, method, scores, kept, _block(moment.item))
 
     def _labels(

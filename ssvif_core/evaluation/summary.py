@@ -21,8 +21,8 @@ from ssvif_core.metrics.ranking import LOWER_IS_BETTER
 
 METRICS = (*FUSION_METRICS, "Qcb", "Nabf")
 CHANGE = ("flicker", "wobble")
-# What a person would complain of: a target that is gone, and a scene that is.
-COMPLAINTS = ("target", "VIF", "Qabf", "SSIM", "flicker")
+# What a person would complain of: a person who is gone, and a scene that is.
+COMPLAINTS = ("person_contrast", "VIF", "Qabf", "SSIM", "flicker")
 WORST = 3  # of each method and complaint
 
 
@@ -54,11 +54,11 @@ def summarise_methods(
                 intervals[metric] = bootstrap_interval(
                     [row.scores[metric] for row in having], [row.block for row in having]
                 )
-        kept = [value for row in own for value in row.targets]
+        kept = [value for row in own for value in row.persons_kept]
         if kept:
-            blocks = [row.block for row in own for _ in row.targets]
-            intervals["target"] = bootstrap_interval(kept, blocks)
-            intervals["target_p10"] = bootstrap_interval(kept, blocks, percentile=10)
+            blocks = [row.block for row in own for _ in row.persons_kept]
+            intervals["person_contrast"] = bootstrap_interval(kept, blocks)
+            intervals["person_contrast_p10"] = bootstrap_interval(kept, blocks, percentile=10)
         summaries.append(
             MethodSummary(method, intervals, ranks[method], averages[method], len(kept))
         )
@@ -100,7 +100,7 @@ def find_worst(rows: Sequence[PairScores], methods: Sequence[str]) -> tuple[Wors
 
 
 def complaint(row: PairScores, metric: str) -> float | None:
-    """The value of a metric on a pair; of `target`, that of the person who is kept least."""
-    if metric == "target":
-        return min(row.targets) if row.targets else None
+    """The value of a metric on a pair; `person_contrast` is that of the person who kept least."""
+    if metric == "person_contrast":
+        return min(row.persons_kept) if row.persons_kept else None
     return row.scores.get(metric)

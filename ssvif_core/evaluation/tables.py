@@ -46,17 +46,17 @@ def write_tables(folder: Path, evaluation: Evaluation) -> list[Path]:
 
 
 def _write_csv(path: Path, evaluation: Evaluation) -> None:
-    """A row a pair and method; `targets` holds the contrast kept of each person."""
+    """A row a pair and method; `persons_kept` holds the contrast kept of each person."""
     with path.open("w", newline="", encoding="utf-8", errors=ODD_NAMES) as file:
         writer = csv.writer(file)
-        writer.writerow(["input", "pair", "method", *METRICS, *CHANGE, "targets"])
+        writer.writerow(["input", "pair", "method", *METRICS, *CHANGE, "persons_kept"])
         for row in evaluation.rows:
             scores = [row.scores.get(metric) for metric in (*METRICS, *CHANGE)]
-            targets = " ".join(f"{value:.4f}" for value in row.targets)
+            persons_kept = " ".join(f"{value:.4f}" for value in row.persons_kept)
             writer.writerow(
                 [row.input, row.pair, row.method]
                 + ["" if score is None else f"{score:.{DIGITS}g}" for score in scores]
-                + [targets]
+                + [persons_kept]
             )
 
 

@@ -1,11 +1,20 @@
 """How good a fused image, a label map or a fused stream is: pure functions of numpy arrays.
 
-`fusion` scores one image against its sources, `target` asks whether persons stay visible,
+`fusion` scores one image against its sources, `person_contrast` asks whether persons stay visible,
 `segmentation` compares label maps, `temporal` looks for flicker, `ranking` compares methods.
 Reading files, running engines and writing reports is left to :mod:`ssvif_core.evaluation`.
 """
 
 from ssvif_core.metrics.fusion import FUSION_METRICS, Analysed, fusion_metrics
+from ssvif_core.metrics.person_contrast import (
+    PersonContrast,
+    PersonContrastSummary,
+    box_regions,
+    person_contrast,
+    person_regions,
+    region_contrast,
+    summarise,
+)
 from ssvif_core.metrics.ranking import (
     Interval,
     Ranking,
@@ -18,15 +27,6 @@ from ssvif_core.metrics.segmentation import (
     confusion_matrix,
     segmentation_scores,
 )
-from ssvif_core.metrics.target import (
-    TargetContrast,
-    TargetSummary,
-    box_regions,
-    person_regions,
-    region_contrast,
-    summarise,
-    target_contrast,
-)
 from ssvif_core.metrics.temporal import Flicker, LumaFrame, flicker, stream_flicker
 from ssvif_core.metrics.validate import luma_of_bgr
 
@@ -38,8 +38,8 @@ __all__ = [
     "LumaFrame",
     "Ranking",
     "SegmentationScores",
-    "TargetContrast",
-    "TargetSummary",
+    "PersonContrast",
+    "PersonContrastSummary",
     "average_rank",
     "bootstrap_average_rank",
     "bootstrap_interval",
@@ -53,5 +53,5 @@ __all__ = [
     "segmentation_scores",
     "stream_flicker",
     "summarise",
-    "target_contrast",
+    "person_contrast",
 ]

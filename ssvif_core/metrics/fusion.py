@@ -4,7 +4,7 @@
 function of its own. Higher is better in all nine. EN, SD, SF and AG look at the fused image alone
 and can be bought with contrast and noise; MI, SCD, VIF, Qabf and SSIM punish that, which is why
 they are read together (see :mod:`ssvif_core.metrics.ranking`). Whether the person is still visible
-is asked elsewhere (:mod:`ssvif_core.metrics.target`).
+is asked elsewhere (:mod:`ssvif_core.metrics.person_contrast`).
 
 All functions take luma, (H, W) uint8 or float in 0..255, of one size, return a float, and raise
 ValueError for anything else. In place of an array they take an :class:`Analysed` image, so that

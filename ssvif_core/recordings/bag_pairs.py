@@ -33,7 +33,7 @@ GAP = 1_000_000_000  # ns; parts of a bag that are nearer to each other are read
 
 
 @dataclass(frozen=True)
-class BagPair:
+class BagMatch:
     """Two images of a bag that belong together.
 
     visible_stamp, thermal_stamp: stamps of their headers, ns; where a driver leaves 0, the time of
@@ -85,7 +85,7 @@ def choose_topics(bag: Bag, topics: tuple[str, str] | None = None) -> tuple[str,
 
 def synchronised(
     bag: Bag, topics: tuple[str, str], slop: int = SLOP, offset: int = 0
-) -> list[BagPair]:
+) -> list[BagMatch]:
     """Which images of the visible and the thermal topic belong together, in order of the visible.
 
     Two images do if each is the other's nearest in time, and they are less than `slop` (ns) apart,
@@ -105,7 +105,7 @@ def synchronised(
         stamps = int(visible[number, 0]), int(thermal[partner, 0])
         if to_visible[partner] == number and abs(stamps[0] - stamps[1] - offset) < slop:
             times = int(visible[number, 1]), int(thermal[partner, 1])
-            pairs.append(BagPair(*stamps, *times, number, partner))
+            pairs.append(BagMatch(*stamps, *times, number, partner))
     return pairs
 
 
@@ -122,7 +122,7 @@ def bag_pairs(
     In place of a pair whose images are of no use comes the error that says why.
 
     Images are read only of the parts of the bag where these pairs lie. Pairs are stamped as
-    `BagPair` says.
+    `BagMatch` says.
 
     Args:
         slop, recover, offset: what the pairs were numbered with; see `synchronised` and `Bag`.
@@ -178,7 +178,7 @@ def bag_cameras(
 
 
 def _read(
-    bag: Bag, topics: tuple[str, str], wanted: dict[int, BagPair]
+    bag: Bag, topics: tuple[str, str], wanted: dict[int, BagMatch]
 ) -> Iterator[tuple[int, Pair | InputError]]:
     """Pairs that lie near each other in a bag, by number."""
     recorded = [time for pair in wanted.values() for time in (pair.visible_time, pair.thermal_time)]
@@ -206,7 +206,7 @@ def _read(
             yield number, _decoded(pair, held.pop(images[0]), held.pop(images[1]))
 
 
-def _decoded(pair: BagPair, visible: Message, thermal: Message) -> Pair | InputError:
+def _decoded(pair: BagMatch, visible: Message, thermal: Message) -> Pair | InputError:
     try:
         return Pair(
             _image(visible, thermal=False),
@@ -218,9 +218,9 @@ def _decoded(pair: BagPair, visible: Message, thermal: Message) -> Pair | InputE
         return error
 
 
-def _parts(wanted: dict[int, BagPair]) -> list[dict[int, BagPair]]:
+def _parts(wanted: dict[int, BagMatch]) -> list[dict[int, BagMatch]]:
     """The pairs cut into parts that were recorded more than GAP apart."""
-    parts: list[dict[int, BagPair]] = []
+    parts: list[dict[int, BagMatch]] = []
     last = 0
     for number, pair in wanted.items():
         times = pair.visible_time, pair.thermal_time

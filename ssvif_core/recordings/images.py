@@ -15,7 +15,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
-class ImagePair:
+class NamedPair:
     """One visible and one thermal image file of the same name."""
 
     name: str
@@ -24,10 +24,10 @@ class ImagePair:
 
 
 @dataclass(frozen=True)
-class PairListing:
+class NamedPairs:
     """What two folders hold: pairs in order of name, and the files left without a partner."""
 
-    pairs: tuple[ImagePair, ...]
+    pairs: tuple[NamedPair, ...]
     only_visible: tuple[Path, ...]
     only_thermal: tuple[Path, ...]
 
@@ -57,21 +57,21 @@ def list_images(folder: Path) -> dict[str, Path]:
     return images
 
 
-def pair_folders(visible: Path, thermal: Path) -> PairListing:
+def pair_folders(visible: Path, thermal: Path) -> NamedPairs:
     """Pair the images of two folders by file stem.
 
     Raises:
         InputError: a folder is missing, or no name is in both.
     """
     left, right = list_images(visible), list_images(thermal)
-    pairs = tuple(ImagePair(name, left[name], right[name]) for name in left if name in right)
+    pairs = tuple(NamedPair(name, left[name], right[name]) for name in left if name in right)
     if not pairs:
         raise InputError(
             f"no pairs: {visible} has {len(left)} images{_examples(list(left))}, {thermal} has "
             f"{len(right)}{_examples(list(right))}, and no name is in both; a pair is two files "
             "of the same name (without its ending)"
         )
-    return PairListing(
+    return NamedPairs(
         pairs,
         tuple(path for name, path in left.items() if name not in right),
         tuple(path for name, path in right.items() if name not in left),

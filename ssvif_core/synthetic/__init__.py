@@ -12,7 +12,7 @@ Conventions
 
 The modules follow the data: `config` -> `street`, `shapes`, `actors` (what is there) -> `view`,
 `canvas`, `painter` (one moment, drawn) -> `camera`, `thermal` (what each sensor makes of it) ->
-`generator` (a `Scene`). This file only names what others may use.
+`generator` (a `DriveFrame`). This file only names what others may use.
 """
 
 from ssvif_core.synthetic.config import (
@@ -22,10 +22,10 @@ from ssvif_core.synthetic.config import (
     CONDITIONS,
     PERSON,
     THERMAL_SCALES,
-    SceneConfig,
+    DriveConfig,
     thermal_to_visible,
 )
-from ssvif_core.synthetic.generator import Box, Scene, SceneGenerator
+from ssvif_core.synthetic.generator import Box, DriveFrame, DriveGenerator
 
 __all__ = [
     "BICYCLE",
@@ -35,8 +35,8 @@ __all__ = [
     "PERSON",
     "THERMAL_SCALES",
     "Box",
-    "Scene",
-    "SceneConfig",
-    "SceneGenerator",
+    "DriveFrame",
+    "DriveConfig",
+    "DriveGenerator",
     "thermal_to_visible",
 ]

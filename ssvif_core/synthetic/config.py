@@ -64,7 +64,7 @@ def thermal_to_visible(
 
 
 @dataclass(frozen=True, eq=False)
-class SceneConfig:
+class DriveConfig:
     """What to generate.
 
     Sizes are (width, height) in pixels. `condition` is one of `CONDITIONS`, or "drive" to pass

@@ -16,7 +16,7 @@ from ssvif_core.errors import InputError
 from ssvif_core.synthetic.actors import cast
 from ssvif_core.synthetic.camera import VisibleCamera, sensor_grain, smoke_layers
 from ssvif_core.synthetic.canvas import Canvas
-from ssvif_core.synthetic.config import SceneConfig
+from ssvif_core.synthetic.config import DriveConfig
 from ssvif_core.synthetic.painter import Props, grain, paint
 from ssvif_core.synthetic.street import static_street
 from ssvif_core.synthetic.thermal import ThermalCamera
@@ -36,7 +36,7 @@ class Box(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class DriveFrame:
     """One moment seen by both cameras."""
 
     visible: np.ndarray  # (H, W, 3) uint8, BGR
@@ -48,15 +48,15 @@ class Scene:
     condition: str  # one of CONDITIONS
 
 
-class SceneGenerator:
+class DriveGenerator:
     """Frames of one street scene.
 
     `frame(i)` is the same whatever was asked before. Iterating gives `config.frames` frames.
     `dead_pixels` (n, 2) int lists the stuck thermal pixels as (x, y).
     """
 
-    def __init__(self, config: SceneConfig | None = None) -> None:
-        self.config = config = config or SceneConfig()
+    def __init__(self, config: DriveConfig | None = None) -> None:
+        self.config = config = config or DriveConfig()
         self._view = View(config)
         self._actors = cast(config.seed)
         # These share one stream, so their order is part of what a seed means.
@@ -71,10 +71,10 @@ class SceneGenerator:
     def __len__(self) -> int:
         return self.config.frames
 
-    def __iter__(self) -> Iterator[Scene]:
+    def __iter__(self) -> Iterator[DriveFrame]:
         return (self.frame(i) for i in range(len(self)))
 
-    def frame(self, index: int) -> Scene:
+    def frame(self, index: int) -> DriveFrame:
         """Frame at `index / fps` seconds; "drive" stays in its last condition after the end.
 
         Raises:
@@ -87,7 +87,7 @@ class SceneGenerator:
         canvas = paint(self._view, self._props, self._actors, mood, t)
         labels, boxes = self._label(canvas)
         rng = np.random.default_rng((config.seed, 6, index))
-        return Scene(
+        return DriveFrame(
             visible=self._visible.take(canvas, t, rng),
             thermal=self._thermal.take(canvas, t, rng),
             labels=labels,

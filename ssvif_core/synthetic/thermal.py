@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from ssvif_core.synthetic.canvas import Canvas
-from ssvif_core.synthetic.config import THERMAL_SCALES, SceneConfig
+from ssvif_core.synthetic.config import THERMAL_SCALES, DriveConfig
 from ssvif_core.synthetic.view import NEAR, View
 
 
@@ -21,7 +21,7 @@ class ThermalCamera:
     `dead_pixels` (n, 2) int lists the stuck pixels as (x, y).
     """
 
-    def __init__(self, config: SceneConfig, view: View, rng: np.random.Generator) -> None:
+    def __init__(self, config: DriveConfig, view: View, rng: np.random.Generator) -> None:
         self._config, self._view = config, view
         w, h = config.thermal_size
         stripes = rng.normal(0, config.stripe_noise, (1, w))

@@ -11,7 +11,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from ssvif_core.synthetic.config import SceneConfig
+from ssvif_core.synthetic.config import DriveConfig
 from ssvif_core.synthetic.numeric import noise
 from ssvif_core.synthetic.street import COL, ROOF, ROW, WALL, Street
 
@@ -41,7 +41,7 @@ class View:
     lens_x, lens_y: (h, w) float32, canvas place that each thermal pixel sees.
     """
 
-    def __init__(self, config: SceneConfig) -> None:
+    def __init__(self, config: DriveConfig) -> None:
         w, h = config.visible_size
         self.f = 0.9 * w  # pixels
         seen = self._thermal_rays(config)
@@ -58,7 +58,7 @@ class View:
         self._rays(config.seed)
 
     @staticmethod
-    def _thermal_rays(config: SceneConfig) -> np.ndarray:
+    def _thermal_rays(config: DriveConfig) -> np.ndarray:
         """(h, w, 2) visible pixel x, y under each thermal pixel."""
         w, h = config.thermal_size
         x, y = np.meshgrid(np.arange(w, dtype=float), np.arange(h, dtype=float))

@@ -8,7 +8,7 @@ them the time. This file only names what others may use.
 from ssvif_core.thermal.gain import NARROWEST, PlateauTone, ThermalGain, to_grey
 from ssvif_core.thermal.repair import DeadPixels, without_pixels
 from ssvif_core.thermal.shutter import ShutterWatch, StreamState
-from ssvif_core.thermal.stream import MODES, ThermalConfig, ThermalStream, ThermalView
+from ssvif_core.thermal.stream import MODES, ThermalConfig, ThermalFrame, ThermalStream
 
 __all__ = [
     "MODES",
@@ -20,7 +20,7 @@ __all__ = [
     "ThermalConfig",
     "ThermalGain",
     "ThermalStream",
-    "ThermalView",
+    "ThermalFrame",
     "to_grey",
     "without_pixels",
 ]

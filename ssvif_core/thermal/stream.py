@@ -97,7 +97,7 @@ class ThermalConfig:
 
 
 @dataclass(frozen=True)
-class ThermalView:
+class ThermalFrame:
     """A thermal frame and how it is shown.
 
     thermal: (h, w), contiguous, of the dtype that came: the counts without dead pixels; with
@@ -134,7 +134,7 @@ class ThermalStream:
         self.watch.reset()
         self._kind, self._state = None, StreamState.LIVE
 
-    def __call__(self, thermal: np.ndarray, stamp_ns: int = 0) -> ThermalView:
+    def __call__(self, thermal: np.ndarray, stamp_ns: int = 0) -> ThermalFrame:
         """View of the next frame.
 
         Args:
@@ -160,7 +160,7 @@ class ThermalStream:
             if state is StreamState.LIVE:
                 self.tone.update(thermal, stamp_ns, corrected=before is not state)
             full = np.iinfo(thermal.dtype).max
-            return ThermalView(self.tone.apply(thermal), np.array((0, full), np.float32), state)
+            return ThermalFrame(self.tone.apply(thermal), np.array((0, full), np.float32), state)
         if state is StreamState.LIVE:
             self._range = self.gain.update(thermal, stamp_ns, corrected=before is not state)
-        return ThermalView(thermal, self._range.copy(), state)
+        return ThermalFrame(thermal, self._range.copy(), state)

@@ -37,7 +37,7 @@ from ssvif_ros.node.calibration import Calibration
 from ssvif_ros.node.diagnostics import Counters, Diagnostics
 from ssvif_ros.node.messages import to_pair
 from ssvif_ros.node.outputs import Outputs, class_colours
-from ssvif_ros.node.pairing import LatestSlot, MessagePair, Pairing
+from ssvif_ros.node.pairing import LatestSlot, MatchedMessages, Pairing
 from ssvif_ros.node.parameters import FusionParameters, declare
 from ssvif_ros.transport import use_transport_profile
 
@@ -163,7 +163,7 @@ class FusionNode(Node):
             text = str(error) if expected else f"{type(error).__name__}: {error}"
             self.get_logger().error(text, throttle_duration_sec=5.0)
 
-    def _fuse(self, pair: MessagePair) -> None:
+    def _fuse(self, pair: MatchedMessages) -> None:
         if self.finished.done():
             return
         if self.parameters.build_only:

@@ -34,7 +34,7 @@ JUMP_BACK = 250_000_000  # ns
 
 
 @dataclass(frozen=True)
-class MessagePair:
+class MatchedMessages:
     """A matched pair of messages and when its second one arrived (`time.monotonic`)."""
 
     visible: Image
@@ -52,13 +52,13 @@ class LatestSlot:
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._pair: MessagePair | None = None
+        self._pair: MatchedMessages | None = None
         self._closed = False
         self.preparing = False
         self.replaced = 0
         self.replaced_preparing = 0
 
-    def put(self, pair: MessagePair) -> None:
+    def put(self, pair: MatchedMessages) -> None:
         """Offer a pair; one that still waits is replaced and counted."""
         with self._condition:
             if self._pair is not None:
@@ -67,7 +67,7 @@ class LatestSlot:
             self._pair = pair
             self._condition.notify()
 
-    def take(self) -> MessagePair | None:
+    def take(self) -> MatchedMessages | None:
         """The newest pair, as soon as there is one; None once the slot is closed."""
         with self._condition:
             self._condition.wait_for(lambda: self._pair is not None or self._closed)
@@ -203,7 +203,7 @@ class Pairing:
         self.pairs += 1
         self.visible.recent.clear()
         self.thermal.recent.clear()
-        self._slot.put(MessagePair(visible, thermal, time.monotonic()))
+        self._slot.put(MatchedMessages(visible, thermal, time.monotonic()))
 
     def _receive(self, stream: Stream, message: Image) -> None:
         if stamp_of(message.header) < 0:  # no time of ROS: rclpy raises where it meets one
@@ -232,7 +232,7 @@ class Pairing:
             self.too_old += 1
             return
         self.pairs += 1
-        self._slot.put(MessagePair(visible, thermal, time.monotonic()))
+        self._slot.put(MatchedMessages(visible, thermal, time.monotonic()))
 
     def _reset(self, reason: str, jumped: Stream | None = None) -> None:
         """Start the matching anew: its queues would evict everything after a jump back.

@@ -19,7 +19,7 @@ from rosbags.image import message_to_cvimage
 from ssvif_core.errors import InputError
 from ssvif_core.recordings.bags import THERMAL_TOPIC, VISIBLE_TOPIC, Bag, decode, write_pairs
 from ssvif_core.recordings.video import VideoWriter, frame_count, video_pairs
-from ssvif_core.synthetic import SceneConfig, SceneGenerator
+from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.thermal import ThermalGain
 from ssvif_core.types import Pair, stamp_of
 from ssvif_ros.node.messages import thermal_array, visible_array
@@ -111,7 +111,7 @@ def fresh_folder(out: Path) -> Path:
 
 def generated_drive(frames: int, console: Console) -> Iterator[Pair]:
     """Our generator's drive through day, glare, smoke and night, as pairs."""
-    scenes = SceneGenerator(SceneConfig(frames=frames))
+    scenes = DriveGenerator(DriveConfig(frames=frames))
     for index in track(range(frames), "generating a drive", console=console):
         scene = scenes.frame(index)
         stamp = 1_000_000_000 + round(scene.stamp * 1e9)

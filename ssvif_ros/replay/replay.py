@@ -61,7 +61,7 @@ class ReplayOptions:
 
 
 @dataclass(frozen=True)
-class PairTrace:
+class PairTiming:
     """One pair of the bag: its stamps (ns), when its later image was sent (s, epoch; None: not at
     all), and ms from then until its fused image arrived in another process (None: it did not)."""
 
@@ -73,7 +73,7 @@ class PairTrace:
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """What came of it. Latencies in ms, as in `PairTrace`; `frames_per_second` from first to last
+    """What came of it. Latencies in ms, as in `PairTiming`; `frames_per_second` from first to last
     arrival. `causes`: (s, epoch; pairs lost until then by cause), about once a second."""
 
     pairs_in_bag: int
@@ -85,7 +85,7 @@ class ReplayResult:
     node_cpu_share: float
     node_memory_mb: dict[str, float]
     diagnostics: dict[str, str]
-    traces: tuple[PairTrace, ...] = ()
+    traces: tuple[PairTiming, ...] = ()
     causes: tuple[tuple[float, dict[str, int]], ...] = ()
 
     def figures(self) -> dict[str, Any]:
@@ -426,14 +426,14 @@ def _trace(
     options: ReplayOptions,
     times: dict[tuple[str, int], float],
     arrivals: dict[int, float],
-) -> PairTrace:
+) -> PairTiming:
     visible, thermal = pair
     moments = [times.get((options.visible, visible)), times.get((options.thermal, thermal))]
     known = [moment for moment in moments if moment is not None]
     sent = max(known) if len(known) == 2 else None
     arrived = arrivals.get(visible)
     latency = None if sent is None or arrived is None else 1000 * (arrived - sent)
-    return PairTrace(visible, thermal, sent, latency)
+    return PairTiming(visible, thermal, sent, latency)
 
 
 def _memory_mb(pid: int) -> float:

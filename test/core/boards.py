@@ -7,12 +7,12 @@ import functools
 import cv2
 import numpy as np
 
-from ssvif_core.calibration.target import Target
+from ssvif_core.calibration.board import Board
 from ssvif_core.cameras.model import Camera, CameraPair, PlaneMapping
 from ssvif_core.types import Pair
 
-BOARD = Target("checkerboard", 8, 6, 0.06)
-CIRCLES = Target("circles", 4, 11, 0.05)
+BOARD = Board("checkerboard", 8, 6, 0.06)
+CIRCLES = Board("circles", 4, 11, 0.05)
 DOT = 4096.0  # texture pixels a metre
 VISIBLE = Camera(
     640, 480, np.array([[560, 0, 325], [0, 562, 236], [0, 0, 1]]), "plumb_bob",
@@ -45,17 +45,17 @@ Pose = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
 @functools.lru_cache
-def texture(target: Target) -> np.ndarray:
+def texture(board: Board) -> np.ndarray:
     """(h, w) float32, 0 to 1, with a margin; the first point lies two sizes from both edges."""
-    step = target.size * DOT
-    points = target.points[:, :2] * DOT
+    step = board.size * DOT
+    points = board.points[:, :2] * DOT
     width, height = (points.max(0) + 4 * step).astype(int)
     plane = np.ones((height, width), np.float32)
     y, x = np.mgrid[:height, :width]
-    if target.kind == "checkerboard":
+    if board.kind == "checkerboard":
         column, row = (np.floor((axis + 0.5) / step - 1) for axis in (x, y))
-        board = (column >= 0) & (column <= target.columns) & (row >= 0) & (row <= target.rows)
-        plane[board & ((column + row) % 2 == 0)] = 0
+        printed = (column >= 0) & (column <= board.columns) & (row >= 0) & (row <= board.rows)
+        plane[printed & ((column + row) % 2 == 0)] = 0
     else:
         for point in points:
             centre = tuple((point + 2 * step - 0.5).round().astype(int).tolist())
@@ -78,22 +78,22 @@ def rays(camera: Camera, finer: int) -> np.ndarray:
 
 
 def shot(
-    camera: Camera, target: Target, rotation: np.ndarray, place: np.ndarray, finer: int
+    camera: Camera, board: Board, rotation: np.ndarray, place: np.ndarray, finer: int
 ) -> np.ndarray:
-    """(h, w) float32, 0 to 1: the target whose origin is at `place`, by tracing rays."""
+    """(h, w) float32, 0 to 1: the board whose origin is at `place`, by tracing rays."""
     normal = rotation[:, 2]
     toward = rays(camera, finer)
     depth = normal @ place / (toward @ normal)
     on_board = (toward * depth[:, None] - place) @ rotation[:, :2]
-    at = ((on_board + 2 * target.size) * DOT - 0.5).astype(np.float32)
+    at = ((on_board + 2 * board.size) * DOT - 0.5).astype(np.float32)
     at = at.reshape(camera.height * finer, camera.width * finer, 2)
-    board = cv2.GaussianBlur(texture(target), (0, 0), 3)
-    image = cv2.remap(board, at, None, cv2.INTER_LINEAR, borderValue=0.55)
+    print_ = cv2.GaussianBlur(texture(board), (0, 0), 3)
+    image = cv2.remap(print_, at, None, cv2.INTER_LINEAR, borderValue=0.55)
     return cv2.resize(image, camera.size, interpolation=cv2.INTER_AREA)
 
 
 def rendered(
-    target: Target,
+    board: Board,
     pose: Pose,
     hot: bool = False,
     bits: int = 16,
@@ -104,10 +104,10 @@ def rendered(
     """A pair of images; hot: what is dark in the visible image is warm."""
     rng = np.random.default_rng(seed)
     turn, middle = cv2.Rodrigues(np.array(pose[0]))[0], np.array(pose[1])
-    place = middle - turn @ (target.points.max(0) / 2)
-    seen = shot(visible, target, turn, place, 2)
+    place = middle - turn @ (board.points.max(0) / 2)
+    seen = shot(visible, board, turn, place, 2)
     # x_visible = TURN x_thermal + SHIFT
-    warm = shot(thermal, target, TURN.T @ turn, TURN.T @ (place - SHIFT), 4)
+    warm = shot(thermal, board, TURN.T @ turn, TURN.T @ (place - SHIFT), 4)
     warm = cv2.GaussianBlur(1 - warm if hot else warm, (0, 0), 0.6)
     grey = 40 + 170 * cv2.GaussianBlur(seen, (0, 0), 0.7) + rng.normal(0, 3, seen.shape)
     counts = 7300 + 400 * warm + rng.normal(0, 8, warm.shape)

@@ -18,7 +18,7 @@ from ssvif_core.cameras.model import Camera, CameraPair, load_camera_pair
 from ssvif_core.cli import app
 from ssvif_core.errors import InputError
 from ssvif_core.recordings.bags import write_pairs
-from ssvif_core.synthetic import SceneConfig, SceneGenerator
+from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.types import Pair
 
 VISIBLE, THERMAL = (640, 480), (320, 256)
@@ -34,8 +34,8 @@ NEAR = SearchLimits(scale=(0.5, 1.3), rotation=6.0)  # what suffices here, to sa
 @pytest.fixture(scope="module")
 def drive() -> list[Pair]:
     """Four pairs of a drive by day, through unlike lenses from unlike places."""
-    scenes = SceneGenerator(
-        SceneConfig(seed=3, visible_size=VISIBLE, thermal_size=THERMAL, condition="day",
+    scenes = DriveGenerator(
+        DriveConfig(seed=3, visible_size=VISIBLE, thermal_size=THERMAL, condition="day",
                     frames=120, homography=TRUE.homography, parallax=0.01)
     )  # fmt: skip
     return [Pair(s.visible, s.thermal) for s in map(scenes.frame, range(0, 120, 30))]

@@ -13,13 +13,13 @@ from films import MAPPING, START, Images, film, late, swing, walk
 from ssvif_core.calibration.time_offset import time_offset
 from ssvif_core.errors import InputError
 from ssvif_core.recordings.video import video_pairs
-from ssvif_core.synthetic import SceneConfig, SceneGenerator
+from ssvif_core.synthetic import DriveConfig, DriveGenerator
 
 
 @pytest.fixture(scope="module")
 def drive() -> tuple[Images, Images]:
     """5.5 s of a drive at night with parallax: visible at 30 Hz, thermal at 10 Hz in between."""
-    scenes = SceneGenerator(SceneConfig(
+    scenes = DriveGenerator(DriveConfig(
         seed=1, fps=60, frames=330, condition="night", parallax=0.1, visible_size=(240, 180),
         thermal_size=(160, 128),
     ))  # fmt: skip

@@ -27,7 +27,7 @@ from ssvif_core.recordings.bags import IMAGE_TYPE, TYPES, _image_cdr
 from ssvif_core.types import Pair
 
 __all__ = ["people"]  # a fixture
-TARGET = "checkerboard:8x6:0.06"
+SPECIFICATION = "checkerboard:8x6:0.06"
 INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 
 
@@ -83,12 +83,14 @@ def known(path: Path, time_offset: float = 0.0) -> Path:
     return path
 
 
-def test_a_target_with_lenses_from_the_start_gives_the_extrinsics(tmp_path: Path) -> None:
+def test_a_board_with_lenses_from_the_start_gives_the_extrinsics(tmp_path: Path) -> None:
     start = tmp_path / "lenses.yaml"
     save_camera_pair(CameraPair(VISIBLE, THERMAL, np.eye(3), 0.03), start)
     source = folder_of(tmp_path / "board", board_pairs()[:6])
     out = tmp_path / "camera_pair.yaml"
-    result = calibrate(source, out, "--target", TARGET, "--start", str(start), "--distance", "8")
+    result = calibrate(
+        source, out, "--board", SPECIFICATION, "--start", str(start), "--distance", "8"
+    )
     assert result.exit_code == 0, result.output
     found = load_camera_pair(out)
     assert isinstance(found.mapping, PlaneMapping) and found.mapping.distance == 8
@@ -98,17 +100,17 @@ def test_a_target_with_lenses_from_the_start_gives_the_extrinsics(tmp_path: Path
     assert out.with_suffix(".png").is_file()
 
 
-def test_a_target_at_the_working_distance_gives_a_homography(tmp_path: Path) -> None:
+def test_a_board_at_the_working_distance_gives_a_homography(tmp_path: Path) -> None:
     pairs = [rendered_board(BOARD, pose, seed=index) for index, pose in enumerate(NEAR)]
     source, out = folder_of(tmp_path / "board", pairs), tmp_path / "camera_pair.yaml"
-    result = calibrate(source, out, "--target", TARGET, "--plane")
+    result = calibrate(source, out, "--board", SPECIFICATION, "--plane")
     assert result.exit_code == 0, result.output
     assert isinstance(load_camera_pair(out).mapping, np.ndarray)
 
 
-def test_a_target_that_is_not_there_is_refused_and_nothing_written(tmp_path: Path) -> None:
+def test_a_board_that_is_not_there_is_refused_and_nothing_written(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "board", board_pairs()[:3])
-    result = calibrate(source, tmp_path / "out.yaml", "--target", "checkerboard:7x4:0.06")
+    result = calibrate(source, tmp_path / "out.yaml", "--board", "checkerboard:7x4:0.06")
     assert isinstance(result.exception, InputError)
     assert "found in both images of 0 of 3 pairs" in str(result.exception)
     assert not (tmp_path / "out.yaml").exists()
@@ -117,8 +119,11 @@ def test_a_target_that_is_not_there_is_refused_and_nothing_written(tmp_path: Pat
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--target", "chessboard"], "--target chessboard; expected such as"),
-        (["--target", TARGET, "--start", "nowhere.yaml"], "nowhere.yaml: the calibration cannot"),
+        (["--board", "chessboard"], "--board chessboard; expected such as"),
+        (
+            ["--board", SPECIFICATION, "--start", "nowhere.yaml"],
+            "nowhere.yaml: the calibration cannot",
+        ),
         (["--keep-mapping"], "--keep-mapping needs --start"),
         (["--visible", "/one"], "belong together"),
         (["--out", "nowhere/pair.yaml"], "nowhere: no such folder"),

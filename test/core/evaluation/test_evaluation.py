@@ -262,7 +262,7 @@ def test_methods_are_compared_on_the_same_pairs(folder: Path, others: Path) -> N
     assert [case.value for case in darkest] == sorted(values)[:3]
 
 
-def test_labels_give_target_contrast_and_segmentation(folder: Path, others: Path) -> None:
+def test_labels_give_person_contrast_and_segmentation(folder: Path, others: Path) -> None:
     result = evaluate([folder], Settings(fused={"dark": others}), workers=1, pictured=0)
     assert result.methods[0].persons == result.methods[1].persons
     assert result.segmentation is not None
@@ -282,7 +282,7 @@ def test_labels_give_target_contrast_and_segmentation(folder: Path, others: Path
     assert other_order.methods[0].persons == 0  # id 1 is a car now
 
 
-def test_boxes_give_target_contrast_alone(folder: Path, tmp_path: Path) -> None:
+def test_boxes_give_person_contrast_alone(folder: Path, tmp_path: Path) -> None:
     boxes = tmp_path / "boxes"
     boxes.mkdir()
     for number in range(4):

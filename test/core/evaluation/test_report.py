@@ -57,7 +57,11 @@ def interval(value: float) -> Interval:
 
 def method(number: int, name: str) -> MethodSummary:
     means = {metric: interval(0.5 + number / 10) for metric in METRICS}
-    means |= {"target": interval(0.7), "target_p10": interval(0.2), "flicker": interval(1.5)}
+    means |= {
+        "person_contrast": interval(0.7),
+        "person_contrast_p10": interval(0.2),
+        "flicker": interval(1.5),
+    }
     ranks = {metric: float(number + 1) for metric in METRICS}
     return MethodSummary(name, means, ranks, interval(number + 1.0), persons=12)
 
@@ -99,7 +103,10 @@ def evaluation() -> Evaluation:
         metrics=METRICS,
         pairs=PAIRS,
         rows=tuple(row(pair, number) for pair in range(5) for number in range(3)),
-        worst=(WorstCase(PAIRS[2], OTHER, "VIF", 0.1), WorstCase(PAIRS[4], "ours", "target", 0.2)),
+        worst=(
+            WorstCase(PAIRS[2], OTHER, "VIF", 0.1),
+            WorstCase(PAIRS[4], "ours", "person_contrast", 0.2),
+        ),
         segmentation=Segmentation(("background", "tram <1>"), scores, 7),
         facts={"inputs": "five <pairs>", "machine": "two & a half cores"},
         problems=("broken.png: <cannot> be read",),
@@ -200,7 +207,9 @@ def test_what_does_not_exist_is_a_dash(written: Path) -> None:
 
 def test_drawings_take_the_colour_of_the_page(written: Path) -> None:
     drawings = re.findall(r"<svg xmlns.*?</svg>", written.read_text(), re.DOTALL)
-    assert len(drawings) == len(METRICS) + 2 + 2, "metrics, target and flicker; latency, timeline"
+    assert len(drawings) == len(METRICS) + 2 + 2, (
+        "metrics, person contrast and flicker; latency, timeline"
+    )
     assert all("currentColor" in drawing for drawing in drawings)
     ids = re.findall(r'<(?:clipPath|path) id="([^"]*)"', "".join(drawings))
     assert len(ids) == len(set(ids)), "drawings would use each other's parts"
@@ -482,12 +491,12 @@ def test_the_summary_says_who_is_best(show, written: Path) -> None:
     table = page.locator("#summary")
     heads = table.locator("thead th").all_inner_texts()
     assert heads == [
-        "method", "average rank ↓", "EN ↑", "VIF ↑", "Nabf ↓", "target kept ↑",
-        "target kept, p10 ↑", "flicker ↓", "persons",
+        "method", "average rank ↓", "EN ↑", "VIF ↑", "Nabf ↓", "person contrast kept ↑",
+        "person contrast kept, p10 ↑", "flicker ↓", "persons",
     ]  # fmt: skip
     best = {head: table.locator(f"tbody tr td:nth-child({n + 1}).best").count()
             for n, head in enumerate(heads)}  # fmt: skip
-    assert best["EN ↑"] == best["Nabf ↓"] == 1 and best["target kept ↑"] == 3, "all alike"
+    assert best["EN ↑"] == best["Nabf ↓"] == 1 and best["person contrast kept ↑"] == 3, "all alike"
     cells = table.locator("tbody tr").first.locator("td").all_inner_texts()
     assert cells[0].split("\n") == ["1.000", "0.900 to 1.100"]
     assert cells[1].split("\n") == ["0.5000", "0.4000 to 0.6000", "rank 1"]

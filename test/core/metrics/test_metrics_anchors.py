@@ -15,11 +15,11 @@ import pytest
 
 from ssvif_core.metrics import (
     FUSION_METRICS,
-    TargetContrast,
+    PersonContrast,
     fusion_metrics,
     luma_of_bgr,
+    person_contrast,
     summarise,
-    target_contrast,
 )
 
 SHARED = Path(os.environ.get("SSVIF_SHARED", Path(__file__).parents[4] / "shared"))
@@ -46,7 +46,7 @@ KEPT = {
 @dataclass
 class Evaluation:
     scores: dict[str, list[dict[str, float]]] = field(default_factory=dict)
-    persons: dict[str, list[TargetContrast]] = field(default_factory=dict)
+    persons: dict[str, list[PersonContrast]] = field(default_factory=dict)
 
 
 def read(path: Path, flag: int = cv2.IMREAD_COLOR) -> np.ndarray:
@@ -69,7 +69,7 @@ def evaluation() -> Evaluation:
             candidates[peer] = luma_of_bgr(fused)
             found.scores[peer].append(fusion_metrics(visible, thermal, fused))
         for name, fused in candidates.items():
-            found.persons[name] += target_contrast(luma, thermal, fused, mask)
+            found.persons[name] += person_contrast(luma, thermal, fused, mask)
     return found
 
 
@@ -83,7 +83,7 @@ def test_nine_scores_agree_within_one_percent(evaluation, peer):
 
 
 @pytest.mark.parametrize("method", KEPT)
-def test_target_contrast_agrees_to_the_digit(evaluation, method):
+def test_person_contrast_agrees_to_the_digit(evaluation, method):
     summary = summarise(evaluation.persons[method])
     assert summary.regions == 83
     assert (round(summary.mean, 2), round(summary.p10, 2)) == KEPT[method]

@@ -20,7 +20,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer, storage_mcap
 from ssvif_core.cameras.model import aligned
 from ssvif_core.errors import InputError
 from ssvif_core.evaluation.plan import Settings, plan_input
-from ssvif_core.recordings.bag_pairs import BagPair, bag_pairs, choose_topics, synchronised
+from ssvif_core.recordings.bag_pairs import BagMatch, bag_pairs, choose_topics, synchronised
 from ssvif_core.recordings.bags import IMAGE_TYPE, TYPES, Bag, decode, header_stamp, write_pairs
 from ssvif_core.recordings.layouts import find_pairs
 from ssvif_core.recordings.reading import read_sources
@@ -140,15 +140,15 @@ def test_pairs_say_where_and_when_their_images_are(tmp_path: Path) -> None:
     with Bag(tmp_path / "b") as bag:
         pairs = synchronised(bag, TOPICS)
     assert pairs == [
-        BagPair(START, START + 4 * MS, START + 31 * MS, START + 30 * MS, 0, 0),
-        BagPair(START + 50 * MS, START + 55 * MS, START + 80 * MS, START + 140 * MS, 1, 1),
+        BagMatch(START, START + 4 * MS, START + 31 * MS, START + 30 * MS, 0, 0),
+        BagMatch(START + 50 * MS, START + 55 * MS, START + 80 * MS, START + 140 * MS, 1, 1),
     ]
 
 
 def test_stamps_of_zero_are_replaced_by_the_time_of_recording(tmp_path: Path) -> None:
     write_images(tmp_path / "b", [(VISIBLE, 0, START), (THERMAL, 0, START + 7 * MS)])
     with Bag(tmp_path / "b") as bag:
-        assert synchronised(bag, TOPICS) == [BagPair(*(START, START + 7 * MS) * 2, 0, 0)]
+        assert synchronised(bag, TOPICS) == [BagMatch(*(START, START + 7 * MS) * 2, 0, 0)]
     ((_, pair),) = bag_pairs(tmp_path / "b", TOPICS, {0})
     assert (pair.visible_stamp, pair.thermal_stamp) == (START, START + 7 * MS)
 

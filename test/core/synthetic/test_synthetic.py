@@ -18,9 +18,9 @@ from ssvif_core.synthetic import (
     CONDITIONS,
     PERSON,
     THERMAL_SCALES,
-    Scene,
-    SceneConfig,
-    SceneGenerator,
+    DriveConfig,
+    DriveFrame,
+    DriveGenerator,
     thermal_to_visible,
 )
 
@@ -28,25 +28,25 @@ SMALL = {"visible_size": (320, 240), "thermal_size": (160, 120)}
 QUIET = {"thermal_noise": 0, "stripe_noise": 0, "thermal_drift": 0, "dead_pixels": 0}
 
 
-def fresh(**options) -> SceneGenerator:
-    return SceneGenerator(SceneConfig(**{**SMALL, **options}))
+def fresh(**options) -> DriveGenerator:
+    return DriveGenerator(DriveConfig(**{**SMALL, **options}))
 
 
 generator = cache(fresh)  # sharing is sound as frames do not depend on what was asked before
 
 
-def celsius(scene: Scene, bits: int = 14) -> np.ndarray:
+def celsius(scene: DriveFrame, bits: int = 14) -> np.ndarray:
     zero, step = THERMAL_SCALES[bits]
     return scene.thermal.astype(np.float64) * step + zero
 
 
-def on_visible(scene: Scene, image: np.ndarray, fill: float = np.nan) -> np.ndarray:
+def on_visible(scene: DriveFrame, image: np.ndarray, fill: float = np.nan) -> np.ndarray:
     """Thermal image laid over the visible one by the scene's homography."""
     size = scene.visible.shape[1::-1]
     return cv2.warpPerspective(image, scene.homography, size, borderValue=fill)
 
 
-def near_persons(scene: Scene, least: int = 35):
+def near_persons(scene: DriveFrame, least: int = 35):
     """(mask, ring) of every person at least that tall: its pixels, and what surrounds them."""
     for box in scene.boxes:
         if box.label == PERSON and box.h >= least and box.x > 12 and box.x + box.w < 308:
@@ -57,14 +57,14 @@ def near_persons(scene: Scene, least: int = 35):
             yield mask, wide & (scene.labels == 0)
 
 
-def same(a: Scene, b: Scene) -> bool:
+def same(a: DriveFrame, b: DriveFrame) -> bool:
     images = ("visible", "thermal", "labels")
     return a.boxes == b.boxes and all((getattr(a, k) == getattr(b, k)).all() for k in images)
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_a_frame_has_the_documented_form(condition):
-    scene = SceneGenerator(SceneConfig(condition=condition)).frame(30)
+    scene = DriveGenerator(DriveConfig(condition=condition)).frame(30)
     assert scene.visible.shape == (480, 640, 3) and scene.visible.dtype == np.uint8
     assert scene.thermal.shape == (256, 320) and scene.thermal.dtype == np.uint16
     assert scene.labels.shape == (480, 640) and scene.labels.dtype == np.uint8
@@ -303,7 +303,7 @@ BAD = [
 @pytest.mark.parametrize(("name", "value"), BAD)
 def test_bad_configuration_is_named(name, value):
     with pytest.raises(InputError) as error:
-        SceneConfig(**{name: value})
+        DriveConfig(**{name: value})
     text = str(error.value)
     assert text.startswith(f"{name}=") and repr(value) in text and "expected" in text
 
@@ -316,7 +316,7 @@ def test_a_bad_index_is_named(index):
 
 def test_the_configuration_keeps_its_own_homography():
     matrix = np.eye(3)
-    config = SceneConfig(homography=matrix)
+    config = DriveConfig(homography=matrix)
     matrix[:] = 0
     assert (config.homography == np.eye(3)).all()
     with pytest.raises(ValueError):
@@ -330,7 +330,7 @@ def test_the_configuration_keeps_its_own_homography():
     index=st.integers(0, 10**6),
 )
 def test_any_size_and_time_renders(visible, thermal, index):
-    config = SceneConfig(visible_size=visible, thermal_size=thermal, frames=10**6)
-    scene = SceneGenerator(config).frame(index)
+    config = DriveConfig(visible_size=visible, thermal_size=thermal, frames=10**6)
+    scene = DriveGenerator(config).frame(index)
     assert scene.visible.shape[1::-1] == scene.labels.shape[::-1] == visible
     assert scene.thermal.shape[::-1] == thermal

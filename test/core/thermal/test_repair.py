@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ssvif_core.synthetic import SceneConfig, SceneGenerator
+from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.thermal import DeadPixels
 
 SECOND = 1_000_000_000
@@ -35,12 +35,12 @@ def test_the_dead_pixels_of_a_drive_are_found_within_three_seconds(
 
     In 8 bits full scale is near what the scene has, so where it is textured they take longer.
     """
-    config = SceneConfig(
+    config = DriveConfig(
         condition=condition, fps=9, visible_size=(160, 128), thermal_size=(160, 128),
         thermal_bits=bits, dead_pixels=60,
     )  # fmt: skip
     scenes, clean = (
-        SceneGenerator(c) for c in (config, SceneConfig(**{**vars(config), "dead_pixels": 0}))
+        DriveGenerator(c) for c in (config, DriveConfig(**{**vars(config), "dead_pixels": 0}))
     )
     pixels = DeadPixels()
     frames = [scenes.frame(n).thermal for n in range(28)]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from ssvif_core.synthetic import SceneConfig, SceneGenerator
+from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.thermal import ShutterWatch, StreamState, ThermalConfig, ThermalStream
 
 SECOND = 1_000_000_000
@@ -131,9 +131,9 @@ def test_a_scene_that_fades_within_a_second_is_no_shutter() -> None:
 
 def test_a_generated_drive_is_live() -> None:
     size = (160, 128)
-    config = SceneConfig(frames=40, fps=9, visible_size=size, thermal_size=size)
+    config = DriveConfig(frames=40, fps=9, visible_size=size, thermal_size=size)
     stream = ThermalStream(ThermalConfig("plateau"))
-    seen = {stream(s.thermal, 1 + round(s.stamp * SECOND)).state for s in SceneGenerator(config)}
+    seen = {stream(s.thermal, 1 + round(s.stamp * SECOND)).state for s in DriveGenerator(config)}
     assert seen == {LIVE}
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ssvif_core.errors import InputError
-from ssvif_core.synthetic import SceneConfig, SceneGenerator
+from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.synthetic.config import THERMAL_SCALES
 from ssvif_core.thermal import (
     MODES,
@@ -246,11 +246,11 @@ def test_after_a_reset_the_next_frame_sets_the_range_alone() -> None:
 @pytest.mark.parametrize("bits", [12, 14])
 def test_in_a_generated_drive_the_picture_is_steady(bits: int) -> None:
     """Of what stays as warm nothing changes by more than three grey levels, even at 9 Hz."""
-    config = SceneConfig(
+    config = DriveConfig(
         condition="day", frames=24, fps=9, visible_size=(160, 128), thermal_size=(160, 128),
         thermal_bits=bits,
     )  # fmt: skip
-    frames = [(s.thermal, round(s.stamp * SECOND) + 1) for s in SceneGenerator(config)]
+    frames = [(s.thermal, round(s.stamp * SECOND) + 1) for s in DriveGenerator(config)]
 
     def largest_step(gain: ThermalGain) -> float:
         ranges = [gain.update(*frame) for frame in frames]
@@ -264,7 +264,7 @@ def test_in_a_generated_drive_the_picture_is_steady(bits: int) -> None:
 @pytest.mark.parametrize("mode", ["percentile", "plateau", "temperature"])
 def test_what_stays_as_warm_stays_as_bright(mode: str, bits: int) -> None:
     """Of a generated drive at 9 Hz: from frame to frame one count keeps its grey level."""
-    config = SceneConfig(
+    config = DriveConfig(
         condition="day", frames=24, fps=9, visible_size=(160, 128), thermal_size=(160, 128),
         thermal_bits=bits,
     )  # fmt: skip
@@ -272,7 +272,7 @@ def test_what_stays_as_warm_stays_as_bright(mode: str, bits: int) -> None:
     stream = ThermalStream(ThermalConfig(mode, scale=step, offset=zero, repair=False))
     grey: dict[int, float] = {}
     largest = 0.0
-    for scene in SceneGenerator(config):
+    for scene in DriveGenerator(config):
         view = stream(scene.thermal, round(scene.stamp * SECOND) + 1)
         counts = scene.thermal
         levels = to_grey(view.thermal, view.range, *counts.shape)

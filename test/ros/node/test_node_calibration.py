@@ -19,7 +19,7 @@ from ssvif_core.cameras.model import (
     save_camera_pair,
 )
 from ssvif_core.pipeline import FusionPipeline
-from ssvif_core.synthetic import SceneConfig, SceneGenerator
+from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.types import Pair
 from ssvif_ros.node.messages import visible_array
 
@@ -161,8 +161,8 @@ TRUE = CameraPair(
 
 
 def moments(count: int) -> list[Pair]:
-    scenes = SceneGenerator(
-        SceneConfig(seed=3, visible_size=SIZES[0], thermal_size=SIZES[1], condition="day",
+    scenes = DriveGenerator(
+        DriveConfig(seed=3, visible_size=SIZES[0], thermal_size=SIZES[1], condition="day",
                     frames=300, homography=TRUE.homography)
     )  # fmt: skip
     return [Pair(s.visible, s.thermal) for s in map(scenes.frame, range(0, 15 * count, 15))]

@@ -8,15 +8,15 @@ from harness import PERIOD, START, image, scene
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssvif_ros.node.pairing import LatestSlot, MessagePair, Stream
+from ssvif_ros.node.pairing import LatestSlot, MatchedMessages, Stream
 from ssvif_ros.replay.replay import match_stamps
 
 VISIBLE, THERMAL = scene()
 
 
-def pair(index: int) -> MessagePair:
+def pair(index: int) -> MatchedMessages:
     stamp = START + index * PERIOD
-    return MessagePair(image(VISIBLE, "bgr8", stamp), image(THERMAL, "mono16", stamp), 0.0)
+    return MatchedMessages(image(VISIBLE, "bgr8", stamp), image(THERMAL, "mono16", stamp), 0.0)
 
 
 def test_the_slot_holds_the_newest_pair_and_counts_the_replaced() -> None:

@@ -13,7 +13,7 @@ from ssvif_core.evaluation.plan import Settings
 from ssvif_core.recordings.bags import IMAGE_TYPE, THERMAL_TOPIC, VISIBLE_TOPIC, Bag, write_pairs
 from ssvif_core.types import Pair
 from ssvif_ros.replay.evaluation import playable, robot_run
-from ssvif_ros.replay.replay import PairTrace, ReplayResult
+from ssvif_ros.replay.replay import PairTiming, ReplayResult
 
 
 def ssvif(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -66,7 +66,7 @@ def test_what_is_no_bag_is_said(tmp_path: Path, drive_pairs: list[Pair]) -> None
 def test_lost_pairs_have_their_place_on_the_timeline() -> None:
     period = 100_000_000
     traces = tuple(
-        PairTrace(n * period, n * period + 2_000_000, sent, latency)
+        PairTiming(n * period, n * period + 2_000_000, sent, latency)
         for n, (sent, latency) in enumerate([(50.0, 30.0), (50.1, None), (None, None)])
     )
     result = ReplayResult(

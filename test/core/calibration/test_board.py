@@ -1,4 +1,4 @@
-"""Calibration from a target: rendered boards give back what they were rendered with."""
+"""Calibration from a board: rendered boards give back what they were rendered with."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from ssvif_core.calibration.target import Target, calibrate_from_target, find_target
+from ssvif_core.calibration.board import Board, calibrate_from_board, find_board
 from ssvif_core.cameras.model import Camera, CameraPair, PlaneMapping
 from ssvif_core.errors import InputError
 from ssvif_core.types import Pair
 
 
-def truth(target: Target, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
+def truth(board: Board, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
     """Where both cameras see the points."""
     turn, middle = cv2.Rodrigues(np.array(pose[0]))[0], np.array(pose[1])
-    space = (target.points - target.points.max(0) / 2) @ turn.T + middle
+    space = (board.points - board.points.max(0) / 2) @ turn.T + middle
     seen = []
     for camera, at in ((VISIBLE, space), (THERMAL, (space - SHIFT) @ TURN)):
         pixels, _ = cv2.projectPoints(
@@ -54,19 +54,17 @@ def nearest(found: np.ndarray, points: np.ndarray) -> float:
 # --- finding
 
 
-@pytest.mark.parametrize("target", [BOARD, CIRCLES])
+@pytest.mark.parametrize("board", [BOARD, CIRCLES])
 @pytest.mark.parametrize("hot", [False, True])
 @pytest.mark.parametrize("bits", [8, 16])
-def test_found_in_both_images_to_a_fraction_of_a_pixel(
-    target: Target, hot: bool, bits: int
-) -> None:
+def test_found_in_both_images_to_a_fraction_of_a_pixel(board: Board, hot: bool, bits: int) -> None:
     pose = POSES[1]
-    pair = rendered(target, pose, hot, bits)
-    seen, warm = find_target(pair.visible, target), find_target(pair.thermal, target)
+    pair = rendered(board, pose, hot, bits)
+    seen, warm = find_board(pair.visible, board), find_board(pair.thermal, board)
     assert seen is not None and warm is not None
-    assert seen.shape == warm.shape == (target.columns * target.rows, 2)
+    assert seen.shape == warm.shape == (board.columns * board.rows, 2)
     assert seen.dtype == warm.dtype == np.float64
-    true_seen, true_warm = truth(target, pose)
+    true_seen, true_warm = truth(board, pose)
     assert nearest(seen, true_seen) < 0.7  # of a circle's centre in perspective and all
     assert nearest(warm, true_warm) < 0.25
 
@@ -74,7 +72,7 @@ def test_found_in_both_images_to_a_fraction_of_a_pixel(
 def test_a_board_of_other_counts_is_not_found() -> None:
     pair = board_pairs()[0]
     for columns, rows in ((7, 5), (9, 6)):
-        assert find_target(pair.visible, Target("checkerboard", columns, rows, 0.06)) is None
+        assert find_board(pair.visible, Board("checkerboard", columns, rows, 0.06)) is None
 
 
 @settings(max_examples=5, deadline=None)
@@ -87,8 +85,8 @@ def test_a_board_of_other_counts_is_not_found() -> None:
     ),
     st.sampled_from([BOARD, CIRCLES]),
 )
-def test_anything_may_be_looked_at(image: np.ndarray, target: Target) -> None:
-    found = find_target(image, target)
+def test_anything_may_be_looked_at(image: np.ndarray, board: Board) -> None:
+    found = find_board(image, board)
     assert found is None or np.isfinite(found).all()
 
 
@@ -96,7 +94,7 @@ def test_anything_may_be_looked_at(image: np.ndarray, target: Target) -> None:
 
 
 def test_known_lenses_give_back_the_extrinsics() -> None:
-    result = calibrate_from_target(board_pairs()[:6], BOARD, VISIBLE, THERMAL)
+    result = calibrate_from_board(board_pairs()[:6], BOARD, VISIBLE, THERMAL)
     assert result.good, result.problems
     mapping = result.pair.mapping
     assert isinstance(mapping, PlaneMapping) and mapping.distance == 10
@@ -111,7 +109,7 @@ def test_known_lenses_give_back_the_extrinsics() -> None:
 
 
 def test_unknown_lenses_are_estimated() -> None:
-    result = calibrate_from_target(board_pairs(), BOARD)
+    result = calibrate_from_board(board_pairs(), BOARD)
     assert result.good, result.problems
     assert result.pair.visible.matrix is not None and result.pair.thermal.matrix is not None
     assert result.pair.visible.focal == pytest.approx(VISIBLE.focal, rel=0.01)
@@ -122,13 +120,13 @@ def test_unknown_lenses_are_estimated() -> None:
 def test_circles() -> None:
     poses = POSES[:3] + POSES[6:]  # elsewhere it would not be wholly in the images
     pairs = [rendered(CIRCLES, pose, index % 2 == 0) for index, pose in enumerate(poses)]
-    result = calibrate_from_target(pairs, CIRCLES, VISIBLE, THERMAL)
+    result = calibrate_from_board(pairs, CIRCLES, VISIBLE, THERMAL)
     assert not [problem for problem in result.problems if "error" in problem]
     assert apart(result.pair, TRUE) < 0.5
 
 
 def test_the_distance_that_is_to_fit() -> None:
-    result = calibrate_from_target(board_pairs()[:4], BOARD, VISIBLE, THERMAL, distance=2.5)
+    result = calibrate_from_board(board_pairs()[:4], BOARD, VISIBLE, THERMAL, distance=2.5)
     assert isinstance(result.pair.mapping, PlaneMapping) and result.pair.mapping.distance == 2.5
     at = CameraPair(VISIBLE, THERMAL, PlaneMapping(TURN, SHIFT, 2.5))
     assert apart(result.pair, at) < 0.5 < apart(at, TRUE)
@@ -141,7 +139,7 @@ def test_a_fisheye_lens_and_a_resized_stream() -> None:
         1280, 960, np.diag([2.0, 2, 1]) @ VISIBLE.matrix + [[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]],
         "plumb_bob", VISIBLE.distortion,
     )  # fmt: skip
-    result = calibrate_from_target(pairs, BOARD, larger, wide)
+    result = calibrate_from_board(pairs, BOARD, larger, wide)
     assert result.pair.visible.size == (1280, 960)
     assert apart(result.pair, CameraPair(VISIBLE, wide, TRUE.mapping)) < 0.5
 
@@ -149,7 +147,7 @@ def test_a_fisheye_lens_and_a_resized_stream() -> None:
 @pytest.mark.parametrize("lenses", [(VISIBLE, THERMAL), (None, None)])
 def test_homography_of_the_working_distance(lenses: Sequence[Camera | None]) -> None:
     pairs = [rendered(BOARD, pose, seed=index) for index, pose in enumerate(NEAR)]
-    result = calibrate_from_target(pairs, BOARD, *lenses, plane=True)
+    result = calibrate_from_board(pairs, BOARD, *lenses, plane=True)
     assert isinstance(result.pair.mapping, np.ndarray)
     there = CameraPair(VISIBLE, THERMAL, PlaneMapping(TURN, SHIFT, 1.0))
     points = np.concatenate([truth(BOARD, pose)[1] for pose in NEAR])
@@ -161,14 +159,14 @@ def test_homography_of_the_working_distance(lenses: Sequence[Camera | None]) -> 
 
 
 def test_homography_of_unlike_distances_is_no_good() -> None:
-    result = calibrate_from_target(board_pairs()[:4], BOARD, VISIBLE, THERMAL, plane=True)
+    result = calibrate_from_board(board_pairs()[:4], BOARD, VISIBLE, THERMAL, plane=True)
     assert any("working distance" in problem for problem in result.problems)
 
 
 def test_poor_coverage_is_told() -> None:
     far = [((0.3 * a, 0.3 * b, 0.0), (0.0, 0.0, 1.3)) for a, b in ((0, 1), (1, 0), (-1, 1))]
     pairs = [rendered(BOARD, pose) for pose in far]  # type: ignore[arg-type]
-    result = calibrate_from_target(pairs, BOARD, VISIBLE, THERMAL)
+    result = calibrate_from_board(pairs, BOARD, VISIBLE, THERMAL)
     assert any("cover" in problem and "corners" in problem for problem in result.problems)
 
 
@@ -176,7 +174,7 @@ def test_a_view_that_moved_is_left_out() -> None:
     pairs = list(board_pairs()[:6])
     moved = np.roll(pairs[4].thermal, 2, 1)
     pairs[4] = Pair(pairs[4].visible, moved)
-    result = calibrate_from_target(pairs, BOARD, VISIBLE, THERMAL)
+    result = calibrate_from_board(pairs, BOARD, VISIBLE, THERMAL)
     assert list(result.rejected) == [4] and "median" in result.rejected[4]
     assert 4 not in result.used
     assert apart(result.pair, TRUE) < 0.5
@@ -190,34 +188,34 @@ def test_too_few_views_and_one_camera_only() -> None:
     blank = np.full_like(pairs[0].thermal, 7300)
     pairs[1:3] = [Pair(pair.visible, blank) for pair in pairs[1:3]]
     with pytest.raises(
-        InputError, match=r"2 of 4 pairs \(2 with no target found in the thermal image\).*3 or more"
+        InputError, match=r"2 of 4 pairs \(2 with no board found in the thermal image\).*3 or more"
     ):
-        calibrate_from_target(pairs, BOARD, VISIBLE, THERMAL)
+        calibrate_from_board(pairs, BOARD, VISIBLE, THERMAL)
     with pytest.raises(InputError, match="0 of 0 pairs"):
-        calibrate_from_target([], BOARD)
+        calibrate_from_board([], BOARD)
 
 
 def test_wrong_counts_are_told() -> None:
     with pytest.raises(InputError, match=r"7x5 inner corners.*visible and the thermal.*counts"):
-        calibrate_from_target(board_pairs()[:1], Target("checkerboard", 7, 5, 0.06))
+        calibrate_from_board(board_pairs()[:1], Board("checkerboard", 7, 5, 0.06))
 
 
 def test_too_few_or_like_views_for_a_lens() -> None:
     with pytest.raises(InputError, match=r"5 views for the lens of the thermal.*camera_info"):
-        calibrate_from_target(board_pairs()[:5], BOARD, VISIBLE)
+        calibrate_from_board(board_pairs()[:5], BOARD, VISIBLE)
     flat = [rendered(BOARD, NEAR[index % 5], seed=index) for index in range(6)]
     with pytest.raises(
         InputError, match=r"views of the visible camera differ in tilt by .*degrees.*camera_info"
     ):
-        calibrate_from_target(flat, BOARD)
+        calibrate_from_board(flat, BOARD)
 
 
 def test_sizes_must_stay_and_fit_the_lens() -> None:
     pairs = list(board_pairs()[:3])
     with pytest.raises(InputError, match=r"pair 1 of 640x480 and 80x60 .*each resolution"):
-        calibrate_from_target([pairs[0], Pair(pairs[1].visible, pairs[1].thermal[::2, ::2])], BOARD)
+        calibrate_from_board([pairs[0], Pair(pairs[1].visible, pairs[1].thermal[::2, ::2])], BOARD)
     with pytest.raises(InputError, match="thermal images of 160x120"):
-        calibrate_from_target(pairs, BOARD, VISIBLE, Camera(160, 100))
+        calibrate_from_board(pairs, BOARD, VISIBLE, Camera(160, 100))
 
 
 @pytest.mark.parametrize(
@@ -233,4 +231,4 @@ def test_sizes_must_stay_and_fit_the_lens() -> None:
 )
 def test_targets_that_are_none(values: tuple, told: str) -> None:
     with pytest.raises(InputError, match=told):
-        Target(*values)
+        Board(*values)

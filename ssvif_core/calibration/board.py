@@ -1,11 +1,11 @@
-"""Calibration from a target that both cameras see: a checkerboard or a grid of circles.
+"""Calibration from a board that both cameras see: a checkerboard or a grid of circles.
 
-A target that a thermal camera sees has parts of unlike emissivity or temperature: a printed board
+A board that a thermal camera sees has parts of unlike emissivity or temperature: a printed board
 in the sun or before a heater, holes in a plate before something warm. Which parts are bright in it
 is anybody's guess, so both polarities are tried.
 
 With lenses known, or views enough to find them: extrinsics, and the plane of a working distance.
-Otherwise, with the target held at the working distance: a homography of that plane.
+Otherwise, with the board held at the working distance: a homography of that plane.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SMALL = 0.3  # pixels of error below which no view is an outlier
 
 
 @dataclass(frozen=True)
-class Target:
+class Board:
     """What is held before the cameras.
 
     kind: "checkerboard", or "circles": OpenCV's asymmetric grid, every other row moved by half.
@@ -57,12 +57,12 @@ class Target:
 
     def __post_init__(self) -> None:
         if self.kind not in ("checkerboard", "circles"):
-            raise InputError(f"target '{self.kind}'; expected checkerboard or circles")
+            raise InputError(f"board '{self.kind}'; expected checkerboard or circles")
         for name, count in (("columns", self.columns), ("rows", self.rows)):
             if not (isinstance(count, int | np.integer) and 3 <= count <= 50):
-                raise InputError(f"target {name} {count!r}; expected a whole number, 3 to 50")
+                raise InputError(f"board {name} {count!r}; expected a whole number, 3 to 50")
         if not 0.001 <= self.size <= 5:
-            raise InputError(f"target size {self.size!r}; expected metres, 0.001 to 5")
+            raise InputError(f"board size {self.size!r}; expected metres, 0.001 to 5")
         if self.kind == "checkerboard" and self.columns == self.rows:
             raise InputError(
                 f"checkerboard of {self.columns}x{self.rows} inner corners; expected unlike numbers"
@@ -71,7 +71,7 @@ class Target:
 
     @property
     def points(self) -> np.ndarray:
-        """(n, 3) float32 metres, row by row, in the target's plane z = 0."""
+        """(n, 3) float32 metres, row by row, in the board's plane z = 0."""
         column, row = np.meshgrid(np.arange(self.columns), np.arange(self.rows))
         x = column if self.kind == "checkerboard" else 2 * column + row % 2
         flat = np.stack([x, row, np.zeros_like(x)], -1).reshape(-1, 3)
@@ -83,12 +83,12 @@ class Target:
 
 
 @dataclass(frozen=True)
-class TargetCalibration:
+class BoardCalibration:
     """What came out, and how good it is.
 
     pair: the calibration.
     visible_error, thermal_error: root mean square of reprojection, pixels of that camera's images.
-        Of a homography, where no target's place is known: the mapping's error, either way.
+        Of a homography, where no board's place is known: the mapping's error, either way.
     mapping_error: root mean square, visible pixels, of thermal points mapped to visible ones by
         the plane of their own view; of a homography by itself.
     visible_coverage, thermal_coverage: share of 5x5 cells of the image in which points lie.
@@ -115,20 +115,20 @@ class TargetCalibration:
 # --- finding it
 
 
-def find_target(image: np.ndarray, target: Target) -> np.ndarray | None:
-    """Pixels of the target's points, (n, 2) float64 in the order of `Target.points`, or None.
+def find_board(image: np.ndarray, board: Board) -> np.ndarray | None:
+    """Pixels of the board's points, (n, 2) float64 in the order of `Board.points`, or None.
 
     image: visible (H, W, 3) uint8 BGR, or thermal (h, w) uint8 or uint16.
 
-    Where the target looks the same upside down, the order begins at either end.
+    Where the board looks the same upside down, the order begins at either end.
     """
     grey = _grey(image)
     factor = max(1, math.ceil(_LARGE / grey.shape[1]))
     if factor > 1:
         grey = cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-    find = _corners if target.kind == "checkerboard" else _circles
+    find = _corners if board.kind == "checkerboard" else _circles
     for polarity in (grey, 255 - grey):
-        found = find(polarity, (target.columns, target.rows))
+        found = find(polarity, (board.columns, board.rows))
         if found is not None:
             return (found.reshape(-1, 2).astype(np.float64) + 0.5) / factor - 0.5
     return None
@@ -137,7 +137,7 @@ def find_target(image: np.ndarray, target: Target) -> np.ndarray | None:
 def _grey(image: np.ndarray) -> np.ndarray:
     if image.ndim == 3:
         return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-    # Also of 8 bits: a target that is hardly warmer than its surroundings is of few grey levels.
+    # Also of 8 bits: a board that is hardly warmer than its surroundings is of few grey levels.
     low, high = np.percentile(image, (0.5, 99.5))
     stretched = (image.astype(np.float32) - low) * (255 / max(high - low, 1))
     return np.clip(stretched, 0, 255).astype(np.uint8)
@@ -175,46 +175,46 @@ def _circles(grey: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
 
 @dataclass(frozen=True)
 class _View:
-    """A target in both images: index of the pair, and pixels of each image, (n, 2)."""
+    """A board in both images: index of the pair, and pixels of each image, (n, 2)."""
 
     index: int
     visible: np.ndarray
     thermal: np.ndarray
 
 
-def calibrate_from_target(
+def calibrate_from_board(
     pairs: Iterable[Pair],
-    target: Target,
+    board: Board,
     visible: Camera | None = None,
     thermal: Camera | None = None,
     distance: float = DISTANCE,
     plane: bool = False,
-) -> TargetCalibration:
-    """The calibration of two cameras from pairs of images of one target.
+) -> BoardCalibration:
+    """The calibration of two cameras from pairs of images of one board.
 
     visible, thermal: lenses, if known; else they are estimated, which takes `MIN_LENS_VIEWS` views
         at unlike tilts.
     distance: metres at which the mapping is to fit; kept beside the extrinsics, to be changed.
-    plane: fit a homography instead: for a target held at the working distance; lenses are used as
+    plane: fit a homography instead: for a board held at the working distance; lenses are used as
         far as they are known, and one view is enough.
 
     Views are left out one by one, the worst first, while its error is more than 3 times the median
     and 0.3 pixels, and two thirds of the views remain.
 
     Raises:
-        InputError: the target is not found often enough, or the views do not tell the lens.
+        InputError: the board is not found often enough, or the views do not tell the lens.
     """
-    views, rejected, sizes = _views(pairs, target)
+    views, rejected, sizes = _views(pairs, board)
     least = 1 if plane else MIN_VIEWS
     if len(views) < least:
-        raise InputError(_too_few(len(views), least, rejected, target))
+        raise InputError(_too_few(len(views), least, rejected, board))
     visible = (visible or Camera(*sizes[0])).sending(sizes[0], "visible")
     thermal = (thermal or Camera(*sizes[1])).sending(sizes[1], "thermal")
     dropped: dict[int, str] = {}
     most_dropped = len(views) // 3
     while True:
         fit = _fit_plane if plane else _fit_extrinsics
-        pair, errors, transfer = fit(views, target, visible, thermal, distance)
+        pair, errors, transfer = fit(views, board, visible, thermal, distance)
         each = np.sqrt((errors**2).mean(2))  # (views, cameras)
         ratio = each / np.maximum(np.median(each, 0), _SMALL / _OUTLIER)
         worst = int(ratio.max(1).argmax())
@@ -233,7 +233,7 @@ def calibrate_from_target(
         _coverage(np.concatenate([view.thermal for view in views]), sizes[1]),
     )
     made: dict[str, Any] = {
-        "method": f"{target}, {target.size:g} m, {'homography' if plane else 'extrinsics'}",
+        "method": f"{board}, {board.size:g} m, {'homography' if plane else 'extrinsics'}",
         "date": time.strftime("%Y-%m-%d"),
         "views": len(views),
         "visible_error": round(visible_error, 3),
@@ -241,14 +241,14 @@ def calibrate_from_target(
         "mapping_error": round(mapping_error, 3),
     }
     problems = _problems((visible_error, thermal_error), coverage, sizes, plane)
-    return TargetCalibration(
+    return BoardCalibration(
         replace(pair, made=made), visible_error, thermal_error, mapping_error, *coverage,
         tuple(view.index for view in views), {**rejected, **dropped}, problems,
     )  # fmt: skip
 
 
 def _views(
-    pairs: Iterable[Pair], target: Target
+    pairs: Iterable[Pair], board: Board
 ) -> tuple[list[_View], dict[int, str], list[tuple[int, int]]]:
     """The views, why there is none in the other pairs, and the sizes of both images."""
     views: list[_View] = []
@@ -264,44 +264,44 @@ def _views(
                 f"expected {sizes[0][0]}x{sizes[0][1]} and {sizes[1][0]}x{sizes[1][1]} like the "
                 "first; calibrate each resolution for itself"
             )
-        seen, warm = (find_target(image, target) for image in images)
+        seen, warm = (find_board(image, board) for image in images)
         if seen is None or warm is None:
             which = ["visible"] * (seen is None) + ["thermal"] * (warm is None)
-            rejected[index] = f"no target found in the {' and the '.join(which)} image"
+            rejected[index] = f"no board found in the {' and the '.join(which)} image"
             continue
-        # A target that looks the same upside down: both cameras are the same way up.
+        # A board that looks the same upside down: both cameras are the same way up.
         if np.dot(seen[-1] - seen[0], warm[-1] - warm[0]) < 0:
             warm = warm[::-1]
         views.append(_View(index, seen, warm))
     return views, rejected, sizes
 
 
-def _too_few(count: int, least: int, rejected: dict[int, str], target: Target) -> str:
+def _too_few(count: int, least: int, rejected: dict[int, str], board: Board) -> str:
     reasons = list(rejected.values())
     told = "; ".join(f"{reasons.count(why)} with {why}" for why in dict.fromkeys(reasons))
     return (
-        f"the {target} was found in both images of {count} of {count + len(rejected)} pairs"
+        f"the {board} was found in both images of {count} of {count + len(rejected)} pairs"
         f"{f' ({told})' if told else ''}; expected {least} or more; check the counts of columns "
         "and rows, hold it nearer and wholly in both images, and make its parts differ in warmth"
     )
 
 
 def _fit_extrinsics(
-    views: Sequence[_View], target: Target, visible: Camera, thermal: Camera, distance: float
+    views: Sequence[_View], board: Board, visible: Camera, thermal: Camera, distance: float
 ) -> tuple[CameraPair, np.ndarray, np.ndarray]:
     """The pair, and errors in pixels: (views, 2 cameras, n) of reprojection, (views, n) mapped."""
-    board = target.points
+    layout = board.points
     if visible.matrix is None:
-        visible = _lens([view.visible for view in views], board, visible, "visible")
+        visible = _lens([view.visible for view in views], layout, visible, "visible")
     if thermal.matrix is None:
-        thermal = _lens([view.thermal for view in views], board, thermal, "thermal")
+        thermal = _lens([view.thermal for view in views], layout, thermal, "thermal")
     assert visible.matrix is not None and thermal.matrix is not None
     seen = [visible.undistorted(visible.to_full(view.visible)) for view in views]
     warm = [thermal.undistorted(thermal.to_full(view.thermal)) for view in views]
     nothing = np.zeros(5)
     # Points are undistorted already, so any lens model will do. Thermal first: x_v = R x_t + t.
     _, _, _, _, _, rotation, translation, _, _, turns, places, _ = cv2.stereoCalibrateExtended(
-        [board] * len(views), _as_points(warm), _as_points(seen), thermal.matrix.copy(), nothing,
+        [layout] * len(views), _as_points(warm), _as_points(seen), thermal.matrix.copy(), nothing,
         visible.matrix.copy(), nothing, thermal.size, np.eye(3), np.zeros(3),
         flags=cv2.CALIB_FIX_INTRINSIC,
         criteria=(cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-9),
@@ -311,12 +311,12 @@ def _fit_extrinsics(
     errors, transfer = [], []
     for view, warm_points, turn, place in zip(views, warm, turns, places, strict=True):
         turned = cv2.Rodrigues(turn)[0]
-        in_thermal = board @ turned.T + place.reshape(3)
+        in_thermal = layout @ turned.T + place.reshape(3)
         in_visible = in_thermal @ rotation.T + translation.reshape(3)
         seen_as = visible.to_sent(visible.distorted(_flat(in_visible @ visible.matrix.T)))
         warm_as = thermal.to_sent(thermal.distorted(_flat(in_thermal @ thermal.matrix.T)))
         errors.append([_lengths(seen_as - view.visible), _lengths(warm_as - view.thermal)])
-        # The view's own plane: board coordinates -> thermal and -> visible pixels.
+        # The view's own plane: coordinates on the board -> thermal and -> visible pixels.
         onto = np.column_stack([turned[:, :2], place.reshape(3)])
         to_thermal = thermal.matrix @ onto
         onto_visible = rotation @ onto
@@ -327,13 +327,13 @@ def _fit_extrinsics(
     return pair, np.array(errors), np.array(transfer)
 
 
-def _lens(points: list[np.ndarray], board: np.ndarray, camera: Camera, name: str) -> Camera:
+def _lens(points: list[np.ndarray], layout: np.ndarray, camera: Camera, name: str) -> Camera:
     """The camera with its lens estimated: Zhang, PAMI 22 (2000), by OpenCV.
 
     Two radial terms only: a third would follow the noise of small images.
     """
     advice = (
-        f"; take more pictures of the target, tilted by 20 to 40 degrees to all sides and in all "
+        f"; take more pictures of the board, tilted by 20 to 40 degrees to all sides and in all "
         f"corners of the image, give the {name} camera's intrinsics (camera_info), or hold it at "
         "the working distance and fit a homography"
     )
@@ -343,7 +343,7 @@ def _lens(points: list[np.ndarray], board: np.ndarray, camera: Camera, name: str
             f"more{advice}"
         )
     _, matrix, distortion, turns, _, deviations, _, _ = cv2.calibrateCameraExtended(
-        [board] * len(points), _as_points([camera.to_full(one) for one in points]),
+        [layout] * len(points), _as_points([camera.to_full(one) for one in points]),
         camera.size, None, None,  # type: ignore[arg-type]
         flags=cv2.CALIB_FIX_K3,
     )  # fmt: skip
@@ -364,14 +364,14 @@ def _lens(points: list[np.ndarray], board: np.ndarray, camera: Camera, name: str
 
 
 def _fit_plane(
-    views: Sequence[_View], target: Target, visible: Camera, thermal: Camera, distance: float
+    views: Sequence[_View], board: Board, visible: Camera, thermal: Camera, distance: float
 ) -> tuple[CameraPair, np.ndarray, np.ndarray]:
     """As `_fit_extrinsics`, of a homography."""
     seen = np.concatenate([visible.undistorted(visible.to_full(view.visible)) for view in views])
     warm = np.concatenate([thermal.undistorted(thermal.to_full(view.thermal)) for view in views])
     matrix, _ = cv2.findHomography(warm, seen)
     if matrix is None or not np.isfinite(np.linalg.cond(matrix)):
-        raise InputError("the points of the target define no homography; hold it nearer")
+        raise InputError("the points of the board define no homography; hold it nearer")
     pair = CameraPair(visible, thermal, matrix)
     there = [_lengths(pair.to_visible(view.thermal) - view.visible) for view in views]
     back = [_lengths(pair.to_thermal(view.visible) - view.thermal) for view in views]
@@ -391,16 +391,16 @@ def _problems(
         most = max(1.0, MAX_ERROR * size[0])
         if not error <= most:  # so that NaN is caught
             cause = (
-                "hold the target at one distance, the working distance"
+                "hold the board at one distance, the working distance"
                 if plane
-                else "check the target's size and flatness, hold it still, and give the lens that "
+                else "check the board's size and flatness, hold it still, and give the lens that "
                 "belongs to the camera"
             )
             found.append(f"{name} error {error:.2f} pixels; expected {most:.1f} or less; {cause}")
         if share < MIN_COVERAGE:
             found.append(
                 f"the points cover {100 * share:.0f} % of the {name} image; expected "
-                f"{100 * MIN_COVERAGE:.0f} % or more; hold the target nearer, and also in the "
+                f"{100 * MIN_COVERAGE:.0f} % or more; hold the board nearer, and also in the "
                 "corners"
             )
     return tuple(found)

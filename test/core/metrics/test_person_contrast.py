@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ssvif_core.metrics import summarise, target_contrast
-from ssvif_core.metrics.target import person_regions
+from ssvif_core.metrics import person_contrast, summarise
+from ssvif_core.metrics.person_contrast import person_regions
 
 BOX = (slice(20, 40), slice(20, 30))
 
@@ -25,24 +25,24 @@ def image_of(background: int, person: int, box: tuple[slice, slice] = BOX) -> np
 
 
 def test_kept_is_the_share_of_the_better_source():
-    [person] = target_contrast(image_of(50, 60), image_of(100, 200), image_of(50, 80), mask_of(BOX))
+    [person] = person_contrast(image_of(50, 60), image_of(100, 200), image_of(50, 80), mask_of(BOX))
     assert (person.visible, person.thermal, person.fused) == (10, 100, 30)
     assert person.kept == pytest.approx(0.3)
     assert person.region.pixels == 200
 
 
 def test_polarity_does_not_matter():
-    [person] = target_contrast(image_of(9, 9), image_of(90, 40), image_of(10, 60), mask_of(BOX))
+    [person] = person_contrast(image_of(9, 9), image_of(90, 40), image_of(10, 60), mask_of(BOX))
     assert person.kept == 1
 
 
 def test_kept_is_capped():
-    [person] = target_contrast(image_of(0, 20), image_of(0, 0), image_of(0, 250), mask_of(BOX))
+    [person] = person_contrast(image_of(0, 20), image_of(0, 0), image_of(0, 250), mask_of(BOX))
     assert person.kept == 1.5
 
 
 def test_persons_that_no_source_shows_do_not_count():
-    assert not target_contrast(image_of(0, 14), image_of(0, 14), image_of(0, 99), mask_of(BOX))
+    assert not person_contrast(image_of(0, 14), image_of(0, 14), image_of(0, 99), mask_of(BOX))
 
 
 def test_ring_is_nine_pixels_wide_and_stays_in_the_image():
@@ -75,7 +75,7 @@ def test_a_person_without_surroundings_is_dropped():
 
 def test_summary():
     persons = [
-        target_contrast(image_of(0, 100), image_of(0, 0), image_of(0, fused), mask_of(BOX))[0]
+        person_contrast(image_of(0, 100), image_of(0, 0), image_of(0, fused), mask_of(BOX))[0]
         for fused in (0, 50, 100)
     ]
     summary = summarise(persons)
@@ -87,6 +87,6 @@ def test_summary():
 def test_refusals():
     image = image_of(0, 9)
     with pytest.raises(ValueError, match="mask has shape .* and dtype float"):
-        target_contrast(image, image, image, image.astype(float))
+        person_contrast(image, image, image, image.astype(float))
     with pytest.raises(ValueError, match=r"mask \(32, 64\)"):
-        target_contrast(image, image, image, mask_of(BOX)[:32])
+        person_contrast(image, image, image, mask_of(BOX)[:32])

@@ -1,7 +1,7 @@
 """Is the person still visible? The question that the nine fusion scores do not ask.
 
 In headlights the maximum of both intensities is white, and a person whom only the thermal camera
-sees is gone from the fused image. **Target contrast kept** measures that per person region:
+sees is gone from the fused image. **Person contrast kept** measures that per person region:
 
     contrast(image, region) = |mean inside - mean of a 9 px ring around it|         (luma)
     kept = min(contrast(fused) / max(contrast(visible), contrast(thermal)), 1.5)
@@ -58,7 +58,7 @@ class Region:
 
 
 @dataclass(frozen=True)
-class TargetContrast:
+class PersonContrast:
     """Contrast of one person in the three images, grey levels 0..255.
 
     Attributes:
@@ -83,7 +83,7 @@ class TargetContrast:
 
 
 @dataclass(frozen=True)
-class TargetSummary:
+class PersonContrastSummary:
     """Contrast kept over a set of images.
 
     Attributes:
@@ -195,9 +195,9 @@ def _length(span: slice) -> int:
     return int(span.stop - span.start)
 
 
-def target_contrast(
+def person_contrast(
     visible: NDArray, thermal: NDArray, fused: NDArray, mask: NDArray
-) -> list[TargetContrast]:
+) -> list[PersonContrast]:
     """:func:`region_contrast` of the persons of a mask.
 
     Args:
@@ -209,7 +209,7 @@ def target_contrast(
 
 def region_contrast(
     visible: NDArray, thermal: NDArray, fused: NDArray, regions: Iterable[Region]
-) -> list[TargetContrast]:
+) -> list[PersonContrast]:
     """Contrast of every person that at least one source shows (15 grey levels or more).
 
     Args:
@@ -222,14 +222,14 @@ def region_contrast(
     """
     images = validate.lumas(visible=visible, thermal=thermal, fused=fused)
     persons = (
-        TargetContrast(region, *(region.contrast(image) for image in images)) for region in regions
+        PersonContrast(region, *(region.contrast(image) for image in images)) for region in regions
     )
     return [person for person in persons if person.source >= MIN_CONTRAST]
 
 
-def summarise(persons: Iterable[TargetContrast]) -> TargetSummary:
+def summarise(persons: Iterable[PersonContrast]) -> PersonContrastSummary:
     """Mean and 10th percentile (linear interpolation) over all persons of a set."""
     kept = np.array([person.kept for person in persons])
     if not kept.size:
-        return TargetSummary(0, float("nan"), float("nan"))
-    return TargetSummary(kept.size, float(kept.mean()), float(np.percentile(kept, 10)))
+        return PersonContrastSummary(0, float("nan"), float("nan"))
+    return PersonContrastSummary(kept.size, float(kept.mean()), float(np.percentile(kept, 10)))
