@@ -97,7 +97,9 @@ def write_report(path: Path, evaluation: Evaluation) -> None:
         plots=[
             {"name": column.name, "arrow": "↓" if column.lower else "↑",
              "svg": _plot(column.key, evaluation)}
-            for column in _columns([key for key in keys if key != "person_contrast_p10"], summary, NAMES)
+            for column in _columns(
+                [key for key in keys if key != "person_contrast_p10"], summary, NAMES
+            )
         ],
         robot=[_robot(index, run) for index, run in enumerate(evaluation.robot)],
         pair_names=PAIR_NAMES,
