@@ -6,8 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssvif_core.errors import InputError
+
+AnyArray = NDArray[Any]
+BoolArray = NDArray[np.bool_]
+Float32Array = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+Int64Array = NDArray[np.int64]
+UInt8Array = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
