@@ -1,4 +1,4 @@
-"""Pair -> Fusion: thermal stream, registration, engine. What node, command line and tests share."""
+"""Pair -> Fusion: thermal stream, registration, engine. The node and all commands use it."""
 
 from __future__ import annotations
 
@@ -20,35 +20,40 @@ from ssvif_core.engines import (
     is_made,
     note_of,
     precision_of,
-)  # fmt: skip
+)
 from ssvif_core.errors import EngineError, InputError, ModelError, SsvifError
-from ssvif_core.graph.model_file import DEFAULT_MODEL, ModelNote
+from ssvif_core.graph.model_file import DEFAULT_MODEL
 from ssvif_core.thermal import StreamState, ThermalConfig, ThermalFrame, ThermalStream
-from ssvif_core.types import Fusion, Pair, SamplingMap, Shapes
+from ssvif_core.types import FusionBuffers, Pair, SamplingMap, Shapes, UInt8Array
 
 logger = logging.getLogger(__name__)
 
 
 class FusionPipeline:
-    """Fuses pairs of any size; belongs to one thread.
+    """Fuses pairs of any size. It belongs to one thread.
 
     Args:
         model: ONNX file of `ssvif export`; None takes the shipped one.
         engine: `auto` or the name of an engine.
-        precision: one that the engine has; `auto`: fp16 on GPUs, fp32 on CPUs.
+        precision: one that the engine has. `auto` takes fp16 on GPUs and fp32 on CPUs.
         thermal: how thermal counts are shown.
-        threads: CPU threads; 0 lets the engine choose.
-        calibration: of the cameras; None takes cameras that see the same field of view.
-        hand_over: with engine `auto`, build in the background what must be built first; the next
-            best serves until it is ready.
+        threads: CPU threads; with 0 the engine chooses.
+        calibration: of the cameras; None means that both have the same field of view.
+        hand_over: with engine `auto`, an engine that takes long to build is built in the
+            background. Another one serves until then.
 
     Attributes:
         info: the engine of the last pair.
         not_used: why the engine that was built in the background is not used; empty if it is.
-        state: whether the last pair's thermal image showed the scene of then.
+        state: of the thermal stream at the last pair.
+
+    >>> pipeline = FusionPipeline()
+    >>> pair = Pair(np.zeros((48, 64, 3), np.uint8), np.zeros((24, 32), np.uint16))
+    >>> pipeline(pair).fused.shape
+    (48, 64, 3)
     """
 
-    # Folders mix a few sizes, streams have one.
+    # Folders mix a few sizes. Streams have one.
     kept_engines = 4
 
     def __init__(
@@ -73,64 +78,111 @@ class FusionPipeline:
         self._calibration = calibration
         self._hand_over = hand_over
 
+    def __call__(self, pair: Pair, frame: ThermalFrame | None = None) -> FusionBuffers:
+        """Fuse the next pair of a stream.
+
+        While the thermal stream is frozen or its shutter is closed, the result is the visible
+        image with confidence 0. An old thermal image would show moving objects twice.
+
+        Args:
+            frame: the thermal image with its range and state, if they are known. By default the
+                thermal stream finds them.
+
+        Returns:
+            Buffers that the next pair overwrites.
+
+        Raises:
+            SsvifError: the pair cannot be fused; see `prepare`.
+        """
+        shapes = Shapes.of(pair)
+        self.take_over(shapes)
+        engine = self.prepare(shapes)
+        self.info = engine.info
+        if frame is None:
+            frame = self.thermal(pair.thermal, pair.thermal_stamp)
+        self.state = frame.state
+        if frame.state is not StreamState.LIVE:
+            return _visible_alone(pair.visible)
+        # Engines read memory as it is. They may refuse read-only memory, such as bytes of a bag.
+        return engine.infer(
+            np.require(pair.visible, requirements=["C", "W"]),
+            np.require(frame.thermal, requirements=["C", "W"]),
+            frame.range,
+        )
+
+    # --- the model
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes by label id.
+
+        Raises:
+            SsvifError: the model cannot be read.
+        """
+        return note_of(self.model).names
+
+    def check(self) -> None:
+        """Check model and engine without making anything.
+
+        Raises:
+            SsvifError: the model cannot be read, or the chosen engine cannot be used here.
+        """
+        if self.engine_name != "auto":
+            precision_of(engine_class(self.engine_name), self.model, self.precision)
+        note_of(self.model)
+
+    # --- the cameras
+
     @property
     def calibration(self) -> CameraPair | None:
+        """The calibration of the cameras; None means that both have the same field of view."""
         return self._calibration
 
-    def calibrate(self, calibration: CameraPair | None) -> None:
-        """Take another calibration from the next pair on; a pair it does not go with is refused."""
+    @calibration.setter
+    def calibration(self, calibration: CameraPair | None) -> None:
         for shapes, engine in list(self._engines.items()):
             try:
                 engine.register(_sampling(calibration, shapes))
-            except InputError:  # prepared for what the cameras sent before
+            except InputError:  # this engine is for sizes that the cameras sent before
                 del self._engines[shapes]
                 self._better.pop(shapes, None)
         self._calibration = calibration
 
-    def check(self) -> ModelNote:
-        """What the model says of itself; nothing is made.
-
-        Raises:
-            SsvifError: the model cannot be read, or the engine asked for not be used here.
-        """
-        if self.engine_name != "auto":
-            precision_of(engine_class(self.engine_name), self.model, self.precision)
-        return note_of(self.model)
+    # --- the engines
 
     def must_build(self, shapes: Shapes) -> bool:
-        """Whether the engine meant for these shapes must be built first, for minutes perhaps."""
+        """Whether the best engine for these shapes must be built first, perhaps for minutes."""
         return not is_made(self.engine_name, self.model, shapes, self.precision)
 
     def is_prepared(self, shapes: Shapes) -> bool:
-        """Whether an engine for these shapes is there."""
+        """Whether there is an engine for these shapes."""
         return shapes in self._engines
 
-    @property
-    def building(self) -> str:
-        """What is being built while another engine serves; empty if nothing is."""
-        return "; ".join(str(each) for each, made in self._better.items() if not made.done())
-
     def prepare(self, shapes: Shapes) -> Engine:
-        """The engine for these shapes, made and warmed up if it is not there yet.
+        """The engine for these shapes, made and warmed up if necessary.
 
         Raises:
-            EngineError, ModelError: no engine can be made; the same at once when asked again.
+            EngineError, ModelError: no engine can be made. The next call raises the same at once.
+            InputError: the calibration does not fit these shapes.
         """
         if shapes in self._refused:
             raise self._refused[shapes]
         if shapes not in self._engines:
             self._make(shapes)
-        elif shapes in self._better and self._better[shapes].done():
-            self._change_over(shapes)
         self._engines.move_to_end(shapes)
         return self._engines[shapes]
 
     def _make(self, shapes: Shapes) -> None:
         sampling = _sampling(self._calibration, shapes)
+        arguments = (self.engine_name, self.model, shapes, self.precision, self.threads)
+        better: Future[Engine] | None = None
         try:
-            engine, better = self._create(shapes)
-        except (EngineError, ModelError) as error:  # it may have taken minutes: not with each pair
-            self._refused[shapes] = error
+            if self._hand_over:
+                engine, better = create_engine_now(*arguments)
+            else:
+                engine = create_engine(*arguments)
+        except (EngineError, ModelError) as error:
+            self._refused[shapes] = error  # it may have taken minutes: not again with each pair
             raise
         engine.register(sampling)
         self._engines[shapes] = engine
@@ -140,52 +192,31 @@ class FusionPipeline:
             dropped, _ = self._engines.popitem(last=False)
             self._better.pop(dropped, None)
 
-    def _create(self, shapes: Shapes) -> tuple[Engine, Future[Engine] | None]:
-        arguments = (self.engine_name, self.model, shapes, self.precision, self.threads)
-        if self._hand_over:
-            return create_engine_now(*arguments)
-        return create_engine(*arguments), None
+    @property
+    def building(self) -> str:
+        """The shapes whose engine is built in the background; empty if there are none."""
+        return "; ".join(str(shapes) for shapes, job in self._better.items() if not job.done())
 
-    def _change_over(self, shapes: Shapes) -> None:
+    def take_over(self, shapes: Shapes) -> None:
+        """Change to the engine that was built in the background, if it is ready and good."""
+        if shapes not in self._better or not self._better[shapes].done():
+            return
         serving = self._engines[shapes].info
         try:
             engine = self._better.pop(shapes).result()
             engine.register(_sampling(self._calibration, shapes))
         except Exception as error:
             self.not_used = str(error)
-            logger.warning("engine %s goes on: %s", serving, error)
+            logger.warning("engine %s stays in use: %s", serving, error)
             return
         self._engines[shapes] = engine
         logger.info("engine %s takes over from %s", engine.info, serving)
 
-    def __call__(self, pair: Pair, view: ThermalFrame | None = None) -> Fusion:
-        """Fuse a pair, the next of a stream.
 
-        While the thermal stream is frozen or its shutter closed, the visible image stands alone,
-        with confidence 0: what moved since would be seen twice.
-
-        view: how the thermal image is shown, where that is known; None leaves it to the stream.
-        """
-        engine = self.prepare(Shapes.of(pair))
-        self.info = engine.info
-        if view is None:
-            view = self.thermal(pair.thermal, pair.thermal_stamp)
-        self.state = view.state
-        if view.state is not StreamState.LIVE:
-            return _visible_alone(pair.visible)
-        # Engines take memory as it is; what is read-only, as bytes of a bag, they may refuse.
-        return engine.infer(
-            np.require(pair.visible, requirements=["C", "W"]),
-            np.require(view.thermal, requirements=["C", "W"]),
-            view.range,
-        )
-
-
-def _visible_alone(visible: np.ndarray) -> Fusion:
+def _visible_alone(visible: UInt8Array) -> FusionBuffers:
     nothing = np.zeros(visible.shape[:2], np.uint8)
-    return Fusion(np.array(visible), nothing, nothing)
+    return FusionBuffers(np.array(visible), nothing, nothing)
 
 
 def _sampling(calibration: CameraPair | None, shapes: Shapes) -> SamplingMap:
-    sizes = (shapes.width, shapes.height), (shapes.thermal_width, shapes.thermal_height)
-    return sampling_map(calibration or aligned(*sizes), *sizes)
+    return sampling_map(calibration or aligned(*shapes.sizes), *shapes.sizes)

@@ -22,13 +22,17 @@ UInt8Array = NDArray[np.uint8]
 class Pair:
     """One visible and one thermal image of the same moment.
 
-    visible: (H, W, 3) uint8, BGR.
-    thermal: (h, w) uint8 or uint16 counts, of any size.
-    visible_stamp, thermal_stamp: nanoseconds.
+    Attributes:
+        visible: (H, W, 3) uint8, BGR.
+        thermal: (h, w) uint8 or uint16 counts, of any size.
+        visible_stamp, thermal_stamp: nanoseconds.
+
+    Raises:
+        InputError: an image has another shape or type, or is too small.
     """
 
-    visible: np.ndarray
-    thermal: np.ndarray
+    visible: UInt8Array
+    thermal: AnyArray
     visible_stamp: int = 0
     thermal_stamp: int = 0
 
@@ -53,7 +57,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class Shapes:
-    """The sizes an engine is prepared for."""
+    """The image sizes an engine is prepared for, pixels; `thermal_bytes` is 1 or 2 a pixel.
+
+    >>> str(Shapes(height=480, width=640, thermal_height=256, thermal_width=320, thermal_bytes=2))
+    'visible 640x480, thermal 320x256 16 bit'
+    """
 
     height: int
     width: int
@@ -63,24 +71,22 @@ class Shapes:
 
     @classmethod
     def of(cls, pair: Pair) -> Shapes:
+        """The sizes of a pair."""
         height, width = pair.visible.shape[:2]
         thermal_height, thermal_width = pair.thermal.shape
         return cls(height, width, thermal_height, thermal_width, pair.thermal.dtype.itemsize)
 
     @property
-    def visible(self) -> tuple[int, int, int, int]:
-        return (1, self.height, self.width, 3)
+    def sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(width, height) of the visible and of the thermal image."""
+        return (self.width, self.height), (self.thermal_width, self.thermal_height)
 
     @property
-    def thermal(self) -> tuple[int, int, int, int]:
-        return (1, self.thermal_height, self.thermal_width, self.thermal_bytes)
-
-    @property
-    def inputs(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the graph's inputs that depend on them, by name."""
-        grid = (1, self.height, self.width, 2)
+    def by_axis(self) -> dict[str, int]:
+        """The sizes by the names of axes in `graph.contract`."""
         return {
-            "visible": self.visible, "thermal": self.thermal, "grid": grid, "coverage": grid[:3],
+            "H": self.height, "W": self.width, "h": self.thermal_height, "w": self.thermal_width,
+            "bytes": self.thermal_bytes,
         }  # fmt: skip
 
     def __str__(self) -> str:
@@ -92,30 +98,40 @@ class Shapes:
 
 @dataclass(frozen=True)
 class SamplingMap:
-    """Registration as the graph takes it: for every pixel of a visible image (H, W),
+    """Registration as the graph takes it, for every pixel of a visible image (H, W).
 
-    grid: (H, W, 2) float32, x and y in the thermal image, -1 and 1 at its outer edges (GridSample
-        with align_corners false).
-    coverage: (H, W) float32 in [0, 1]: 0 where the thermal camera does not see, rising to 1 a few
-        pixels inside.
+    Attributes:
+        grid: (H, W, 2), x and y in the thermal image. -1 and 1 are its outer edges (GridSample
+            with align_corners false).
+        coverage: (H, W) in [0, 1]. It is 0 where the thermal camera does not see, and rises to 1 a
+            few pixels inside.
     """
 
-    grid: np.ndarray
-    coverage: np.ndarray
+    grid: Float32Array
+    coverage: Float32Array
 
 
 @dataclass(frozen=True)
 class Fusion:
-    """What a pair becomes. The arrays are the engine's buffers: valid until the next pair.
+    """What a pair becomes. The arrays belong to whoever holds this object.
 
-    fused: (H, W, 3) uint8, BGR.
-    labels: (H, W) uint8, class ids.
-    confidence: (H, W) uint8, probability of the class times 255.
+    Attributes:
+        fused: (H, W, 3), BGR.
+        labels: (H, W), class ids.
+        confidence: (H, W), probability of the class times 255.
     """
 
-    fused: np.ndarray
-    labels: np.ndarray
-    confidence: np.ndarray
+    fused: UInt8Array
+    labels: UInt8Array
+    confidence: UInt8Array
+
+
+class FusionBuffers(Fusion):
+    """A `Fusion` whose arrays belong to an engine. The engine's next pair overwrites them."""
+
+    def copy(self) -> Fusion:
+        """A fusion of its own, for whoever needs it longer."""
+        return Fusion(self.fused.copy(), self.labels.copy(), self.confidence.copy())
 
 
 def stamp_of(header: Any) -> int:

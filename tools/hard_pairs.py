@@ -21,7 +21,7 @@ from ssvif_core.recordings.images import read_visible
 from ssvif_core.recordings.layouts import find_pairs
 from ssvif_core.recordings.video import video_pairs
 from ssvif_core.training.data.pairs import PairDataset
-from ssvif_core.types import Pair, Shapes
+from ssvif_core.types import Pair
 
 EACH = 3
 
@@ -40,7 +40,7 @@ def main() -> None:
     for title, name, visible, thermal in [*hard(arguments.msrs), *smoke(arguments.clip)]:
         pair = Pair(visible, thermal)
         fusion = pipeline(pair)
-        colours = colours_of(pipeline.prepare(Shapes.of(pair)).note.names)
+        colours = colours_of(pipeline.class_names)
         images = {"visible": visible, "thermal": cv2.cvtColor(thermal, cv2.COLOR_GRAY2BGR)}
         for peer, folder in peers.items():
             found = list(folder.glob(f"{name}.*"))

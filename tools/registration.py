@@ -34,13 +34,8 @@ from rich.progress import track
 
 from ssvif_core.calibration.refine import overlap, refine
 from ssvif_core.calibration.scene import SceneCalibration, calibrate_from_scene
-from ssvif_core.cameras.model import (
-    Camera,
-    CameraPair,
-    aligned,
-    load_camera_pair,
-    save_camera_pair,
-)
+from ssvif_core.cameras.model import Camera, CameraPair, aligned
+from ssvif_core.cameras.yaml_file import load_camera_pair, save_camera_pair
 from ssvif_core.metrics import (
     FUSION_METRICS,
     fusion_metrics,

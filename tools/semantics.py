@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from ssvif_core.metrics.segmentation import confusion_matrix, segmentation_scores
 from ssvif_core.models import Model, load_model, save_model
-from ssvif_core.models.fusion_net import FusionFeatures
+from ssvif_core.models.fusion import FusionFeatures
 from ssvif_core.models.pixel_net import PixelNet
 from ssvif_core.recordings.images import read_visible
 from ssvif_core.recordings.labels import IGNORE

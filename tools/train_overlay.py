@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from ssvif_core.models import Model, ModelConfig, load_model, save_model
-from ssvif_core.models.fusion_net import fused_colour, luma_of
+from ssvif_core.models.fusion import fused_colour, luma_of
 from ssvif_core.training.overlay import (
     Deck,
     OverlayConfig,

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ssvif_core.engines import ENGINE_SUFFIX, create_engine, precision_of
+from ssvif_core.engines import create_engine, precision_of
 from ssvif_core.engines.tensorrt.build import BuildRequest, build_apart
 from ssvif_core.engines.tensorrt.cache import EngineCache, StoredEngine, open_engine
 from ssvif_core.engines.tensorrt.cuda import find_device
@@ -19,7 +19,7 @@ from ssvif_core.engines.tensorrt.engine import TensorRtEngine
 from ssvif_core.engines.tensorrt.flavour import find_flavour
 from ssvif_core.engines.verify import check_accepted, generated_pairs, measure, reference_engine
 from ssvif_core.errors import EngineError, InputError
-from ssvif_core.graph.model_file import DEFAULT_MODEL, float_file_of
+from ssvif_core.graph.model_file import DEFAULT_MODEL, ENGINE_SUFFIX, float_file_of
 from ssvif_core.recordings.reading import sample_pairs
 from ssvif_core.types import Shapes
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ssvif_core.cameras.model import load_camera_pair
+from ssvif_core.cameras.yaml_file import load_camera_pair
 from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.evaluation.plan import NAMES, Settings
 from ssvif_core.evaluation.results import Evaluation, RobotRun

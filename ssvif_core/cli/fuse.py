@@ -12,13 +12,13 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from ssvif_core.cameras.model import load_camera_pair
+from ssvif_core.cameras.yaml_file import load_camera_pair
 from ssvif_core.errors import InputError
 from ssvif_core.overlay import colours_of, draw_overlay
 from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.recordings.images import NamedPair, pair_folders, read_thermal, read_visible
 from ssvif_core.thermal import ThermalConfig
-from ssvif_core.types import Pair, Shapes
+from ssvif_core.types import Pair
 
 
 def fuse(
@@ -81,7 +81,7 @@ def _fuse_one(
     if labels is not None:
         _write(labels / f"{files.name}.png", fusion.labels)
     if overlay is not None:
-        colours = colours_of(pipeline.prepare(Shapes.of(images)).note.names)
+        colours = colours_of(pipeline.class_names)
         _write(
             overlay / f"{files.name}.png",
             draw_overlay(fusion.fused, fusion.labels, colours, alpha),

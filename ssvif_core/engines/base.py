@@ -1,4 +1,4 @@
-"""The one interface all engines have."""
+"""The interface that all engines share."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ssvif_core.graph.model_file import ModelNote
-from ssvif_core.types import Fusion, SamplingMap, Shapes
+from ssvif_core.types import (
+    AnyArray,
+    Float32Array,
+    FusionBuffers,
+    SamplingMap,
+    Shapes,
+    UInt8Array,
+)
 
 
 @dataclass(frozen=True)
@@ -26,15 +32,18 @@ class EngineInfo:
 
 
 class Engine(ABC):
-    """Runs the raw-in raw-out graph for one set of shapes, in buffers that stay.
+    """Runs the graph for one set of image sizes, in buffers that stay.
 
-    An engine belongs to one thread. `infer` returns the same buffers every time: copy what must
-    outlive the next call.
+    An engine belongs to one thread.
+
+    Attributes:
+        precisions: what it offers; the first is the default.
+        info: how it describes itself.
+        shapes: the image sizes it is prepared for.
     """
 
-    precisions: tuple[str, ...] = ("fp32",)  # the first is taken when none is asked for
+    precisions: tuple[str, ...] = ("fp32",)
     info: EngineInfo
-    note: ModelNote
     shapes: Shapes
 
     @abstractmethod
@@ -42,56 +51,63 @@ class Engine(ABC):
         """Load `model` for `shapes`.
 
         Args:
-            model: the file that has this precision, see `file_of`.
+            model: the file of this precision, see `file_of`.
             precision: one of `precisions`.
-            threads: CPU threads; 0 lets the engine choose.
+            threads: CPU threads; with 0 the engine chooses.
 
         Raises:
-            ModelError: the model file is missing, damaged or not ours.
+            ModelError: the model file is missing, damaged or foreign.
             EngineError: the library is missing or cannot run here.
         """
 
     @abstractmethod
     def register(self, sampling: SamplingMap) -> None:
-        """Take another registration, of the prepared sizes; must come before the first pair."""
+        """Take another sampling map of the prepared sizes. The first pair needs one."""
 
     @abstractmethod
-    def infer(self, visible: np.ndarray, thermal: np.ndarray, thermal_range: np.ndarray) -> Fusion:
-        """Fuse one pair.
+    def infer(
+        self, visible: UInt8Array, thermal: AnyArray, thermal_range: Float32Array
+    ) -> FusionBuffers:
+        """Fuse one pair of the prepared sizes.
 
-        visible (H, W, 3) uint8 and thermal (h, w) uint8 or uint16, contiguous, of the prepared
-        shapes; thermal_range (2,) float32.
+        Args:
+            visible: (H, W, 3), BGR, contiguous.
+            thermal: (h, w) uint8 or uint16, contiguous.
+            thermal_range: (2,), the counts shown as black and as white.
+
+        Returns:
+            The engine's buffers. The next call overwrites them.
         """
 
     @classmethod
     def usable(cls) -> None:
-        """Raises EngineError if this machine cannot run such an engine, whatever the model."""
+        """Raise EngineError if this machine cannot run such an engine, whatever the model."""
 
     @classmethod
     def is_made(cls, model: Path, shapes: Shapes, precision: str) -> bool:
-        """Whether making this one takes no longer than a second or so."""
+        """Whether this engine is ready within about a second, with nothing to build."""
         return True
 
     def accept(self) -> None:
-        """Compare with float32, if that is still to do.
+        """Compare with float32, if this was not done before.
 
         Raises:
             EngineError: the agreement is below the floor of the precision.
         """
 
     def warm_up(self) -> None:
-        """One run on black images, so that the first pair does not pay for lazy allocation."""
+        """Run once on black images, so that the first pair does not pay for lazy allocation."""
         shapes = self.shapes
-        size = shapes.visible[1:3]
+        size = (shapes.height, shapes.width)
         self.register(SamplingMap(np.zeros((*size, 2), np.float32), np.ones(size, np.float32)))
-        thermal_type = np.uint8 if shapes.thermal_bytes == 1 else np.uint16
+        counts = np.uint8 if shapes.thermal_bytes == 1 else np.uint16
         self.infer(
-            np.zeros(shapes.visible[1:], np.uint8),
-            np.zeros(shapes.thermal[1:3], thermal_type),
+            np.zeros((*size, 3), np.uint8),
+            np.zeros((shapes.thermal_height, shapes.thermal_width), counts),
             np.array((0, 255), np.float32),
         )
 
 
-def thermal_bytes(thermal: np.ndarray) -> np.ndarray:
+def thermal_bytes(thermal: AnyArray) -> UInt8Array:
     """A contiguous thermal image (h, w) as (1, h, w, 1 or 2) bytes, without a copy."""
     return thermal.view(np.uint8).reshape(1, *thermal.shape, thermal.dtype.itemsize)

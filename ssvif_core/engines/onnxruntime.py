@@ -10,8 +10,9 @@ import onnxruntime as ort
 from ssvif_core.engines.base import Engine, EngineInfo, thermal_bytes
 from ssvif_core.engines.verify import check_accepted, generated_pairs, measure, reference_engine
 from ssvif_core.errors import ModelError
+from ssvif_core.graph.contract import OUTPUT_NAMES, new_outputs
 from ssvif_core.graph.model_file import float_file_of, read_note
-from ssvif_core.types import Fusion, SamplingMap, Shapes
+from ssvif_core.types import AnyArray, Float32Array, FusionBuffers, SamplingMap, Shapes, UInt8Array
 
 
 class OnnxRuntimeEngine(Engine):
@@ -20,7 +21,7 @@ class OnnxRuntimeEngine(Engine):
     precisions = ("fp32", "int8")
 
     def __init__(self, model: Path, shapes: Shapes, precision: str, threads: int = 0) -> None:
-        self.note = read_note(model)
+        read_note(model)  # says what is wrong with a foreign file
         self._model = model
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -35,12 +36,8 @@ class OnnxRuntimeEngine(Engine):
             ) from error
         self.shapes = shapes
         self._session, self._binding = session, session.io_binding()
-        self._outputs = Fusion(
-            np.empty((shapes.height, shapes.width, 3), np.uint8),
-            np.empty((shapes.height, shapes.width), np.uint8),
-            np.empty((shapes.height, shapes.width), np.uint8),
-        )
-        for name in ("fused", "labels", "confidence"):
+        self._outputs = new_outputs(shapes)
+        for name in OUTPUT_NAMES:
             buffer = getattr(self._outputs, name)
             self._binding.bind_output(
                 name, "cpu", 0, np.uint8, (1, *buffer.shape), buffer.ctypes.data
@@ -65,7 +62,9 @@ class OnnxRuntimeEngine(Engine):
         for name in ("grid", "coverage"):
             self._binding.bind_cpu_input(name, getattr(sampling, name)[None])
 
-    def infer(self, visible: np.ndarray, thermal: np.ndarray, thermal_range: np.ndarray) -> Fusion:
+    def infer(
+        self, visible: UInt8Array, thermal: AnyArray, thermal_range: Float32Array
+    ) -> FusionBuffers:
         self._binding.bind_cpu_input("visible", visible[None])
         self._binding.bind_cpu_input("thermal", thermal_bytes(thermal))
         self._binding.bind_cpu_input("thermal_range", thermal_range)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-import numpy as np
 import openvino as ov
 
 from ssvif_core.engines.base import Engine, EngineInfo, thermal_bytes
 from ssvif_core.errors import EngineError, ModelError
+from ssvif_core.graph.contract import OUTPUT_NAMES, input_shapes, new_outputs
 from ssvif_core.graph.model_file import read_note
-from ssvif_core.types import Fusion, SamplingMap, Shapes
+from ssvif_core.types import AnyArray, Float32Array, FusionBuffers, SamplingMap, Shapes, UInt8Array
 
 
 class OpenVinoEngine(Engine):
@@ -22,7 +22,7 @@ class OpenVinoEngine(Engine):
     precisions = ("fp32", "bf16")
 
     def __init__(self, model: Path, shapes: Shapes, precision: str, threads: int = 0) -> None:
-        self.note = read_note(model)
+        read_note(model)  # says what is wrong with a foreign file
         core = _core()
         try:
             network = core.read_model(model)
@@ -32,7 +32,7 @@ class OpenVinoEngine(Engine):
                 f"({_first_line(error)})"
             ) from error
         self.shapes = shapes
-        network.reshape({name: list(shape) for name, shape in shapes.inputs.items()})
+        network.reshape({name: list(shape) for name, shape in input_shapes(shapes).items()})
         options: dict[str, str | int | bool] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
@@ -48,12 +48,8 @@ class OpenVinoEngine(Engine):
                 "precision bf16: this CPU has no bf16 instructions; use fp32, the default"
             )
         self._request = core.compile_model(network, "CPU", options).create_infer_request()
-        self._outputs = Fusion(
-            np.empty((shapes.height, shapes.width, 3), np.uint8),
-            np.empty((shapes.height, shapes.width), np.uint8),
-            np.empty((shapes.height, shapes.width), np.uint8),
-        )
-        for name in ("fused", "labels", "confidence"):
+        self._outputs = new_outputs(shapes)
+        for name in OUTPUT_NAMES:
             buffer = getattr(self._outputs, name)[None]
             self._request.set_tensor(name, ov.Tensor(buffer, shared_memory=True))
         self.info = EngineInfo("openvino", ov.__version__.split("-")[0], precision, "CPU")
@@ -64,7 +60,9 @@ class OpenVinoEngine(Engine):
             buffer = getattr(sampling, name)[None]
             self._request.set_tensor(name, ov.Tensor(buffer, shared_memory=True))
 
-    def infer(self, visible: np.ndarray, thermal: np.ndarray, thermal_range: np.ndarray) -> Fusion:
+    def infer(
+        self, visible: UInt8Array, thermal: AnyArray, thermal_range: Float32Array
+    ) -> FusionBuffers:
         inputs = {
             "visible": visible[None],
             "thermal": thermal_bytes(thermal),

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ssvif_core.engines import Engine, engine_class
+from ssvif_core.engines.base import Engine
+from ssvif_core.engines.choice import engine_class
 from ssvif_core.errors import EngineError
 from ssvif_core.graph.agreement import FLOORS, Agreement, Outputs, agreement, is_accepted
 from ssvif_core.types import Fusion, Pair, Shapes
@@ -33,8 +34,7 @@ def measure(engine: Engine, reference: Engine, pairs: Iterable[Pair]) -> Agreeme
     from ssvif_core.cameras.sampling import sampling_map
     from ssvif_core.thermal import ThermalGain
 
-    shapes = engine.shapes
-    sizes = (shapes.width, shapes.height), (shapes.thermal_width, shapes.thermal_height)
+    sizes = engine.shapes.sizes
     for each in (engine, reference):
         each.register(sampling_map(aligned(*sizes), *sizes))
 

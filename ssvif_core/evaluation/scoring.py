@@ -29,7 +29,7 @@ from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.recordings.images import read_visible
 from ssvif_core.recordings.labels import IGNORE, fit_mask, read_boxes, read_mask
 from ssvif_core.thermal import ThermalConfig, ThermalStream, to_grey
-from ssvif_core.types import Pair, Shapes
+from ssvif_core.types import Pair
 
 PERSON = "person"
 PICTURE_SIDE = 640  # px, the longer one
@@ -119,7 +119,7 @@ class Scorer:
         if self.settings.ours:
             fusion = self._pipeline(pair, view)
             fused[OURS], labels = fusion.fused.copy(), fusion.labels.copy()
-            classes = self._pipeline.prepare(Shapes.of(pair)).note.names
+            classes = self._pipeline.class_names
         for method, path in item.fused.items():
             image = read = read_visible(path)
             if image.shape[:2] != (height, width):

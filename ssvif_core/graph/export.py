@@ -1,13 +1,13 @@
-"""Export of a model to the raw-in raw-out ONNX file that the engines run (needs torch)."""
+"""Exports a model to the ONNX file that the engines run. This needs PyTorch."""
 
 from __future__ import annotations
 
 import copy
 import logging
-import os
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,39 +17,44 @@ import torch
 from ssvif_core.cameras.model import aligned
 from ssvif_core.cameras.sampling import sampling_map
 from ssvif_core.errors import InputError, ModelError
+from ssvif_core.files import write_atomically
 from ssvif_core.graph.agreement import FLOORS, Agreement, Outputs, agreement, is_accepted
+from ssvif_core.graph.contract import INPUT_NAMES, INPUTS, OUTPUT_NAMES
 from ssvif_core.graph.model_file import METADATA_KEY, ModelNote, file_of
 from ssvif_core.graph.quantise import quantised
 from ssvif_core.graph.raw_graph import RawFusion
 from ssvif_core.models import Model
 from ssvif_core.models.blocks import fold
 from ssvif_core.thermal import ThermalGain
-from ssvif_core.types import Pair, SamplingMap
+from ssvif_core.types import Pair, SamplingMap, Shapes
 
-# From 20 on GridSample has another name for its mode, which OpenVINO does not know.
+# From opset 20 GridSample's mode has another name, which OpenVINO does not know.
 OPSET = 18
-INPUTS = ("visible", "thermal", "thermal_range", "grid", "coverage")
-OUTPUTS = ("fused", "labels", "confidence")
 PRECISIONS = ("fp32", "fp16", "int8")
 ADVICE = {
     "fp32": "Please report this with the versions from `ssvif doctor`",
-    "fp16": "Values beyond half's range? Use fp32 for this model",
-    "int8": "Calibrate on more pairs, of day and night; or use fp16",
+    "fp16": "Some values may exceed the range of half. Use fp32 for this model",
+    "int8": "Give more int8 pairs, of day and night, or use fp16",
 }
 
 
 def raw_module(model: Model, dtype: torch.dtype = torch.float32) -> RawFusion:
-    """The raw-in raw-out module of a model, blocks folded, in evaluation mode."""
-    folded = fold(copy.deepcopy(model)).to(dtype)
-    return RawFusion(folded.fusion, folded.labeller, dtype).eval()  # type: ignore[attr-defined, arg-type]
+    """The graph of a model as a PyTorch module, with folded blocks, in evaluation mode."""
+    folded = copy.deepcopy(model)
+    fold(folded).to(dtype)
+    return RawFusion(folded.fusion, folded.labeller, dtype).eval()
 
 
 def run_module(
     module: RawFusion, pair: Pair, thermal_range: np.ndarray, sampling: SamplingMap | None = None
 ) -> Outputs:
-    """Fused, labels, confidence of one pair by PyTorch: the reference of every engine.
+    """Run one pair in PyTorch. Every engine is compared with this result.
 
-    sampling: registration; None takes cameras that see the same field of view.
+    Args:
+        sampling: the registration; None means that both cameras have the same field of view.
+
+    Returns:
+        Fused image, labels and confidence, as in `Fusion`.
     """
     feed = _feed(pair, thermal_range, sampling)
     with torch.no_grad():
@@ -62,38 +67,39 @@ def export_model(
     path: Path,
     check: Sequence[Pair],
     precisions: Sequence[str] = ("fp32",),
-    calibrate: Iterable[Pair] = (),
+    int8_pairs: Iterable[Pair] = (),
 ) -> dict[Path, Agreement]:
-    """Write the ONNX files of a model, each after it was found to agree with the module on pairs.
+    """Write the ONNX files of a model. Each is compared with the PyTorch module first.
 
-    One file serves every image size and 8 and 16 bit thermal images.
+    One file serves every image size, and thermal images of 8 and 16 bits.
 
     Args:
-        path: of the fp32 file; others lie beside it, see `file_of`.
-        check: pairs to verify on, real ones if there are any.
-        precisions: `fp32`; `fp16`: the network in half, both ends float; `int8`: convolutions
+        path: of the fp32 file; the others lie beside it, see `file_of`.
+        check: pairs to compare on, real ones if possible.
+        precisions: `fp32`; `fp16`: the network in half, both ends in float; `int8`: convolutions
             between quantisers.
-        calibrate: with int8, pairs of the cameras it will run on, for the ranges of activations.
+        int8_pairs: for int8, pairs of the cameras on which it will run. They set the ranges of
+            the activations.
 
     Returns:
-        By file, the agreement of ONNX Runtime's result with the float32 module's.
+        By file, the agreement of ONNX Runtime with the float32 module.
 
     Raises:
-        InputError: another precision, or int8 without pairs to calibrate on.
+        InputError: an unknown precision, or int8 without pairs.
         ModelError: an agreement is below the floor of its precision; that file is not written.
     """
-    feeds = [_feed(pair, _range_of(pair)) for pair in calibrate]
+    feeds = [_feed(pair, _range_of(pair)) for pair in int8_pairs]
     for precision in precisions:
         if precision not in ADVICE:
             raise InputError(f"precision '{precision}'; expected {', '.join(ADVICE)}")
     if "int8" in precisions and not feeds:
         raise InputError(
-            "precision int8: no pairs to calibrate on; give --calibrate a folder of pairs of "
-            "your cameras, as `ssvif pairs` lists them"
+            "precision int8 needs pairs for the ranges of its activations; give --int8-pairs a "
+            "folder of pairs of your cameras, as `ssvif pairs` lists them"
         )
     reference = raw_module(model)
     single = _exported(reference) if {"fp32", "int8"} & set(precisions) else None
-    found = {}
+    agreements = {}
     for precision in precisions:
         if precision == "fp16":
             proto = _exported(raw_module(model, torch.float16))
@@ -103,37 +109,37 @@ def export_model(
         note = ModelNote(model.config.size, tuple(model.names), precision)
         onnx.helper.set_model_props(proto, {METADATA_KEY: note.as_json()})
         file = file_of(path, precision)
-        found[file] = _write_verified(proto, reference, file, check, precision)
-    return found
+        agreements[file] = _write_verified(proto, reference, file, check, precision)
+    return agreements
 
 
 def _write_verified(
     proto: onnx.ModelProto, reference: RawFusion, file: Path, check: Sequence[Pair], precision: str
 ) -> Agreement:
     data = proto.SerializeToString()
-    found = _agreement(reference, data, check)
-    if not is_accepted(found, precision):
+    result = _agreement(reference, data, check)
+    if not is_accepted(result, precision):
         raise ModelError(
             f"the exported {precision} graph agrees too little with the float32 module on "
-            f"{len(check)} pairs: {found}; expected at least {FLOORS[precision]}. {file.name} was "
+            f"{len(check)} pairs: {result}; expected at least {FLOORS[precision]}. {file.name} was "
             "not written. " + ADVICE[precision]
         )
-    temporary = file.with_suffix(".tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, file)
-    return found
+    write_atomically(file, data)
+    return result
 
 
 def _exported(module: RawFusion) -> onnx.ModelProto:
-    example = (
-        torch.zeros(1, 480, 640, 3, dtype=torch.uint8),
-        torch.zeros(1, 256, 320, 2, dtype=torch.uint8),
-        torch.tensor([0.0, 255.0]),
-        torch.zeros(1, 480, 640, 2),
-        torch.ones(1, 480, 640),
+    # The sizes here are an example. The exported graph takes any within these limits.
+    shapes = Shapes(height=480, width=640, thermal_height=256, thermal_width=320, thermal_bytes=2)
+    example = tuple(
+        torch.zeros(spec.shape(shapes), dtype=getattr(torch, spec.dtype.name)) for spec in INPUTS
     )
-    size = {name: torch.export.Dim(name, min=8, max=8192) for name in ("H", "W", "h", "w")}
-    byte_count = torch.export.Dim("bytes", min=1, max=2)
+    axes: dict[str, Any] = {name: torch.export.Dim(name, min=8, max=8192) for name in "HWhw"}
+    axes["bytes"] = torch.export.Dim("bytes", min=1, max=2)
+    dynamic = [
+        {index: axes[axis] for index, axis in enumerate(spec.axes) if isinstance(axis, str)}
+        for spec in INPUTS
+    ]
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -144,17 +150,12 @@ def _exported(module: RawFusion) -> onnx.ModelProto:
             opset_version=OPSET,
             external_data=False,
             verbose=False,
-            input_names=list(INPUTS),
-            output_names=list(OUTPUTS),
-            dynamic_shapes=(
-                {1: size["H"], 2: size["W"]},
-                {1: size["h"], 2: size["w"], 3: byte_count},
-                None,
-                {1: size["H"], 2: size["W"]},
-                {1: size["H"], 2: size["W"]},
-            ),
+            input_names=list(INPUT_NAMES),
+            output_names=list(OUTPUT_NAMES),
+            dynamic_shapes=tuple(dynamic),
         )
-    proto = program.model_proto  # type: ignore[union-attr]
+    assert program is not None
+    proto = program.model_proto
     for name in ("visible", "thermal"):
         _cast_first(proto.graph, name)
     _whole_shapes(proto.graph)
@@ -162,10 +163,10 @@ def _exported(module: RawFusion) -> onnx.ModelProto:
 
 
 def _whole_shapes(graph: onnx.GraphProto) -> None:
-    """Cut parts of shapes by Slice nodes.
+    """Cut parts of shapes with Slice nodes.
 
-    A Shape node may name a start and an end since opset 15. The parser of TensorRT 8.6 passes over
-    them without a word, and crashes later on.
+    Since opset 15 a Shape node may have a start and an end. The parser of TensorRT 8.6 silently
+    ignores them and crashes later.
     """
     for index, node in reversed(list(enumerate(graph.node))):
         ends = {each.name: each.i for each in node.attribute}
@@ -185,7 +186,7 @@ def _whole_shapes(graph: onnx.GraphProto) -> None:
 
 
 def _cast_first(graph: onnx.GraphProto, name: str) -> None:
-    """Let nothing but its cast read a uint8 input, not even its shape: TensorRT allows no more."""
+    """Let only its cast read a uint8 input: TensorRT refuses even a Shape node there."""
     (cast,) = (node for node in graph.node if node.op_type == "Cast" and name in node.input)
     for node in graph.node:
         if node.op_type == "Shape" and name in node.input:
@@ -201,7 +202,7 @@ def _agreement(module: RawFusion, data: bytes, pairs: Iterable[Pair]) -> Agreeme
 
     def both(pair: Pair) -> tuple[Outputs, Outputs]:
         thermal_range = _range_of(pair)
-        fused, labels, confidence = session.run(list(OUTPUTS), _feed(pair, thermal_range))
+        fused, labels, confidence = session.run(list(OUTPUT_NAMES), _feed(pair, thermal_range))
         return run_module(module, pair, thermal_range), (fused[0], labels[0], confidence[0])
 
     return agreement(map(both, pairs))
@@ -215,8 +216,7 @@ def _feed(
     pair: Pair, thermal_range: np.ndarray, sampling: SamplingMap | None = None
 ) -> dict[str, np.ndarray]:
     if sampling is None:
-        height, width = pair.visible.shape[:2]
-        sizes = (width, height), pair.thermal.shape[::-1]
+        sizes = Shapes.of(pair).sizes
         sampling = sampling_map(aligned(*sizes), *sizes)
     thermal = np.ascontiguousarray(pair.thermal).view(np.uint8)
     return {

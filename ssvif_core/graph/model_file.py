@@ -12,6 +12,7 @@ from ssvif_core.errors import ModelError
 METADATA_KEY = "ssvif"
 METADATA_FIELD = 14  # `metadata_props` of onnx.proto's ModelProto
 FORMAT = 2  # 2: with registration
+ENGINE_SUFFIX = ".engine"  # of engine files, which only TensorRT runs
 DEFAULT_MODEL = Path(__file__).parents[1] / "weights" / "ssvif_s.onnx"
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssvif_core.models.fusion_net import FusionNetwork, fused_colour
+from ssvif_core.models.fusion import FusionNetwork, fused_colour
 
 STRIDE = 16  # the network's coarsest stride: images are padded to a multiple of it
 # Up to this many classes are predicted at stride 2, by enlarging the head's logits, so that their

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssvif_core.errors import InputError
-from ssvif_core.models.fusion_net import exposure
+from ssvif_core.models.fusion import exposure
 
 
 def blur(x: Tensor, sigma: float) -> Tensor:

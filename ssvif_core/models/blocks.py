@@ -11,13 +11,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 class RepConv(nn.Module):
     """3x3 convolution + 1x1 convolution + identity, then ReLU.
 
-    The branches are linear, so they are summed as kernels and not as feature maps: training
-    costs one convolution too, and folding for export changes no value. Re-parameterisation after
-    RepVGG (Ding et al., CVPR 2021).
+    The branches are linear, so their kernels are summed instead of their feature maps. Training
+    then costs one convolution, and folding for export changes no value. This is the
+    re-parameterisation of RepVGG (Ding et al., CVPR 2021).
 
     Args:
-        norm: normalise the sum over the batch before the ReLU. This learns classes several times
-            faster. The statistics are frozen outside training, so they are folded as well.
+        norm: normalise the sum over the batch before the ReLU. Classes are then learned several
+            times faster. The statistics are frozen outside training, so they are folded as well.
 
     Shape: (B, in_channels, H, W) -> (B, out_channels, ceil(H/stride), ceil(W/stride)).
     """
@@ -35,7 +35,7 @@ class RepConv(nn.Module):
         nn.init.zeros_(self.conv1.weight)
         self.has_identity = in_channels == out_channels and stride == 1
         if self.has_identity:
-            # The identity carries the signal at first; a full kernel on top would double it.
+            # At the start the identity carries the signal. A full kernel would double it.
             with torch.no_grad():
                 self.conv3.weight.mul_(0.3)
 
@@ -63,10 +63,12 @@ class RepConv(nn.Module):
 
 
 class ChannelNorm(nn.Module):
-    """Divides each pixel's channels by their root mean square, then scales each channel.
+    """Divides the channels of a pixel by their root mean square, then scales each channel.
 
-    RMSNorm (Zhang and Sennrich, NeurIPS 2019) over channels: it depends on no other pixel, image
-    or process. Shape: (B, channels, H, W), the same out.
+    This is RMSNorm (Zhang and Sennrich, NeurIPS 2019) over channels. It depends on no other pixel,
+    image or process.
+
+    Shape: (B, channels, H, W) -> (B, channels, H, W).
     """
 
     def __init__(self, channels: int) -> None:
@@ -74,8 +76,8 @@ class ChannelNorm(nn.Module):
         self.gain = nn.Parameter(torch.ones(1, channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        # Squares in float32: half overflows from 256 on. A sum, for TensorRT 8.6 takes ONNX's mean
-        # and maximum of this opset over all axes, without a word.
+        # Squares in float32, because half overflows from 256. A sum and not a mean: TensorRT 8.6
+        # silently takes the mean and the maximum of this opset over all axes.
         mean = x.float().square().sum(1, keepdim=True) / x.shape[1]
         return x / torch.sqrt(mean + 1e-6).to(x.dtype) * self.gain
 
@@ -86,7 +88,7 @@ def enlarged(x: Tensor, like: Tensor) -> Tensor:
 
 
 def fold(module: nn.Module) -> nn.Module:
-    """Replace every `RepConv` inside `module`, in place, by its folded form; returns `module`."""
+    """Replace every `RepConv` inside `module` by its folded form, in place; returns `module`."""
     for name, child in module.named_children():
         if isinstance(child, RepConv):
             setattr(module, name, child.folded().to(child.conv3.weight.device))

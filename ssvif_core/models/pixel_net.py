@@ -1,6 +1,6 @@
 """The pixel network S_p: fused colour image -> logits of K pseudo-classes at stride 4.
 
-Used in training only, then dropped.
+Only training uses it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from ssvif_core.models.blocks import enlarged
 
 
 class PixelNet(nn.Module):
-    """A small encoder-decoder with context at stride 32, in the manner of Fast-SCNN.
+    """A small encoder-decoder with context at stride 32, after Fast-SCNN.
 
-    After Poudel et al., BMVC 2019, with group normalisation: batches are small, and differ
+    Poudel et al., BMVC 2019. It has group normalisation, because batches are small and differ
     between processes.
 
     Shape: fused (B, 3, H, W) BGR in [0, 1] -> (B, classes, H/4, W/4); H and W multiples of 32.
@@ -38,7 +38,8 @@ class PixelNet(nn.Module):
         x16 = self.down16(x8)
         x16 = x16 + enlarged(self.from32(self.down32(x16)), x16)
         x8 = x8 + enlarged(self.from16(x16), x8)
-        return self.classify(self.merge(x4 + enlarged(self.from8(x8), x4)))
+        logits: Tensor = self.classify(self.merge(x4 + enlarged(self.from8(x8), x4)))
+        return logits
 
 
 def _block(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:

@@ -14,7 +14,7 @@ from rosbags.image import message_to_cvimage
 from ssvif_core.cameras.camera_info import camera_of, info_topic, is_rectified
 from ssvif_core.cameras.model import Camera
 from ssvif_core.errors import InputError
-from ssvif_core.files import facts_of
+from ssvif_core.files import fingerprint
 from ssvif_core.recordings import words
 from ssvif_core.recordings.bags import (
     COMPRESSED_TYPE,
@@ -239,7 +239,7 @@ def _times(bag: Bag, topics: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
 
     That takes reading the whole bag, so it is remembered: a long bag is read in many short parts.
     """
-    key = (facts_of(bag.path), topics)
+    key = (fingerprint(bag.path), topics)
     known = _known.get(key)
     if known is None:
         bag.require(*topics)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from ssvif_core.errors import InputError
 from ssvif_core.models import Model
-from ssvif_core.models.fusion_net import FusionFeatures
+from ssvif_core.models.fusion import FusionFeatures
 from ssvif_core.models.heads import described
 from ssvif_core.recordings.labels import IGNORE
 

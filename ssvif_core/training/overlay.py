@@ -37,7 +37,7 @@ from ssvif_core.metrics.segmentation import (
 )
 from ssvif_core.models import Model
 from ssvif_core.models.blocks import enlarged
-from ssvif_core.models.fusion_net import fused_colour, luma_of
+from ssvif_core.models.fusion import fused_colour, luma_of
 from ssvif_core.models.pixel_net import PixelNet
 from ssvif_core.recordings.labels import IGNORE
 from ssvif_core.training.data.views import ViewConfig, batch_views

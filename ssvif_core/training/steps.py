@@ -22,7 +22,7 @@ from ssvif_core.losses.consistency import (
 from ssvif_core.losses.fusion import FusionLoss
 from ssvif_core.losses.weighting import FixedWeighting
 from ssvif_core.models import Model
-from ssvif_core.models.fusion_net import fused_colour, luma_of
+from ssvif_core.models.fusion import fused_colour, luma_of
 from ssvif_core.models.pixel_net import PixelNet
 from ssvif_core.training.data import geometry
 from ssvif_core.training.data.geometry import GeometryConfig

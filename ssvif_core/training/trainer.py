@@ -30,7 +30,7 @@ from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.losses.fusion import FusionLoss
 from ssvif_core.losses.weighting import create_weighting
 from ssvif_core.models import Model, load_model, save_model
-from ssvif_core.models.fusion_net import fused_colour, luma_of
+from ssvif_core.models.fusion import fused_colour, luma_of
 from ssvif_core.models.heads import classify_standardised
 from ssvif_core.models.pixel_net import PixelNet
 from ssvif_core.recordings.layouts import find_pairs

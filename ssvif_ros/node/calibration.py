@@ -34,11 +34,8 @@ from ssvif_core.cameras.camera_info import (
     is_rectified,
     with_window_of,
 )
-from ssvif_core.cameras.model import (
-    Camera,
-    CameraPair,
-    save_camera_pair,
-)
+from ssvif_core.cameras.model import Camera, CameraPair
+from ssvif_core.cameras.yaml_file import save_camera_pair
 from ssvif_core.errors import SsvifError
 from ssvif_core.types import Pair
 

@@ -27,8 +27,9 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from ssvif_core.cameras.model import CameraPair, load_camera_pair
+from ssvif_core.cameras.model import CameraPair
 from ssvif_core.cameras.sampling import sampling_map
+from ssvif_core.cameras.yaml_file import load_camera_pair
 from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.thermal import StreamState
@@ -115,7 +116,8 @@ class FusionNode(Node):
             What the worker has to prepare first, before any pair; None if nothing is.
         """
         p = self.parameters
-        names = self._pipeline.check().names
+        self._pipeline.check()
+        names = self._pipeline.class_names
         class_colours(p.overlay_palette, names)  # raises if it is malformed
         self._outputs.set_classes(names)
         given = self._given_shapes()
@@ -182,7 +184,7 @@ class FusionNode(Node):
             self._reset_stream.clear()
             self._pipeline.thermal.reset()
         if self.calibration.take_new():
-            self._pipeline.calibrate(self.calibration.current)
+            self._pipeline.calibration = self.calibration.current
         shapes = Shapes.of(images)
         if not self._pipeline.is_prepared(shapes):
             self.get_logger().warning(
@@ -210,6 +212,7 @@ class FusionNode(Node):
         """Make the engine for new sizes; pairs that are lost meanwhile are counted apart."""
         self.slot.preparing = True
         try:
+            self._pipeline.take_over(shapes)
             self._tell_engine(str(self._pipeline.prepare(shapes).info))
         finally:
             self.slot.preparing = False

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from ssvif_core.cameras.model import save_camera_pair
+from ssvif_core.cameras.yaml_file import save_camera_pair
 from ssvif_core.evaluation.plan import Settings
 from ssvif_core.evaluation.results import RobotRun
 from ssvif_core.recordings.bag_pairs import bag_pairs, choose_topics, synchronised

@@ -18,6 +18,7 @@ from typing import Any
 
 from ssvif_core.engines.tensorrt.flavour import Flavour
 from ssvif_core.errors import EngineError, InputError, ModelError
+from ssvif_core.graph.contract import input_shapes
 from ssvif_core.types import Shapes
 
 logger = logging.getLogger(__name__)
@@ -55,8 +56,8 @@ class BuildRequest:
     def profile(self) -> dict[str, tuple[tuple[int, ...], ...]]:
         """Smallest, usual and largest shape of each input whose shape the ONNX file leaves open."""
         shapes = self.smallest or self.shapes, self.shapes, self.largest or self.shapes
-        each = [each.inputs for each in shapes]
-        return {name: tuple(one[name] for one in each) for name in each[0]}
+        inputs = [input_shapes(each) for each in shapes]
+        return {name: tuple(shape[name] for shape in inputs) for name in inputs[0]}
 
     def as_json(self) -> str:
         return json.dumps({**asdict(self), "model": str(self.model)})

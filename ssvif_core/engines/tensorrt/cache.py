@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +25,9 @@ from ssvif_core.engines.tensorrt.build import BuildRequest, build
 from ssvif_core.engines.tensorrt.cuda import Device, find_device
 from ssvif_core.engines.tensorrt.flavour import Flavour
 from ssvif_core.errors import EngineError
+from ssvif_core.files import write_atomically
 from ssvif_core.graph.agreement import Agreement
+from ssvif_core.graph.contract import input_shapes
 from ssvif_core.graph.model_file import ModelNote, parse_note
 from ssvif_core.types import Shapes
 
@@ -75,10 +76,10 @@ class EngineKey:
 
     def takes(self, shapes: Shapes) -> bool:
         """Whether shapes are those it was built for, or within its range."""
-        low, high = self.smallest.inputs, self.largest.inputs
+        low, high = input_shapes(self.smallest), input_shapes(self.largest)
         return all(
             least <= size <= most
-            for name, shape in shapes.inputs.items()
+            for name, shape in input_shapes(shapes).items()
             for least, size, most in zip(low[name], shape, high[name], strict=True)
         )
 
@@ -130,7 +131,7 @@ class StoredEngine:
 
     def write_sidecar(self) -> None:
         values = {**asdict(self), "path": self.path.name, "format": FORMAT}
-        _write(self.sidecar, (json.dumps(values, indent=2) + "\n").encode())
+        write_atomically(self.sidecar, json.dumps(values, indent=2) + "\n", 0o600)
 
 
 def open_engine(path: Path) -> StoredEngine:
@@ -177,7 +178,7 @@ def store_engine(
         datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, built.plan)
+    write_atomically(path, built.plan, 0o600)
     stored.write_sidecar()  # last: an engine without it is no engine
     return stored, built.timing
 
@@ -237,7 +238,7 @@ class EngineCache:
                 known = timing.read_bytes() if timing.is_file() else b""
                 stored, grown = store_engine(self._path(key), flavour, request, device, known)
                 if grown:
-                    _write(timing, grown)
+                    write_atomically(timing, grown, 0o600)
             return stored
 
     def entries(self) -> Iterator[tuple[Path, StoredEngine | EngineError]]:
@@ -258,7 +259,7 @@ class EngineCache:
     def clear(self) -> None:
         """Remove everything; waits while a process builds."""
         with self._lock():
-            for pattern in ("*.engine", "*.json", "*.timing", "*.tmp"):
+            for pattern in ("*.engine", "*.json", "*.timing", ".*.unfinished"):
                 for path in self.folder.glob(pattern):
                     path.unlink(missing_ok=True)
 
@@ -291,15 +292,3 @@ def accepted(stored: StoredEngine, found: Agreement) -> StoredEngine:
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all, also when the power goes."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-        try:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise

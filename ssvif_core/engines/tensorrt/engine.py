@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ssvif_core.engines import ENGINE_SUFFIX
 from ssvif_core.engines.base import Engine, EngineInfo, thermal_bytes
 from ssvif_core.engines.tensorrt.build import BuildRequest, build_apart
 from ssvif_core.engines.tensorrt.cache import EngineCache, EngineKey, accepted, open_engine
@@ -16,12 +15,11 @@ from ssvif_core.engines.tensorrt.cuda import Buffer, Cuda, Graph, find_device
 from ssvif_core.engines.tensorrt.flavour import Flavour, find_flavour
 from ssvif_core.engines.verify import check_accepted, generated_pairs, measure, reference_engine
 from ssvif_core.errors import EngineError
-from ssvif_core.graph.model_file import float_file_of, read_note
-from ssvif_core.types import Fusion, SamplingMap, Shapes
+from ssvif_core.graph.contract import INPUTS, OUTPUT_NAMES, OUTPUTS
+from ssvif_core.graph.model_file import ENGINE_SUFFIX, float_file_of, read_note
+from ssvif_core.types import AnyArray, Float32Array, FusionBuffers, SamplingMap, Shapes, UInt8Array
 
 logger = logging.getLogger(__name__)
-
-OUTPUTS = ("fused", "labels", "confidence")
 
 
 class TensorRtEngine(Engine):
@@ -47,13 +45,12 @@ class TensorRtEngine(Engine):
             self._load()
         else:
             self._load_or_build(BuildRequest(model, precision, shapes))
-        self.note = self.stored.note
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise EngineError(f"{self._flavour} cannot make a context; is the GPU's memory full?")
         self._buffers = self._bind()
         self.graph: Graph | None = None
-        self._fusion = Fusion(*(self._buffers[name].host[0] for name in OUTPUTS))
+        self._fusion = FusionBuffers(*(self._buffers[name].host[0] for name in OUTPUT_NAMES))
         self.info = EngineInfo(
             self._flavour.name, self._flavour.version, self.stored.key.precision, device.name
         )
@@ -94,7 +91,9 @@ class TensorRtEngine(Engine):
             buffer.upload()
         self.cuda.synchronise()
 
-    def infer(self, visible: np.ndarray, thermal: np.ndarray, thermal_range: np.ndarray) -> Fusion:
+    def infer(
+        self, visible: UInt8Array, thermal: AnyArray, thermal_range: Float32Array
+    ) -> FusionBuffers:
         self.cuda.enter()
         np.copyto(self._buffers["visible"].host[0], visible)
         np.copyto(self._buffers["thermal"].host, thermal_bytes(thermal))
@@ -127,7 +126,7 @@ class TensorRtEngine(Engine):
         for name in ("visible", "thermal", "thermal_range"):
             self._buffers[name].upload()
         self.execute()
-        for name in OUTPUTS:
+        for name in OUTPUT_NAMES:
             self._buffers[name].download()
 
     def _load_or_build(self, request: BuildRequest) -> None:
@@ -156,41 +155,33 @@ class TensorRtEngine(Engine):
             )
 
     def _bind(self) -> dict[str, Buffer]:
-        """Buffers for all inputs and outputs, their addresses told to TensorRT once."""
-        height, width = self.shapes.visible[1:3]
-        wanted = {
-            **{name: (shape, np.uint8) for name, shape in self.shapes.inputs.items()},
-            "thermal_range": ((2,), np.float32),
-            "fused": ((1, height, width, 3), np.uint8),
-            "labels": ((1, height, width), np.uint8),
-            "confidence": ((1, height, width), np.uint8),
-        }
-        for name in ("grid", "coverage"):
-            wanted[name] = (wanted[name][0], np.float32)
+        """Buffers for all inputs and outputs; TensorRT hears their addresses once."""
+        specs = (*INPUTS, *OUTPUTS)
         names = {self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)}
-        if names != set(wanted):
+        if names != {spec.name for spec in specs}:
             raise EngineError(
                 f"{self.stored.path}: an engine with {', '.join(sorted(names))}; expected "
-                f"{', '.join(sorted(wanted))}; build it again"
+                f"{', '.join(sorted(spec.name for spec in specs))}; build it again"
             )
-        types = {np.uint8: self._flavour.api.uint8, np.float32: self._flavour.api.float32}
+        types = {"uint8": self._flavour.api.uint8, "float32": self._flavour.api.float32}
         buffers = {}
-        for name, (shape, dtype) in wanted.items():
-            if self._engine.get_tensor_dtype(name) != types[dtype]:
+        for spec in specs:
+            dtype = self._engine.get_tensor_dtype(spec.name)
+            if dtype != types[spec.dtype.name]:
                 raise EngineError(
-                    f"{self.stored.path}: {name} is {self._engine.get_tensor_dtype(name)}; "
-                    f"expected {dtype.__name__}; build it again"
+                    f"{self.stored.path}: {spec.name} is {dtype}; expected {spec.dtype.name}; "
+                    "build it again"
                 )
-            buffers[name] = self.cuda.buffer(shape, dtype)
-            is_input = name not in OUTPUTS
-            if is_input and not self._context.set_input_shape(name, shape):
+            shape = spec.shape(self.shapes)
+            buffers[spec.name] = self.cuda.buffer(shape, spec.dtype)
+            if spec in INPUTS and not self._context.set_input_shape(spec.name, shape):
                 key = self.stored.key
                 raise EngineError(
                     f"{self.stored.path}: made for {key.smallest} to {key.largest}, not for "
                     f"{self.shapes}; build one for these sizes"
                 )
-            if not self._context.set_tensor_address(name, buffers[name].address):
-                raise EngineError(f"{self._flavour} refuses the buffer of {name}")
+            if not self._context.set_tensor_address(spec.name, buffers[spec.name].address):
+                raise EngineError(f"{self._flavour} refuses the buffer of {spec.name}")
         return buffers
 
     def _check_goes(self, compute_capability: str) -> None:

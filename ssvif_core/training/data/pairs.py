@@ -11,7 +11,6 @@ import hashlib
 import io
 import logging
 import os
-import uuid
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from torch.utils.data import Dataset
 
 from ssvif_core import types
 from ssvif_core.errors import InputError
-from ssvif_core.files import facts_of
+from ssvif_core.files import fingerprint, write_atomically
 from ssvif_core.recordings.bag_pairs import bag_pairs
 from ssvif_core.recordings.images import read_thermal, read_visible
 from ssvif_core.recordings.labels import fit_mask, read_mask
@@ -282,7 +281,7 @@ class _CachedPair:
     def of(cls, source: PairSource, folder: Path) -> _CachedPair:
         """Named by what the pair depends on: path, time and size of its files."""
         bag = source.topics and (*source.topics, source.slop, source.offset)
-        facts = [facts_of(source.visible), facts_of(source.thermal), source.frame, bag]
+        facts = [fingerprint(source.visible), fingerprint(source.thermal), source.frame, bag]
         digest = hashlib.sha256(repr((CACHE_VERSION, facts)).encode()).hexdigest()[:32]
         return cls(folder / f"{digest}_visible.npy", folder / f"{digest}_thermal.npy")
 
@@ -294,13 +293,7 @@ class _CachedPair:
             # Not np.save into the file: what does not fit on a disk it may lose in silence.
             data = io.BytesIO()
             np.save(data, image)
-            unfinished = path.with_name(f".{uuid.uuid4().hex}")
-            try:
-                unfinished.write_bytes(data.getbuffer())
-                unfinished.replace(path)
-            except OSError:
-                unfinished.unlink(missing_ok=True)
-                raise
+            write_atomically(path, data.getvalue())
 
     def load(self) -> Pair:
         try:

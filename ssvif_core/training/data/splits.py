@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 
 from ssvif_core.errors import InputError
+from ssvif_core.files import write_atomically
 from ssvif_core.recordings.layouts import Listing, some
 
 logger = logging.getLogger(__name__)
@@ -103,10 +104,8 @@ def write_split(
         parts[part].append(name)
     if path.exists():
         raise InputError(f"{path}: is there already, and a split is fixed; give another name")
-    unfinished = path.with_name(f".{path.name}.unfinished")
     try:
-        unfinished.write_text(yaml.safe_dump(parts, sort_keys=False, allow_unicode=True))
-        unfinished.replace(path)
+        write_atomically(path, yaml.safe_dump(parts, sort_keys=False, allow_unicode=True))
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
     return Split(**{part: tuple(found) for part, found in parts.items()})

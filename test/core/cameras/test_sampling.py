@@ -64,11 +64,11 @@ def test_a_new_calibration_counts_from_the_next_pair_on(drive_pairs: list[Pair])
     pipeline = FusionPipeline()
     pair = drive_pairs[0]
     before = pipeline(pair).fused.copy()
-    pipeline.calibrate(SMALL)
+    pipeline.calibration = SMALL
     assert (pipeline(pair).fused != before).any()
-    pipeline.calibrate(None)
+    pipeline.calibration = None
     assert (pipeline(pair).fused == before).mean() > 0.99
-    pipeline.calibrate(CameraPair(Camera(400, 240), Camera(160, 128), np.eye(3)))
+    pipeline.calibration = CameraPair(Camera(400, 240), Camera(160, 128), np.eye(3))
     with pytest.raises(InputError, match="visible images of 320x240 pixels; the calibration is"):
         pipeline(pair)
 

@@ -11,7 +11,8 @@ import torch
 from ssvif_core.errors import InputError, ModelError
 from ssvif_core.models import Model, ModelConfig, load_model, save_model
 from ssvif_core.models.blocks import RepConv, fold
-from ssvif_core.models.fusion_net import FusionNet, exposure, fused_colour, luma_of
+from ssvif_core.models.fusion import exposure, fused_colour, luma_of
+from ssvif_core.models.networks.fast import FastNet
 from ssvif_core.models.pixel_net import PixelNet
 
 
@@ -49,7 +50,7 @@ def test_an_untrained_network_shows_the_brighter_camera() -> None:
     visible, thermal = torch.full((1, 3, 32, 32), 0.2), torch.full((1, 1, 32, 32), 0.2)
     visible[..., :16], thermal[..., 16:] = 0.8, 0.9
     torch.manual_seed(0)
-    fused = luma_of(fused_colour(visible, FusionNet()(visible, thermal).change))
+    fused = luma_of(fused_colour(visible, FastNet()(visible, thermal).change))
     assert torch.allclose(fused[..., :16], torch.tensor(0.8), atol=0.08)
     assert torch.allclose(fused[..., 16:], torch.tensor(0.9), atol=0.08)
 

@@ -12,7 +12,7 @@ from ssvif_core.errors import InputError
 from ssvif_core.losses.fusion import FusionLoss
 from ssvif_core.losses.segmentation import dice_loss
 from ssvif_core.models import Model, ModelConfig
-from ssvif_core.models.fusion_net import fused_colour, luma_of
+from ssvif_core.models.fusion import fused_colour, luma_of
 from ssvif_core.recordings.labels import IGNORE
 from ssvif_core.training.data.views import ViewConfig, batch_views
 from ssvif_core.training.overlay import (

@@ -23,7 +23,7 @@ from ssvif_core.errors import InputError
 from ssvif_core.graph.export import export_model
 from ssvif_core.losses.fusion import FusionLoss
 from ssvif_core.models import Model, ModelConfig, load_model
-from ssvif_core.models.fusion_net import fused_colour, luma_of
+from ssvif_core.models.fusion import fused_colour, luma_of
 from ssvif_core.recordings.layouts import find_pairs
 from ssvif_core.training.checkpoint import Checkpoint
 from ssvif_core.training.config import HealthConfig, StageConfig, TrainConfig, load_config

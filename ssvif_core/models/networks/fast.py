@@ -1,94 +1,45 @@
-"""The fusion network F: visible and thermal image -> fused luma and features at strides 4, 8, 16.
+"""The network `fast`: our first real-time fusion network.
 
-Any module with the interface of `FusionNetwork` trains in the framework; `FusionNet` is ours,
-made for real time: it works at strides 2 to 16 and touches the full resolution only in a few
-element-wise operations.
+It works at strides 2 to 16. At full resolution there are only a few element-wise operations.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssvif_core.models.blocks import RepConv
-
-# BT.601 luma of a BGR image, as in OpenCV's BGR2YCrCb.
-LUMA_BGR = (0.114, 0.587, 0.299)
-
-
-@dataclass(frozen=True)
-class FusionFeatures:
-    """What a fusion network gives.
-
-    change: fused minus visible luma, Y_F - Y, (B, 1, H, W), in [-1, 1].
-    stride4, stride8, stride16: fused features, (B, C_k, H/k, W/k).
-    """
-
-    change: Tensor
-    stride4: Tensor
-    stride8: Tensor
-    stride16: Tensor
+from ssvif_core.models.fusion import LUMA_BGR, FusionFeatures, FusionNetwork
+from ssvif_core.models.registry import fusion_network
 
 
-class FusionNetwork(Protocol):
-    """Interface of F. `channels` are those of the features at strides 4, 8, 16."""
-
-    channels: tuple[int, int, int]
-
-    def __call__(self, visible: Tensor, thermal: Tensor) -> FusionFeatures:
-        """visible (B, 3, H, W) BGR and thermal (B, 1, H, W) in [0, 1]; H and W multiples of 16."""
-        ...
-
-
-def luma_of(bgr: Tensor) -> Tensor:
-    """BT.601 luma: (B, 3, H, W) BGR -> (B, 1, H, W), same range."""
-    return sum(share * bgr[:, i : i + 1] for i, share in enumerate(LUMA_BGR))  # type: ignore[return-value]
-
-
-def exposure(luma: Tensor, thermal: Tensor) -> Tensor:
-    """How well exposed the darker of both images is, (B, 1, 1, 1) in [0, 1].
-
-    0 up to a mean of .15, as at night, and 1 from .25 on. luma, thermal (B, C, H, W) in [0, 1].
-    """
-    # A sum, for TensorRT 8.6 takes ONNX's mean of this opset over all axes, without a word.
-    means = [
-        x.float().sum((1, 2, 3), keepdim=True) / (x.shape[1] * x.shape[2] * x.shape[3])
-        for x in (luma, thermal)
-    ]
-    return ((torch.minimum(*means) - 0.15) / 0.10).clamp(0, 1)
-
-
-def fused_colour(visible: Tensor, change: Tensor) -> Tensor:
-    """The visible colours carried to the fused luma, (B, 3, H, W) BGR in [0, 1].
-
-    Keeping Cb and Cr and changing Y adds one and the same difference to B, G and R, so no colour
-    conversion is needed.
-    """
-    return (visible + change).clamp(0, 1)
-
-
-class FusionNet(nn.Module):
-    """Our real-time fusion network.
-
-    The fused luma is a per-pixel convex mix of both lumas plus a bounded detail term::
+@fusion_network(
+    "fast",
+    sizes={
+        "s": {"widths": (16, 24, 40, 64), "depths": (1, 2, 2)},
+        "m": {"widths": (24, 40, 64, 96), "depths": (2, 2, 3)},
+    },
+)
+class FastNet(FusionNetwork):
+    """The fused luma is a convex mix of both lumas in each pixel, plus a bounded detail term::
 
         mix = sigmoid(a + b (Y - T)),   Y_F = mix Y + (1 - mix) T + detail_limit tanh(d)
 
-    with a, b, d predicted for the four sub-pixels of every stride-2 cell. Since b starts positive,
-    an untrained network is a soft maximum, and a surprised one still shows both cameras.
+    The network predicts a, b and d for the four sub-pixels of every cell at stride 2. At the start
+    b is positive, so an untrained network is a soft maximum. On unfamiliar input the mix still
+    shows both cameras.
 
     Args:
         widths: channels at strides 2, 4, 8, 16.
         depths: number of blocks at strides 4, 8, 16.
+        norm: blocks with batch normalisation.
     """
 
     detail_limit = 0.25
     initial_gain = 8.0
-    inputs = 4 + 4 + 2  # channels of the stem: luma and thermal of four sub-pixels, two chroma
+    # Channels of the stem's input: luma and thermal of four sub-pixels, two of chroma.
+    inputs = 4 + 4 + 2
     luma_kernel: Tensor
     chroma_kernel: Tensor
 
@@ -113,7 +64,7 @@ class FusionNet(nn.Module):
         self.up4 = RepConv(w4, w4, norm=norm)
         self.lateral2 = nn.Conv2d(w4, w2, 1)
         self.up2 = RepConv(w2, w2, norm=norm)
-        # Three heads and not one that is split: on CPUs the split costs more than the heads.
+        # Three heads: on CPUs, splitting the output of one head costs more.
         self.mix_offset = _head(w2, 0.0)
         self.mix_gain = _head(w2, 1.0)
         self.detail = _head(w2, 0.0)
@@ -130,8 +81,8 @@ class FusionNet(nn.Module):
         self, visible: Tensor, thermal: Tensor
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
         """The stem's input at stride 2, the change of luma, the features at strides 4, 8, 16."""
-        # Strided convolutions with fixed kernels, since they read interleaved camera pixels as
-        # they lie; full-resolution luma and pixel-unshuffle cost three times as much on a CPU.
+        # Strided convolutions with fixed kernels read interleaved camera pixels directly. Luma at
+        # full resolution and pixel-unshuffle cost three times as much on a CPU.
         luma = F.conv2d(visible, self.luma_kernel, stride=2)
         chroma = F.conv2d(visible, self.chroma_kernel, stride=2)
         thermal = F.pixel_unshuffle(thermal, 2)
@@ -168,7 +119,8 @@ def _chroma_kernel() -> Tensor:
 def _head(in_channels: int, start: float) -> nn.Conv2d:
     head = nn.Conv2d(in_channels, 4, 1)
     nn.init.normal_(head.weight, std=0.01)
-    nn.init.constant_(head.bias, start)  # type: ignore[arg-type]
+    assert head.bias is not None
+    nn.init.constant_(head.bias, start)
     return head
 
 

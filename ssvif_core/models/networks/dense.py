@@ -1,7 +1,7 @@
-"""A dense full-resolution fusion network in the manner of SeAFusion.
+"""The network `dense`: a dense full-resolution fusion network in the manner of SeAFusion.
 
-Too slow for a robot; here as the proof that the framework trains any network of the interface,
-and to compare with.
+It is too slow for a robot. It shows that the framework trains any fusion network, and serves as a
+comparison.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssvif_core.models.fusion_net import FusionFeatures, luma_of
+from ssvif_core.models.fusion import FusionFeatures, FusionNetwork, luma_of
+from ssvif_core.models.registry import fusion_network
 
 
-class DenseFusionNet(nn.Module):
+@fusion_network("dense", sizes={"s": {}})
+class DenseNet(FusionNetwork):
     """Two encoders of gradient residual dense blocks and a decoder, all at full resolution.
 
     The structure of SeAFusion (Tang et al., Information Fusion 2022, section 3.2): each camera's
-    luma passes a 3x3 convolution and two gradient residual dense blocks; the decoder's four
-    convolutions lead from the concatenated features to the fused luma, with a tanh brought to
-    [0, 1]. It reads luma only. The features for the semantic branch, which SeAFusion does not
-    have, are strided convolutions over the decoder's first features.
+    luma passes a 3x3 convolution and two gradient residual dense blocks. The decoder's four
+    convolutions lead from the concatenated features to the fused luma; a tanh is brought to
+    [0, 1]. The network reads luma only. SeAFusion has no semantic branch; here strided
+    convolutions over the decoder's first features feed it.
 
     Args:
         width: channels after the first convolution; doubled by each block before the decoder.
