@@ -1,8 +1,8 @@
-"""What the project's HTML pages share: one look, light and dark, and drawings that go with it.
+"""The common look of the project's HTML pages, light and dark, and drawings that fit it.
 
-A page is a Jinja template that extends `page.html.jinja`, beside this file, and fills its blocks;
-it needs no network and no other file. What a page says is left to the modules that write one:
-:mod:`ssvif_core.training.summary` and :mod:`ssvif_core.evaluation.report`.
+A page is a Jinja template that extends `page.html.jinja` in this folder and fills its blocks. It
+needs no network and no other file. :mod:`ssvif_core.training.summary` and
+:mod:`ssvif_core.evaluation.report` write pages.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Of medium lightness: a contrast of 3 at least on both backgrounds of the page.
+# Medium lightness: their contrast is at least 3 on both backgrounds of the page.
 COLOURS = ("#2f7fd6", "#c96a1e", "#2f9668", "#b45cc4", "#85852a", "#d6487a")
-# Stands for the page's text colour, which CSS knows and matplotlib does not.
+# Placeholder for the page's text colour, which only CSS knows.
 INK = "#010203"
 
 
 def render(template: Path, **values: Any) -> str:
-    """The page that a template makes of values; text is escaped, Markup is not.
+    """Fill a template with values; text is escaped, Markup is not.
 
-    template: a file that extends `page.html.jinja`, which wants `facts`: name -> text.
+    Args:
+        template: a file that extends `page.html.jinja`.
+        values: of the template; `facts` (name -> text) is required.
 
     Raises:
-        jinja2.UndefinedError: the template names a value that is not given.
+        jinja2.UndefinedError: the template uses a value that is not given.
     """
     environment = Environment(
         loader=FileSystemLoader([template.parent, Path(__file__).parent]),
@@ -41,17 +43,17 @@ def render(template: Path, **values: Any) -> str:
 
 
 def colour(index: int) -> str:
-    """The colour of the index-th thing a page shows; after six they begin again."""
+    """The colour of a page's item by its index; the six colours repeat."""
     return COLOURS[index % len(COLOURS)]
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure; in inches, 4.2 for a chart among others and 8.4 for one alone."""
+    """An empty figure in inches: 4.2 wide for a chart in a row, 8.4 for a single chart."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def calm(axes: Axes) -> Axes:
-    """Give axes the look of the page: a faint grid, no frame, few and round numbers."""
+    """Give axes the look of the page: a faint grid, no frame, few round tick values."""
     axes.set_facecolor("none")
     axes.set_axisbelow(True)
     axes.grid(color=INK, alpha=0.15, linewidth=0.6)
@@ -64,12 +66,12 @@ def calm(axes: Axes) -> Axes:
 
 
 def to_svg(figure: Figure, name: str) -> Markup:
-    """A drawing for a page, where it takes the colour and font of the text around it.
+    """Convert a figure to SVG that takes the colour and font of the surrounding text.
 
     name: of the drawing, unique in its page.
     """
     drawing = io.StringIO()
-    # Text stays text, in the page's font; the salt keeps ids of the page's drawings apart.
+    # Keep text as text in the page's font; the salt makes ids unique in the page.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(
             drawing,
@@ -80,5 +82,5 @@ def to_svg(figure: Figure, name: str) -> Markup:
     svg = drawing.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)  # those of viewBox serve
+    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)  # viewBox gives the size
     return Markup(svg)

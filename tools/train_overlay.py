@@ -26,8 +26,8 @@ import torch
 
 from ssvif_core.models import Model, ModelConfig, load_model, save_model
 from ssvif_core.models.fusion import fused_colour, luma_of
+from ssvif_core.training.data.deck import Deck
 from ssvif_core.training.overlay import (
-    Deck,
     OverlayConfig,
     OverlayTrainer,
     finish_fusion,

@@ -1,4 +1,4 @@
-"""Where jobs run: on this machine's cores, or input by input on the machines of a Ray cluster."""
+"""Runs jobs on this machine's cores, or whole inputs on the machines of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -17,43 +17,46 @@ from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.evaluation.plan import Job, Plan, Settings, plan_input
 from ssvif_core.evaluation.scoring import PairResult, Scorer
 
-Progress = Callable[[int], None]  # number of pairs that were done since the last call
+Progress = Callable[[int], None]  # takes the number of pairs finished since the last call
+InputResult = tuple[Plan, dict[str, PairResult]]  # the results by pair name
 
-_scorer: Scorer | None = None  # of a worker process
+_scorer: Scorer | None = None  # in a worker process
 
 
 def run_jobs(
     jobs: Sequence[Job], settings: Settings, workers: int, progress: Progress
 ) -> dict[str, PairResult]:
-    """Score jobs in `workers` processes (0: one a core; 1: in this one); results by pair name.
+    """Score jobs and return the results by pair name.
+
+    Args:
+        workers: number of processes; 0 means one a core, 1 means this process.
 
     Raises:
-        SsvifError: a worker was ended from outside, for example for want of memory.
+        SsvifError: a worker was killed, for example because memory ran out.
     """
     workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
     if workers <= 1:
-        return _gather(map(Scorer(settings), jobs), progress)
-    # Fresh processes, not forks: engines and their threads do not survive a fork.
+        return _collect(map(Scorer(settings), jobs), progress)
+    # Spawn, since engines and their threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start, (settings,)) as pool:
         futures = [pool.submit(_score, job) for job in jobs]
         try:
-            return _gather((future.result() for future in as_completed(futures)), progress)
+            return _collect((future.result() for future in as_completed(futures)), progress)
         except BrokenProcessPool as error:
             raise SsvifError(
-                "a worker process was ended from outside, perhaps for want of memory; try fewer "
-                "with --workers"
+                "a worker process was killed, perhaps because memory ran out; use fewer --workers"
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _gather(parts: Iterable[list[PairResult]], progress: Progress) -> dict[str, PairResult]:
-    results: dict[str, PairResult] = {}
-    for part in parts:
-        results |= {result.name: result for result in part}
-        progress(len(part))
-    return results
+def _collect(job_results: Iterable[list[PairResult]], progress: Progress) -> dict[str, PairResult]:
+    by_name: dict[str, PairResult] = {}
+    for results in job_results:
+        by_name |= {result.name: result for result in results}
+        progress(len(results))
+    return by_name
 
 
 def _start(settings: Settings) -> None:
@@ -64,7 +67,7 @@ def _start(settings: Settings) -> None:
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed cannot end its workers, and they would wait for it for ever."""
+    """End this worker if its parent was killed; otherwise it would wait forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -81,7 +84,7 @@ def _score(job: Job) -> list[PairResult]:
 
 @dataclass(frozen=True)
 class InputTask:
-    """One input to plan and to score, wherever its files can be read under the same path."""
+    """One input to plan and score, on any machine that has its files under the same path."""
 
     path: Path
     name: str
@@ -92,7 +95,7 @@ class InputTask:
         return plan_input(self.path, self.name, self.prefix, settings, self.pictured)
 
 
-def run_input(task: InputTask, settings: Settings) -> tuple[Plan, dict[str, PairResult]]:
+def run_input(task: InputTask, settings: Settings) -> InputResult:
     """Plan and score one input in this process."""
     plan = task.plan(settings)
     scorer = Scorer(settings)
@@ -100,25 +103,26 @@ def run_input(task: InputTask, settings: Settings) -> tuple[Plan, dict[str, Pair
 
 
 def run_on_ray(
-    tasks: Sequence[InputTask], settings: Settings, address: str, done: Callable[[], None]
-) -> list[tuple[Plan, dict[str, PairResult]] | InputError]:
-    """Score inputs on a Ray cluster, a task each; in the order of `tasks`.
+    tasks: Sequence[InputTask], settings: Settings, address: str, on_done: Callable[[], None]
+) -> list[InputResult | InputError]:
+    """Score inputs on a Ray cluster, one task each; results are in the order of `tasks`.
 
-    A task whose worker or machine is lost is done again elsewhere.
+    A task is repeated elsewhere if its worker or machine is lost.
 
     Args:
-        address: of the cluster's head, or `local` for one that is started here.
-        done: called when a task is.
+        address: of the cluster's head, or `local` to start a cluster here.
+        on_done: called after each task.
 
     Raises:
-        SsvifError: Ray is not installed, the cluster cannot be reached, or a task fails each time.
+        SsvifError: Ray is not installed, the cluster cannot be reached, or all retries of a task
+            failed.
     """
     try:
         import ray
     except ImportError as error:
         raise SsvifError(
             f"--ray needs Ray ({error}); install it with `pip install 'ssvif_ros[ray]'` or "
-            "`pip install ray`, in the same version as the cluster's"
+            "`pip install ray`, with the version of the cluster"
         ) from error
     try:
         if not ray.is_initialized():
@@ -126,28 +130,27 @@ def run_on_ray(
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise SsvifError(
             f"--ray {address}: the cluster cannot be reached ({error}); start one with "
-            "`ray start --head`, and give the address it prints, or `local`"
+            "`ray start --head` and give the address it prints, or give `local`"
         ) from error
-    # Only a lost worker is a reason to try again: what the input is at fault for, is again.
+    # Retry only lost workers: an error of the input would occur again.
     remote = ray.remote(num_cpus=1, max_retries=3, retry_exceptions=False)(_input_or_error)
-    waiting = {remote.remote(task, settings): number for number, task in enumerate(tasks)}
+    waiting = {remote.remote(task, settings): index for index, task in enumerate(tasks)}
     results: list[Any] = [None] * len(tasks)
     try:
         while waiting:
             (ready,), _ = ray.wait(list(waiting), num_returns=1)
-            number = waiting.pop(ready)
-            results[number] = ray.get(ready)
-            done()
+            index = waiting.pop(ready)
+            results[index] = ray.get(ready)
+            on_done()
     except ray.exceptions.RayError as error:
         raise SsvifError(
-            f"{tasks[number].path}: given up on the cluster ({type(error).__name__}: {error})"
+            f"{tasks[index].path}: all retries on the cluster failed "
+            f"({type(error).__name__}: {error}); see the logs of Ray"
         ) from error
     return results
 
 
-def _input_or_error(
-    task: InputTask, settings: Settings
-) -> tuple[Plan, dict[str, PairResult]] | InputError:
+def _input_or_error(task: InputTask, settings: Settings) -> InputResult | InputError:
     try:
         return run_input(task, settings)
     except InputError as error:

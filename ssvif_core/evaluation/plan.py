@@ -1,8 +1,8 @@
-"""What is scored: the pairs of an input, others' images and labels of them, cut into jobs.
+"""The plan of an evaluation: pairs of an input, others' images and labels, divided into jobs.
 
-A job says all that its worker needs, so that jobs run anywhere and in any order. Of a stream (a
-video, a bag) how every thermal frame is shown is settled here, since it depends on the frames
-before: the node smooths it in the same way.
+A job holds all that its worker needs, so jobs run anywhere and in any order. The display of a
+thermal frame in a stream (video or bag) depends on earlier frames, because the node smooths the
+thermal range. So the plan computes it for each frame.
 """
 
 from __future__ import annotations
@@ -26,25 +26,27 @@ from ssvif_core.recordings.labels import SUFFIXES as LABEL_SUFFIXES
 from ssvif_core.recordings.layouts import PairSource, find_pairs, some
 from ssvif_core.recordings.reading import read_frames, read_sources
 from ssvif_core.thermal import StreamState, ThermalFrame, ThermalStream, without_pixels
-from ssvif_core.types import Pair
+from ssvif_core.types import AnyArray, Pair
 
 NAMES = ("background", "person", "bicycle", "car")
-PICTURES = ("visible", "thermal", "overlay")  # of every report, besides the fused ones
-JOB_PAIRS = 16  # so few that all cores are busy to the end, so many that a video is seldom reopened
+PICTURES = ("visible", "thermal", "overlay")  # in each report, besides the fused images
+JOB_PAIRS = 16  # few enough to keep all cores busy, enough to reopen videos rarely
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is the same for every pair.
+    """Settings that are the same for all pairs.
 
-    fused: others' methods: name -> folder of their fused images, named as the pairs are.
-    ours: whether our model is scored; model: ONNX file, None for the shipped one.
-    labels: folder of masks or YOLO boxes; None takes the masks that lie with the pairs.
-    names: of the labels' class ids 0, 1, ...; the id of `person` is what person contrast is of.
+    fused: others' methods: name -> folder of their fused images, named like the pairs.
+    ours: whether our model is scored. model: ONNX file, None for the shipped one.
+    labels: folder of masks or YOLO boxes; None takes the masks next to the pairs.
+    names: of the labels' class ids 0, 1, ...; person contrast is measured on class `person`.
     every: take every n-th pair of a video or bag. topics: of bags; None finds them by name.
-    slop: largest difference of stamps in a bag's pair, ns. only: shell pattern of pairs' names.
-    calibration: of the cameras; None takes aligned ones. Scores then are of the visible image's
-        whole field, also where there is no thermal image.
+    slop: largest difference of stamps in a pair of a bag, ns. only: shell pattern for pair names.
+    calibration: camera pair; None means aligned cameras. Scores cover the whole visible image,
+        also where the thermal camera does not see.
+
+    Raises InputError if a value is not usable.
     """
 
     fused: dict[str, Path] = field(default_factory=dict)
@@ -62,47 +64,48 @@ class Settings:
 
     @property
     def offset(self) -> int:
-        """ns to add to the thermal stamps of a bag, by the calibration."""
+        """Time offset of the calibration in ns, to add to the thermal stamps of a bag."""
         return round(self.calibration.time_offset * 1e9) if self.calibration else 0
 
     def __post_init__(self) -> None:
         if OURS in self.fused:
-            raise InputError(f"--fused ...={OURS}: this name is our model's; take another")
+            raise InputError(f"--fused ...={OURS}: this name is our model's; use another name")
         if not (self.ours or self.fused):
-            raise InputError("nothing to score: our model is left out, and no --fused is given")
+            raise InputError("nothing to score: our model is left out and no --fused is given")
         for name in PICTURES:
             if name in self.fused:
-                raise InputError(f"--fused ...={name}: every report has a picture of that name")
+                raise InputError(f"--fused ...={name}: each report has a picture of that name")
         if self.every < 1:
-            raise InputError(f"every {self.every}; expected at least 1")
+            raise InputError(f"every is {self.every}; expected at least 1")
         if self.slop < 1:
-            raise InputError(f"slop of {self.slop} ns; expected more than nothing")
+            raise InputError(f"slop is {self.slop} ns; expected at least 1 ns")
         if not all(self.names) or len(set(self.names)) < len(self.names):
             raise InputError(
-                f"names {','.join(self.names)}; expected one of its own for each id, 0, 1, 2, ..."
+                f"names are {','.join(self.names)}; expected a different name for each class id "
+                "0, 1, 2, ..."
             )
         if self.engine != "auto" and self.engine not in ENGINES:
             raise InputError(f"engine {self.engine}; expected auto or one of {', '.join(ENGINES)}")
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Ours first."""
+        """Names of all methods, ours first."""
         return ((OURS,) if self.ours else ()) + tuple(self.fused)
 
 
 @dataclass(frozen=True)
-class Shown:
-    """How the node shows the thermal image of one moment of a stream, as its past has it.
+class ThermalDisplay:
+    """How the node displays one thermal image of a stream, which depends on earlier frames.
 
-    range: counts shown as black and as white. dead: places (x, y) of dead pixels.
+    range: counts shown as black and as white. dead: positions (x, y) of dead pixels.
     """
 
     range: tuple[float, float]
     state: StreamState
     dead: tuple[tuple[int, int], ...]
 
-    def view(self, thermal: np.ndarray) -> ThermalFrame:
-        """The view of the image, (h, w), of that moment."""
+    def frame(self, thermal: AnyArray) -> ThermalFrame:
+        """The thermal frame of its image, (h, w) uint8 or uint16 counts."""
         dead = np.array(self.dead, int).reshape(-1, 2)
         return ThermalFrame(
             without_pixels(thermal, dead), np.array(self.range, np.float32), self.state
@@ -111,24 +114,24 @@ class Shown:
 
 @dataclass(frozen=True)
 class Item:
-    """One pair: its name in the evaluation, where it lies, others' images and labels of it.
+    """One pair: its name in the evaluation, its source, others' images and its labels.
 
-    shown: how its thermal image is; None: by the image itself.
+    display: of the thermal image; None if it depends on the image alone.
     """
 
     name: str
     source: PairSource
     fused: dict[str, Path] = field(default_factory=dict)
     label: Path | None = None
-    shown: Shown | None = None
+    display: ThermalDisplay | None = None
 
 
 @dataclass(frozen=True)
 class Job:
     """Neighbouring pairs of one input.
 
-    before: of a stream, the frame before the first one, to which change is measured.
-    pictured: names of the pairs of which pictures are made. measured: whether scores are.
+    before: in a stream, the frame before the first item, for measuring changes.
+    pictured: names of the pairs to make pictures of. measured: whether to compute scores.
     """
 
     input: str
@@ -144,9 +147,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of one input, what is there in words, and what is left out and why.
+    """The jobs of one input, its layout in words, and problems: what is left out and why.
 
-    used: of each other method the names of the images that belong to a pair.
+    used: for each other method, the names of the images that belong to a pair.
     """
 
     input: str
@@ -161,7 +164,11 @@ class Plan:
 
 
 def input_names(paths: Sequence[Path]) -> list[str]:
-    """A short name an input, all different: its own, with as many parents as it takes."""
+    """A unique short name for each input: its file name, with parent folders if needed.
+
+    Raises:
+        InputError: an input is given twice.
+    """
     parts = [path.resolve().parts for path in paths]
     if len(set(parts)) < len(parts):
         raise InputError(f"an input is given twice: {some([str(path) for path in paths])}")
@@ -176,13 +183,14 @@ def plan_input(path: Path, name: str, prefix: str, settings: Settings, pictured:
 
     Args:
         name: of the input.
-        prefix: what the names of its pairs begin with.
-        pictured: of how many pairs, spread evenly, pictures are made.
+        prefix: of the names of its pairs.
+        pictured: number of pairs, evenly spread, to make pictures of.
 
-    A pair that a method has no image of is left out for all, so that all are scored on the same.
+    A pair without an image of one method is left out for all methods, so that all methods are
+    scored on the same pairs.
 
     Raises:
-        InputError: there are no pairs, or nothing that all methods have.
+        InputError: there are no pairs, or no pair has an image of every method.
     """
     listing = find_pairs(
         path, settings.every, settings.topics, settings.slop, True, settings.offset
@@ -190,39 +198,39 @@ def plan_input(path: Path, name: str, prefix: str, settings: Settings, pictured:
     problems = list(listing.problems)
     if listing.unpaired:
         problems.append(
-            f"{path}: {len(listing.unpaired)} images without a partner: "
+            f"{path}: {len(listing.unpaired)} images have no partner: "
             f"{some([str(file.relative_to(path)) for file in listing.unpaired])}"
         )
     pairs = [source for source in listing.pairs if fnmatchcase(source.name, settings.only)]
     if not pairs:
         raise InputError(
-            f"{path}: no name of its {len(listing.pairs)} pairs is like '{settings.only}'; "
-            f"they are {some(listing.names)}"
+            f"{path}: none of its {len(listing.pairs)} pairs matches --only '{settings.only}'; "
+            f"their names are {some(listing.names)}"
         )
     items, used = _items_of(pairs, name, prefix, settings, problems)
-    chosen = np.linspace(0, len(items) - 1, min(pictured, len(items))).round().astype(int)
-    shown = frozenset(items[index].name for index in chosen)
+    spread = np.linspace(0, len(items) - 1, min(pictured, len(items))).round().astype(int)
+    pictured_names = frozenset(items[index].name for index in spread)
     jobs = []
     for stream, group in groupby(items, _stream):
         members = list(group)
-        if stream is not None:
-            members = _as_shown(members)
-        # A bag that was cut off is copied for every job, so there are few.
+        if stream:
+            members = _with_displays(members)
+        # A bag that was cut off is copied for each job, so use few jobs.
         size = max(JOB_PAIRS, len(members) // 8) if stream and listing.problems else JOB_PAIRS
         for start in range(0, len(members), size):
-            before = members[start - 1] if stream is not None and start else None
-            if before is not None and not follow(before, members[start]):
+            before = members[start - 1] if stream and start else None
+            if before and not follow(before, members[start]):
                 before = None
-            jobs.append(Job(name, tuple(members[start : start + size]), before, shown))
+            jobs.append(Job(name, tuple(members[start : start + size]), before, pictured_names))
     return Plan(name, listing.layout, tuple(jobs), tuple(problems), used)
 
 
 def _items_of(
     pairs: Sequence[PairSource], name: str, prefix: str, settings: Settings, problems: list[str]
 ) -> tuple[list[Item], dict[str, frozenset[str]]]:
-    """The pairs of which every method has an image, with their labels; and which images are used.
+    """The pairs with an image of every method, with their labels; and the images used.
 
-    What is missing is added to `problems`.
+    Adds missing images and labels to `problems`.
     """
     files = {method: fused_images(folder) for method, folder in settings.fused.items()}
     labels = label_files(settings.labels) if settings.labels else {}
@@ -232,65 +240,65 @@ def _items_of(
     for source in pairs:
         fused, label = {}, source.mask
         for method, images in files.items():
-            spelling = _spelling(source, images, prefix)
-            if spelling is None:
+            file_name = _file_name(source, images, prefix)
+            if file_name is None:
                 missing[method].append(source.name)
             else:
-                used[method].add(spelling)
-                fused[method] = images[spelling]
+                used[method].add(file_name)
+                fused[method] = images[file_name]
         if settings.labels:
-            spelling = _spelling(source, labels, prefix)
-            label = None if spelling is None else labels[spelling]
+            file_name = _file_name(source, labels, prefix)
+            label = None if file_name is None else labels[file_name]
         if len(fused) == len(files):
             items.append(Item(prefix + source.name, source, fused, label))
     for method, names in missing.items():
         if names:
             problems.append(
-                f"{method}: no image of {len(names)} of the {len(pairs)} pairs of {name}, which "
-                f"are left out for every method: {some(names)}"
+                f"{method}: no image for {len(names)} of the {len(pairs)} pairs of {name}; these "
+                f"pairs are left out for all methods: {some(names)}"
             )
     example = prefix + pairs[0].name
     if not items:
         raise InputError(
-            f"{name}: none of its {len(pairs)} pairs has an image of every method; images are "
-            f"found by the pairs' names, such as {example}.png; " + "; ".join(problems)
+            f"{name}: none of its {len(pairs)} pairs has an image of every method; name images "
+            f"like the pairs, such as {example}.png; " + "; ".join(problems)
         )
     if settings.labels and not any(item.label for item in items):
         problems.append(
-            f"{settings.labels}: no labels for pairs of {name}; expected files such as "
+            f"{settings.labels}: no labels for the pairs of {name}; expected files such as "
             f"{example}.png with class ids, or {example}.txt with YOLO boxes"
         )
     return items, {method: frozenset(names) for method, names in used.items()}
 
 
 def fused_images(folder: Path) -> dict[str, Path]:
-    """A method's images by name: their path below the folder, without ending.
+    """A method's images by name: the path below the folder, without suffix.
 
     Raises:
-        InputError: no such folder, or no images in it.
+        InputError: no such folder, no images in it, or two images of one name.
     """
     images = _files_by_name(folder, SUFFIXES)
     if not images:
-        raise InputError(f"{folder}: no images in it; expected fused images of the pairs' names")
+        raise InputError(f"{folder}: no images in it; expected fused images named like the pairs")
     return images
 
 
 def label_files(folder: Path) -> dict[str, Path]:
-    """Masks and boxes by name, as `fused_images`."""
+    """Files of masks and boxes by name, like `fused_images`."""
     return _files_by_name(folder, LABEL_SUFFIXES)
 
 
 def _files_by_name(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; expected one of files of the pairs' names")
+        raise InputError(f"{folder}: no such folder; expected files named like the pairs")
     files: dict[str, Path] = {}
     for file in sorted(folder.rglob("*")):
         if file.suffix.lower() in suffixes and file.is_file():
             name = file.relative_to(folder).with_suffix("").as_posix()
             if name in files:
                 raise InputError(
-                    f"{folder}: {files[name].name} and {file.name} share the name '{name}', by "
-                    "which they are found; keep one of them"
+                    f"{folder}: {files[name].name} and {file.name} have the same name '{name}'; "
+                    "keep one of them"
                 )
             files[name] = file
     return files
@@ -302,14 +310,11 @@ def follow(previous: Item, item: Item) -> bool:
 
 
 def read_items(items: Sequence[Item]) -> Iterator[tuple[Item, Pair | InputError]]:
-    """Items of one file pair each, or of one stream, with their pair or why it cannot be read.
-
-    The items of a stream are in its order.
-    """
+    """Read items of files, or of one stream in its order; yield each with its pair or error."""
     for index, pair in read_sources([item.source for item in items]):
         item = items[index]
-        bad = isinstance(pair, InputError)
-        yield item, InputError(f"{item.name}: {pair}") if bad else pair
+        failed = isinstance(pair, InputError)
+        yield item, InputError(f"{item.name}: {pair}") if failed else pair
 
 
 def _stream(item: Item) -> tuple[Path, Path] | None:
@@ -317,30 +322,31 @@ def _stream(item: Item) -> tuple[Path, Path] | None:
     return None if source.frame is None else (source.visible, source.thermal)
 
 
-def _as_shown(items: list[Item]) -> list[Item]:
-    """The items of a stream with how the node would show their thermal images.
+def _with_displays(items: list[Item]) -> list[Item]:
+    """The items of a stream with the node's display of their thermal images.
 
-    The node sees every frame, so all before the last item are looked at.
+    The node sees all frames, so all frames up to the last item are read.
     """
-    stream, shown = ThermalStream(), {}
+    stream, displays = ThermalStream(), {}
     last = items[-1].source.frame or 0
-    with suppress(InputError):  # which is said where the frames are scored
-        for number, pair in read_frames(items[0].source, range(last + 1)):
+    with suppress(InputError):  # scoring the frame reports it
+        for index, pair in read_frames(items[0].source, range(last + 1)):
             if isinstance(pair, InputError):
                 continue
-            view = stream(pair.thermal, pair.thermal_stamp)
-            black, white = (float(count) for count in view.range)
+            frame = stream(pair.thermal, pair.thermal_stamp)
+            black, white = (float(count) for count in frame.range)
             dead = tuple((int(x), int(y)) for x, y in stream.pixels.found)
-            shown[number] = Shown((black, white), view.state, dead)
-            if number >= last:
+            displays[index] = ThermalDisplay((black, white), frame.state, dead)
+            if index >= last:
                 break
-    return [replace(item, shown=shown.get(item.source.frame or 0)) for item in items]
+    return [replace(item, display=displays.get(item.source.frame or 0)) for item in items]
 
 
-def _spelling(source: PairSource, files: dict[str, Path], prefix: str) -> str | None:
-    """The name under which `files` has the pair: a/1 or 1; drive#12, drive/0012 or 0012.
+def _file_name(source: PairSource, files: dict[str, Path], prefix: str) -> str | None:
+    """The key of a pair in `files`: a/1 or 1; drive#12, drive/0012 or 0012.
 
-    With several inputs it must begin with the input's name, or it might mean another's pair.
+    With several inputs the key must start with the input's name, since another input may have a
+    pair of the same name.
     """
     names = [source.name]
     if not prefix:

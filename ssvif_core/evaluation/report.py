@@ -1,8 +1,7 @@
-"""An evaluation as one HTML page: a viewer of its pictures, its tables, and plots of them.
+"""Writes an evaluation as one HTML page: a picture viewer, tables and plots.
 
-The page needs no server, no network and no other file. What the figures are is settled in
-:mod:`.results`; the look of the page lies in :mod:`ssvif_core.page`, what it does when it is
-touched in the script of `report.html.jinja`.
+The page needs no server, no network and no other file. :mod:`.results` defines the figures,
+:mod:`ssvif_core.page` the look, and the script in `report.html.jinja` the interaction.
 """
 
 from __future__ import annotations
@@ -24,14 +23,15 @@ from ssvif_core.evaluation.results import (
     MethodSummary,
     PairScores,
     RobotRun,
-    WorstCase,
 )
+from ssvif_core.evaluation.tables import four_digits
 from ssvif_core.metrics.ranking import LOWER_IS_BETTER
 from ssvif_core.page import INK, calm, colour, new_figure, render, to_svg
+from ssvif_core.types import Float64Array
 
-PICTURE_CHARACTERS = 28_000_000  # of base64, of all pictures together
-OPEN_ROWS = 1500  # a longer table of pairs is closed until it is asked for
-SLICES = 400  # of a timeline; more are not seen on a chart of this size
+PICTURE_CHARACTERS = 28_000_000  # base64 characters of all pictures together
+OPEN_ROWS = 1500  # a longer table of pairs is closed at first
+SLICES = 400  # of a timeline; a chart of this size cannot show more
 LOWER = LOWER_IS_BETTER | {"average rank"}
 NAMES = {
     "person_contrast": "person contrast kept",
@@ -42,9 +42,9 @@ PAIR_NAMES = {"person_contrast": "least person contrast kept"}
 
 @dataclass(frozen=True)
 class Column:
-    """A column of figures: the key of its values, its heading, and what is better in it.
+    """A column of figures: the key of its values and its heading.
 
-    decimals: so many that the largest value has four digits. lower: whether less is better.
+    lower: whether lower is better. decimals: give the largest value four digits.
     """
 
     key: str
@@ -53,15 +53,18 @@ class Column:
     decimals: int
 
     def text(self, value: float | None) -> str:
-        """The value as the column shows it."""
+        """The value with the decimals of the column."""
         return number(value, self.decimals)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A method in the summary, or a pair and method: figures by column, and which are best."""
+    """A table row for a method, or for a pair and method.
 
-    of: MethodSummary | PairScores
+    figures: by column key. best: the keys whose figure is the best.
+    """
+
+    record: MethodSummary | PairScores
     figures: Mapping[str, float]
     best: Collection[str]
 
@@ -70,7 +73,7 @@ def write_report(path: Path, evaluation: Evaluation) -> None:
     """Write the page.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the page cannot be written.
     """
     pairs = {pair: index for index, pair in enumerate(evaluation.pairs)}
     methods = [method.name for method in evaluation.methods]
@@ -105,61 +108,56 @@ def write_report(path: Path, evaluation: Evaluation) -> None:
         pair_names=PAIR_NAMES,
         lower=LOWER,
         number=number,
-        case_text=_case_text,
+        four_digits=four_digits,
     )  # fmt: skip
-    path.write_text(page, encoding="utf-8", errors="backslashreplace")  # odd file names
+    path.write_text(page, encoding="utf-8", errors="backslashreplace")  # file names may not be text
 
 
 def number(value: float | None, decimals: int) -> str:
-    """A figure as the page shows it: an en dash for one that does not exist."""
+    """A figure with a fixed number of decimals; a dash if it is missing or not finite."""
     if value is None or not math.isfinite(value):
         return "–"
     return f"{value:.{decimals}f}"
-
-
-def _case_text(case: WorstCase) -> str:
-    return f"{case.value:.4g}" if math.isfinite(case.value) else "–"
 
 
 # --- pictures
 
 
 def _sides(evaluation: Evaluation) -> list[str]:
-    """What either side of the viewer's divider may show, in the order of its lists."""
-    known = ["visible", "thermal", *(method.name for method in evaluation.methods), "overlay"]
-    there = {name for pictures in evaluation.pictures.values() for name in pictures}
-    return [name for name in known if name != "overlay" or name in there]
+    """The names of the pictures for the viewer's two lists, in order."""
+    sides = ["visible", "thermal", *(method.name for method in evaluation.methods), "overlay"]
+    has_overlay = any("overlay" in pictures for pictures in evaluation.pictures.values())
+    return [name for name in sides if name != "overlay" or has_overlay]
 
 
 def shown_pairs(evaluation: Evaluation) -> list[str]:
     """The pairs whose pictures the page holds: all, or as many as PICTURE_CHARACTERS allow.
 
-    The worst cases come first, then pairs evenly spread over the others.
+    Worst cases have priority. The others are an even spread over the rest.
     """
     sizes = {
         pair: sum(4 * math.ceil(len(picture) / 3) for picture in pictures.values())
         for pair in evaluation.pairs
         if (pictures := evaluation.pictures.get(pair))
     }
-    left = PICTURE_CHARACTERS
-    chosen = []
+    room = PICTURE_CHARACTERS
+    chosen = set()
     for pair in dict.fromkeys(case.pair for case in evaluation.worst):
-        if pair in sizes and sizes[pair] <= left:
-            left -= sizes.pop(pair)
-            chosen.append(pair)
+        if pair in sizes and sizes[pair] <= room:
+            room -= sizes.pop(pair)
+            chosen.add(pair)
     others = np.array(list(sizes), object)
     characters = np.array(list(sizes.values()), np.int64)
     for count in range(len(others), 0, -1):
         spread = np.linspace(0, len(others) - 1, count).round().astype(int)
-        if characters[spread].sum() <= left:
-            chosen += others[spread].tolist()
+        if characters[spread].sum() <= room:
+            chosen.update(others[spread].tolist())
             break
-    kept = set(chosen)
-    return [pair for pair in evaluation.pairs if pair in kept]
+    return [pair for pair in evaluation.pairs if pair in chosen]
 
 
 def _block(pictures: Mapping[str, bytes], sides: Sequence[str]) -> list[str | None]:
-    """A pair's pictures as the viewer reads them: base64 of each side, or null."""
+    """A pair's pictures for the viewer: base64 of each of `sides`, or null."""
     return [
         base64.b64encode(pictures[side]).decode() if side in pictures else None for side in sides
     ]
@@ -176,9 +174,9 @@ def _means(method: MethodSummary) -> dict[str, float]:
 
 
 def _pair_rows(scores: Iterable[PairScores]) -> list[Row]:
-    """One row for each pair and method; the rows of a pair lie together.
+    """One row for each pair and method, grouped by pair.
 
-    `person_contrast` is that of the person who kept least.
+    `person_contrast` is the least contrast kept of a pair's persons.
     """
     by_pair: dict[str, list[tuple[PairScores, dict[str, float]]]] = {}
     for row in scores:
@@ -188,11 +186,11 @@ def _pair_rows(scores: Iterable[PairScores]) -> list[Row]:
             else row.scores
         )
         by_pair.setdefault(row.pair, []).append((row, figures))
-    return [row for own in by_pair.values() for row in _ranked(own)]
+    return [row for records in by_pair.values() for row in _ranked(records)]
 
 
 def _ranked(table: Iterable[tuple[MethodSummary | PairScores, Mapping[str, float]]]) -> list[Row]:
-    """Rows that are compared with each other; a single one is best in nothing."""
+    """Rows with their best figures marked; a single row has no best figure."""
     table = list(table)
     values: dict[str, list[float]] = {}
     for _, figures in table:
@@ -200,23 +198,25 @@ def _ranked(table: Iterable[tuple[MethodSummary | PairScores, Mapping[str, float
             if math.isfinite(value):
                 values.setdefault(key, []).append(value)
     best = {
-        key: min(own) if key in LOWER else max(own) for key, own in values.items() if len(own) > 1
+        key: (min if key in LOWER else max)(column)
+        for key, column in values.items()
+        if len(column) > 1
     }
     return [
-        Row(of, figures, {key for key, value in figures.items() if value == best.get(key)})
-        for of, figures in table
+        Row(record, figures, {key for key, value in figures.items() if value == best.get(key)})
+        for record, figures in table
     ]
 
 
 def _columns(keys: Iterable[str], rows: Sequence[Row], names: Mapping[str, str]) -> list[Column]:
-    """The columns for which a row has a figure; names: headings other than the key."""
+    """The columns for which a row has a figure; `names` holds headings that differ from the key."""
     columns = []
     for key in keys:
         values = [abs(row.figures[key]) for row in rows if key in row.figures]
         if values:
             largest = max((value for value in values if math.isfinite(value)), default=0)
-            before = max(math.floor(math.log10(largest)), -1) if largest else 0
-            columns.append(Column(key, names.get(key, key), key in LOWER, max(3 - before, 0)))
+            exponent = max(math.floor(math.log10(largest)), -1) if largest else 0
+            columns.append(Column(key, names.get(key, key), key in LOWER, max(3 - exponent, 0)))
     return columns
 
 
@@ -224,15 +224,15 @@ def _columns(keys: Iterable[str], rows: Sequence[Row], names: Mapping[str, str])
 
 
 def _plot(key: str, evaluation: Evaluation) -> Markup:
-    """Means with their intervals, and the spread of single values; methods by number."""
+    """Means with intervals, and box plots of single values; the x axis numbers the methods."""
     figure = new_figure(4.2, 2.1)
     bars, boxes = (calm(axes) for axes in figure.subplots(1, 2))
     for index, method in enumerate(evaluation.methods):
-        place, own = index + 1, colour(index)
+        position, method_colour = index + 1, colour(index)
         interval = method.means.get(key)
         if interval is not None and math.isfinite(interval.value):
-            bars.bar(place, interval.value, width=0.62, color=own, alpha=0.75)
-            bars.vlines(place, interval.low, interval.high, color=INK, linewidth=1.2)
+            bars.bar(position, interval.value, width=0.62, color=method_colour, alpha=0.75)
+            bars.vlines(position, interval.low, interval.high, color=INK, linewidth=1.2)
         values = [
             value
             for row in evaluation.rows
@@ -243,24 +243,24 @@ def _plot(key: str, evaluation: Evaluation) -> Markup:
             if math.isfinite(value)
         ]
         if values:
-            lines = {"color": own, "linewidth": 1.2}
+            lines = {"color": method_colour, "linewidth": 1.2}
             boxes.boxplot(
-                values, positions=[place], widths=0.55, whis=(5, 95), showfliers=False,
+                values, positions=[position], widths=0.55, whis=(5, 95), showfliers=False,
                 boxprops=lines, whiskerprops=lines, capprops=lines, medianprops={"color": INK},
             )  # fmt: skip
-    places = range(1, len(evaluation.methods) + 1)
+    positions = range(1, len(evaluation.methods) + 1)
     for axes in (bars, boxes):
         axes.set_xlim(0.4, len(evaluation.methods) + 0.6)
-        axes.set_xticks(places, [str(place) for place in places])
+        axes.set_xticks(positions, [str(position) for position in positions])
         axes.grid(visible=False, axis="x")
     return to_svg(figure, f"metric {key}")
 
 
-# --- through the robot's path
+# --- runs through the node
 
 
 def _robot(index: int, run: RobotRun) -> dict[str, Any]:
-    """A run through the node: what is said of it and drawn of it."""
+    """Facts and drawings of a run through the node."""
     latency, stamps = run.spread(run.latencies), run.spread(run.stamp_differences)
     causes = list(dict.fromkeys([*run.dropped, *(name for _, lost in run.causes for name in lost)]))
     dropped = [f"{count} {cause}" for cause, count in run.dropped.items() if count]
@@ -281,14 +281,14 @@ def _robot(index: int, run: RobotRun) -> dict[str, Any]:
     return {
         "bag": run.bag,
         "facts": facts,
-        "causes": [(cause, colour(n + 1)) for n, cause in enumerate(causes)] if run.causes else [],
+        "causes": [(cause, colour(n)) for n, cause in enumerate(causes, 1)] if run.causes else [],
         "histogram": _histogram(index, run.latencies) if run.latencies else None,
         "timeline": _timeline(index, run, causes) if run.timeline else None,
     }
 
 
 def _histogram(index: int, latencies: Sequence[float]) -> dict[str, Any]:
-    """The drawing, and what lies outside: a single slow pair would squeeze all others."""
+    """The drawing up to 1.5 times p99, and a note on slower pairs, which would squeeze it."""
     p50, p95, p99 = np.percentile(latencies, (50, 95, 99))
     limit = 1.5 * p99
     figure = new_figure(4.2, 2.6)
@@ -303,7 +303,7 @@ def _histogram(index: int, latencies: Sequence[float]) -> dict[str, Any]:
 
 
 def _timeline(index: int, run: RobotRun, causes: Sequence[str]) -> Markup:
-    """Latency over time with ticks where pairs were lost, and below it the losses by cause."""
+    """Latency over time with ticks at lost pairs, and below it the number of losses by cause."""
     figure = new_figure(8.4, 3.6 if run.causes else 2.6)
     panels = figure.subplots(2 if run.causes else 1, 1, sharex=True, squeeze=False)[:, 0]
     top = calm(panels[0])
@@ -317,25 +317,25 @@ def _timeline(index: int, run: RobotRun, causes: Sequence[str]) -> Markup:
             middle, median, color=colour(0), linewidth=1.2, marker="" if len(middle) > 1 else "o"
         )
         top.set_ylim(bottom=0)
-    seconds = max(times[-1], 1e-3)
-    lost = np.unique((times[~fused] / seconds * 2 * SLICES).round()) * seconds / (2 * SLICES)
-    # Along the lower edge, whatever the latencies are.
+    duration_s = max(times[-1], 1e-3)
+    lost = np.unique((times[~fused] / duration_s * 2 * SLICES).round()) * duration_s / (2 * SLICES)
+    # Along the lower edge, independent of the latencies.
     top.plot(lost, np.full(lost.shape, 0.03), "|", color=colour(5), markersize=8,
              transform=top.get_xaxis_transform())  # fmt: skip
     _label(top, "" if run.causes else "s", "latency, ms")
     if run.causes:
         bottom = calm(panels[1])
-        for n, cause in enumerate(causes):
-            counts = [so_far.get(cause, 0) for _, so_far in run.causes]
-            bottom.step([time for time, _ in run.causes], counts, where="post",
-                        color=colour(n + 1), linewidth=1.4)  # fmt: skip
+        seconds_of_counts = [time for time, _ in run.causes]
+        for n, cause in enumerate(causes, 1):
+            counts = [total.get(cause, 0) for _, total in run.causes]
+            bottom.step(seconds_of_counts, counts, where="post", color=colour(n), linewidth=1.4)
         bottom.set_ylim(bottom=0)
         _label(bottom, "s", "dropped so far")
     return to_svg(figure, f"robot {index} timeline")
 
 
-def _slices(times: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """(4, N) of at most SLICES slices: middle in time, and least, median and largest value."""
+def _slices(times: Float64Array, values: Float64Array) -> Float64Array:
+    """(4, N), N <= SLICES: mean time, and smallest, median and largest value of each slice."""
     parts = np.array_split(np.stack([times, values]), min(len(times), SLICES), axis=1)
     return np.array(
         [(part[0].mean(), part[1].min(), np.median(part[1]), part[1].max()) for part in parts]

@@ -1,4 +1,4 @@
-"""What an evaluation found: scores a pair and method, and what they say together."""
+"""Results of an evaluation: scores for each pair and method, and their summary."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ OURS = "ours"
 class PairScores:
     """One method's scores on one pair.
 
-    pair: its name, unique in the evaluation. input: the folder, video or bag it came from.
-    scores: by metric: the nine, Qcb and Nabf; `flicker` and `wobble` if it is a frame that has a
+    pair: name, unique in the evaluation. input: the folder, video or bag of the pair.
+    scores: by metric: the nine, Qcb and Nabf; also `flicker` and `wobble` if the frame has a
         predecessor.
-    persons_kept: share of contrast kept, of each person that a mask or box shows.
-    block: what neighbours in a stream share: a second, some thirty frames, says the same thing
-        over and over, so intervals are drawn from blocks. Of a pair of files its own name.
+    persons_kept: share of contrast kept for each person of the mask or boxes.
+    block: name shared by neighbouring frames of a stream (about a second, 30 frames). They are
+        similar, so the bootstrap draws whole blocks. For a pair of files: the name of the pair.
     """
 
     pair: str
@@ -38,10 +38,10 @@ class MethodSummary:
     """One method over all pairs.
 
     means: by metric, the mean with its bootstrap interval; also `person_contrast` and
-        `person_contrast_p10` (mean and 10th percentile over persons), `flicker` and
-        `wobble`, where there are any.
+        `person_contrast_p10` (mean and 10th percentile over persons), `flicker` and `wobble`,
+        if they exist.
     ranks: by metric of the nine, among all methods; 1 is best. Empty for a single method.
-    average_rank: mean of the ranks, with its bootstrap interval; None for a single method.
+    average_rank: mean of the ranks with its bootstrap interval; None for a single method.
     persons: number of persons behind `person_contrast`.
     """
 
@@ -54,7 +54,7 @@ class MethodSummary:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Our labels against the masks: class names, their scores, and how many masks there were."""
+    """Our labels compared with the masks: class names, their scores, and the number of masks."""
 
     names: tuple[str, ...]
     scores: SegmentationScores
@@ -63,7 +63,7 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class WorstCase:
-    """A pair on which a method does badly, and by what: one metric, or 'person_contrast'."""
+    """A pair on which a method has a bad value of a metric, or of 'person_contrast'."""
 
     pair: str
     method: str
@@ -73,14 +73,16 @@ class WorstCase:
 
 @dataclass(frozen=True)
 class RobotRun:
-    """A bag that was played to the real node; times in ms, but where they are said to be in s.
+    """A bag that was played to the real node.
 
-    dropped: cause -> pairs. latencies: of the fused pairs, from the sending of the later image to
-    the arrival of the fused one. stamp_differences: inside each pair of the bag, ms.
-    timeline: a row a pair of the bag, in order: seconds from its begin, and the latency, or None
-    if the pair was lost. causes: a row a second or so: seconds from the begin, and how many pairs
-    each cause had lost until then.
-    cpu: of the node, in cores. memory_mb: of the node at the start and the end.
+    rate: replay speed, 1 is as recorded.
+    dropped: cause -> number of pairs.
+    stamp_differences: ms, of each pair of the bag.
+    latencies: ms, of each fused pair, from sending its later image to receiving the fused one.
+    cpu: of the node, in cores. memory_mb: of the node, at the start and at the end.
+    timeline: for each pair of the bag, in order: seconds from the start, and the latency in ms
+        (None if the pair was lost).
+    causes: about once a second: seconds from the start, and cause -> pairs lost until then.
     """
 
     bag: str
@@ -99,22 +101,22 @@ class RobotRun:
 
     @staticmethod
     def spread(values: Sequence[float]) -> dict[str, float | None]:
-        """Median, 95th and 99th percentile and maximum of times; None where there are none."""
-        names = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
+        """Median, 95th and 99th percentile and maximum, 2 decimals; None without values."""
+        percentiles = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
         if not values:
-            return dict.fromkeys(names)
-        return {name: round(float(np.percentile(values, p)), 2) for name, p in names.items()}
+            return dict.fromkeys(percentiles)
+        return {name: round(float(np.percentile(values, p)), 2) for name, p in percentiles.items()}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything a report shows.
+    """All content of a report.
 
-    methods: in the order of the tables: ours first, then as given. pairs: in order.
-    rows: every pair with every method. facts: name -> text, what was scored and how.
-    problems: what was left out and why, a sentence each.
-    pictures: pair -> name of the picture (`visible`, `thermal`, a method's name, or
-        `overlay`) -> WebP bytes; not every pair need be there.
+    methods: in the order of the tables: ours first, then as given. pairs: names, in order.
+    rows: one for each pair and method. facts: name -> text on what was scored and how.
+    problems: sentences on what was left out and why.
+    pictures: pair -> name of the picture (`visible`, `thermal`, a method's name, or `overlay`)
+        -> WebP bytes; some pairs have no pictures.
     """
 
     methods: tuple[MethodSummary, ...]
@@ -129,11 +131,11 @@ class Evaluation:
     pictures: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
     def figures(self) -> list[str]:
-        """The metrics of which a method has a mean, in the order of the tables."""
+        """The metrics for which a method has a mean, in the order of the tables."""
         return list(dict.fromkeys(metric for method in self.methods for metric in method.means))
 
     def best(self) -> dict[str, float]:
-        """The best mean of each metric; empty for a single method, which is best in nothing."""
+        """The best mean of each metric; empty for a single method."""
         best: dict[str, float] = {}
         if len(self.methods) > 1:
             for metric in self.figures():

@@ -1,4 +1,4 @@
-"""Inputs in, `Evaluation` out: plan, score, compare."""
+"""Runs an evaluation from the inputs to the `Evaluation`: plan, score, compare."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ssvif_core.recordings.layouts import some
 
 T = TypeVar("T")
 
-PICTURED = 200  # pairs of which a report has pictures, besides the worst
+PICTURED = 200  # pairs with pictures in a report, besides the worst cases
 
 
 def evaluate(
@@ -45,15 +45,15 @@ def evaluate(
 
     Args:
         inputs: folders of pairs or of two videos, and bags.
-        workers: processes; 0 is one a core.
-        ray: address of a Ray cluster, which then scores an input a task; empty: this machine.
-        pictured: of how many pairs pictures are made, besides the worst cases.
-        robot: what playing bags to the node gave, to be part of the evaluation.
-        console: shows progress.
+        workers: number of processes; 0 means one a core.
+        ray: address of a Ray cluster that scores one input a task; empty means this machine.
+        pictured: number of pairs to make pictures of, besides the worst cases.
+        robot: results of playing bags to the node, to include in the evaluation.
+        console: shows the progress.
 
     Raises:
-        InputError: no input can be used, or no pair is left to score.
-        SsvifError: the model, an engine, a worker process or the cluster fails.
+        InputError: no input is usable, or no pair could be scored.
+        SsvifError: the model, an engine, a worker process or the cluster failed.
     """
     if settings.ours:
         read_note(settings.model or DEFAULT_MODEL)
@@ -74,7 +74,7 @@ def evaluate(
     else:
         with console.status("looking for pairs"):
             plans = _usable([_plan_or_error(task, settings) for task in tasks], unusable)
-        with _bar(console, "scoring", sum(len(plan.names) for plan in plans)) as advance:
+        with _progress_bar(console, "scoring", sum(len(plan.names) for plan in plans)) as advance:
             jobs = [job for plan in plans for job in plan.jobs]
             results = run_jobs(jobs, settings, workers, advance)
     ordered = [results[name] for plan in plans for name in plan.names]
@@ -90,7 +90,7 @@ def evaluate(
     for method, images in others.items() if whole else ():
         extra = set(images).difference(*(plan.used.get(method, ()) for plan in plans))
         if extra:
-            problems.append(f"{method}: {len(extra)} images of no pair here: {some(sorted(extra))}")
+            problems.append(f"{method}: {len(extra)} images match no pair: {some(sorted(extra))}")
     return Evaluation(
         methods=summarise_methods(rows, settings.methods),
         metrics=METRICS,
@@ -112,7 +112,7 @@ def _on_ray(
     console: Console,
     unusable: list[str],
 ) -> tuple[list[Plan], dict[str, PairResult]]:
-    # On other machines paths must not depend on where the command was typed.
+    # Other machines have other working directories.
     settings = replace(
         settings,
         fused={method: folder.resolve() for method, folder in settings.fused.items()},
@@ -120,10 +120,11 @@ def _on_ray(
         labels=settings.labels and settings.labels.resolve(),
     )
     tasks = [replace(task, path=task.path.resolve()) for task in tasks]
-    with _bar(console, "scoring inputs", len(tasks)) as advance:
-        parts = run_on_ray(tasks, settings, address, lambda: advance(1))
-    usable = _usable(parts, unusable)
-    return [plan for plan, _ in usable], {k: v for _, own in usable for k, v in own.items()}
+    with _progress_bar(console, "scoring inputs", len(tasks)) as advance:
+        input_results = run_on_ray(tasks, settings, address, lambda: advance(1))
+    usable = _usable(input_results, unusable)
+    pair_results = {name: result for _, pairs in usable for name, result in pairs.items()}
+    return [plan for plan, _ in usable], pair_results
 
 
 def _plan_or_error(task: InputTask, settings: Settings) -> Plan | InputError:
@@ -134,10 +135,10 @@ def _plan_or_error(task: InputTask, settings: Settings) -> Plan | InputError:
 
 
 def _usable(results: Sequence[T | InputError], problems: list[str]) -> list[T]:
-    """The results of inputs that can be used; of the others the errors are added to `problems`.
+    """The results of usable inputs. Adds the errors of the other inputs to `problems`.
 
     Raises:
-        InputError: none can be used.
+        InputError: no input is usable.
     """
     usable: list[T] = []
     for result in results:
@@ -165,7 +166,7 @@ def _pictures_of(
 
 
 def _problems(plans: Sequence[Plan], results: Sequence[PairResult]) -> list[str]:
-    """Sentences; those that many pairs share once, with their number."""
+    """Problems of the inputs and pairs; equal problems appear once, with the number of pairs."""
     counts = Counter(problem for result in results for problem in result.problems)
     shared = [text if n == 1 else f"{text} ({n} pairs)" for text, n in counts.items()]
     return [problem for plan in plans for problem in plan.problems] + shared
@@ -182,7 +183,7 @@ def _facts(plans: Sequence[Plan], settings: Settings) -> dict[str, str]:
 
 
 @contextmanager
-def _bar(console: Console, text: str, total: int) -> Iterator[Callable[[int], None]]:
+def _progress_bar(console: Console, text: str, total: int) -> Iterator[Callable[[int], None]]:
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     )  # fmt: skip

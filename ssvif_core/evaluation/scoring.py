@@ -1,8 +1,7 @@
-"""A job -> scores: reads its pairs, fuses them, measures every method, makes small pictures."""
+"""Scores a job: reads and fuses its pairs, measures each method, makes small pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -13,7 +12,7 @@ from ssvif_core.errors import InputError
 from ssvif_core.evaluation.plan import Item, Job, Settings, follow, read_items
 from ssvif_core.evaluation.results import OURS, PairScores
 from ssvif_core.metrics import (
-    Analysed,
+    AnalysedImage,
     LumaFrame,
     box_regions,
     confusion_matrix,
@@ -29,59 +28,63 @@ from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.recordings.images import read_visible
 from ssvif_core.recordings.labels import IGNORE, fit_mask, read_boxes, read_mask
 from ssvif_core.thermal import ThermalConfig, ThermalStream, to_grey
-from ssvif_core.types import Pair
+from ssvif_core.types import Int64Array, Pair, UInt8Array
 
 PERSON = "person"
-PICTURE_SIDE = 640  # px, the longer one
+PICTURE_SIDE = 640  # pixels of the longer side
 PICTURE_QUALITY = 60
-BLOCK_FRAMES = 30  # a second, at the rate most cameras have
-ASPECT = 0.02  # relative difference of proportions up to which an image is stretched
+BLOCK_FRAMES = 30  # one second at the rate of most cameras
+ASPECT = 0.02  # largest relative difference of aspect ratios for resizing an image
 
 
 @dataclass(frozen=True)
 class PairResult:
-    """What came of one pair.
+    """The result of one pair.
 
-    rows: one a method; empty if it was left out, and `problems` say why.
-    confusion: (C + 1, C + 1) int64 of our labels against the mask, rows are the truth; the last
-        class is what the masks have no name for. None without mask.
+    rows: one for each method; empty if the pair was left out, see `problems`.
+    confusion: (C + 1, C + 1) int64 of our labels and the mask, rows are the truth; the last class
+        holds our labels that the masks have no name for. None without a mask.
     pictures: name -> WebP.
     """
 
     name: str
     rows: tuple[PairScores, ...] = ()
-    confusion: np.ndarray | None = None
+    confusion: Int64Array | None = None
     problems: tuple[str, ...] = ()
     pictures: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class _Moment:
-    """A pair with its fused images: thermal grey levels on the visible grid, labels of ours."""
+class _FusedPair:
+    """A pair with its fused images.
+
+    visible: (H, W, 3). thermal: (H, W) grey levels. fused: method -> (H, W, 3).
+    labels: of our model, (H, W), with class names `classes`.
+    """
 
     item: Item
-    visible: np.ndarray
-    thermal: np.ndarray
-    fused: dict[str, np.ndarray]
-    labels: np.ndarray | None
+    visible: UInt8Array
+    thermal: UInt8Array
+    fused: dict[str, UInt8Array]
+    labels: UInt8Array | None
     classes: tuple[str, ...]
     problems: tuple[str, ...]
 
     @cached_property
-    def analysed(self) -> tuple[Analysed, Analysed]:
-        """Both sources; what scores need of them is the same for every method."""
-        return Analysed(luma_of_bgr(self.visible)), Analysed(self.thermal)
+    def sources(self) -> tuple[AnalysedImage, AnalysedImage]:
+        """Both sources, with intermediate results that all methods share."""
+        return AnalysedImage(luma_of_bgr(self.visible)), AnalysedImage(self.thermal)
 
     def luma(self, method: str) -> LumaFrame:
         return LumaFrame(luma_of_bgr(self.visible), self.thermal, luma_of_bgr(self.fused[method]))
 
 
 class Scorer:
-    """Scores jobs; keeps the engine between them. Belongs to one thread of one process."""
+    """Scores jobs and keeps the engine between them. Use it in one thread of one process."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        # One thread: the cores are shared out by processes, and sums come out alike everywhere.
+        # One thread: processes share the cores, and sums are equal on all machines.
         self._pipeline = FusionPipeline(
             settings.model,
             settings.engine,
@@ -91,143 +94,148 @@ class Scorer:
         )
 
     def __call__(self, job: Job) -> list[PairResult]:
-        """Results of the job's pairs, in their order."""
+        """The results of the job's pairs, in their order."""
         cv2.setNumThreads(1)
         results = {}
-        previous: _Moment | None = None
-        for item, read in read_items([*([job.before] if job.before else []), *job.items]):
+        previous: _FusedPair | None = None
+        for item, pair in read_items([*([job.before] if job.before else []), *job.items]):
             try:
-                if isinstance(read, InputError):
-                    raise read
-                moment = self._fuse(item, read)
+                if isinstance(pair, InputError):
+                    raise pair
+                fused = self._fuse(item, pair)
             except InputError as error:
                 results[item.name] = PairResult(item.name, problems=(str(error),))
                 previous = None
                 continue
             if item is not job.before:
-                results[item.name] = self._result(job, moment, previous)
-            previous = moment if job.is_stream else None
+                results[item.name] = self._result(job, fused, previous)
+            previous = fused if job.is_stream else None
         return [results[item.name] for item in job.items]
 
-    def _fuse(self, item: Item, pair: Pair) -> _Moment:
+    def _fuse(self, item: Item, pair: Pair) -> _FusedPair:
         height, width = pair.visible.shape[:2]
-        alone = ThermalStream(ThermalConfig(smoothing=0))
-        view = alone(pair.thermal) if item.shown is None else item.shown.view(pair.thermal)
-        fused: dict[str, np.ndarray] = {}
+        if item.display is None:
+            frame = ThermalStream(ThermalConfig(smoothing=0))(pair.thermal)
+        else:
+            frame = item.display.frame(pair.thermal)
+        fused: dict[str, UInt8Array] = {}
         labels, problems = None, []
         classes: tuple[str, ...] = ()
         if self.settings.ours:
-            fusion = self._pipeline(pair, view)
+            fusion = self._pipeline(pair, frame)
             fused[OURS], labels = fusion.fused.copy(), fusion.labels.copy()
             classes = self._pipeline.class_names
         for method, path in item.fused.items():
-            image = read = read_visible(path)
+            image = read_visible(path)
+            size = f"{image.shape[1]}x{image.shape[0]}"
             if image.shape[:2] != (height, width):
-                image = _stretched(image, height, width, f"{method}, {item.name}")
-                own = f"{read.shape[1]}x{read.shape[0]}"
-                problems.append(f"{method}: images of {own} are stretched to {width}x{height}")
+                image = _resized(image, height, width, f"{method}, {item.name}")
+                problems.append(f"{method}: images of {size} are resized to {width}x{height}")
             fused[method] = image
-        grey = to_grey(view.thermal, view.range, height, width)
-        return _Moment(item, pair.visible, grey, fused, labels, classes, tuple(problems))
+        grey = to_grey(frame.thermal, frame.range, height, width)
+        return _FusedPair(item, pair.visible, grey, fused, labels, classes, tuple(problems))
 
-    def _result(self, job: Job, moment: _Moment, previous: _Moment | None) -> PairResult:
-        name, problems = moment.item.name, list(moment.problems)
-        pictures = _pictures(moment) if name in job.pictured else {}
+    def _result(self, job: Job, pair: _FusedPair, previous: _FusedPair | None) -> PairResult:
+        name, problems = pair.item.name, list(pair.problems)
+        pictures = _pictures(pair) if name in job.pictured else {}
         if not job.measured:
             return PairResult(name, pictures=pictures)
         try:
-            regions, truth = self._labels(moment, problems)
+            regions, truth = self._labels(pair, problems)
             rows = tuple(
-                self._scores(job.input, moment, previous, method, regions)
-                for method in moment.fused
+                self._scores(job.input, pair, previous, method, regions) for method in pair.fused
             )
         except (InputError, ValueError) as error:
             return PairResult(name, problems=(f"{name}: {error}",))
-        confusion = None if truth is None else self._confusion(moment, truth)
+        confusion = None if truth is None else self._confusion(pair, truth)
         return PairResult(name, rows, confusion, tuple(problems), pictures)
 
     def _scores(
-        self, name: str, moment: _Moment, previous: _Moment | None, method: str,
+        self, input_name: str, pair: _FusedPair, previous: _FusedPair | None, method: str,
         regions: list[Region],
     ) -> PairScores:  # fmt: skip
-        visible, thermal = moment.analysed
-        scores = fusion_metrics(visible, thermal, moment.fused[method], extended=True)
-        frame = moment.luma(method)
-        if previous is not None and follow(previous.item, moment.item):
+        visible, thermal = pair.sources
+        scores = fusion_metrics(visible, thermal, pair.fused[method], extended=True)
+        frame = pair.luma(method)
+        if previous is not None and follow(previous.item, pair.item):
             change = flicker(previous.luma(method), frame)
             if change.valid:
                 scores |= {"flicker": change.flicker, "wobble": change.wobble}
         persons = region_contrast(frame.visible, frame.thermal, frame.fused, regions)
         kept = tuple(person.kept for person in persons)
-        return PairScores(moment.item.name, name, method, scores, kept, _block(moment.item))
+        return PairScores(pair.item.name, input_name, method, scores, kept, _block(pair.item))
 
     def _labels(
-        self, moment: _Moment, problems: list[str]
-    ) -> tuple[list[Region], np.ndarray | None]:
-        """The persons, and the class ids of the pair's pixels if there is a mask."""
-        path, names = moment.item.label, self.settings.names
-        height, width = moment.thermal.shape
+        self, pair: _FusedPair, problems: list[str]
+    ) -> tuple[list[Region], UInt8Array | None]:
+        """The regions of persons, and the mask (H, W) if there is one."""
+        path, names = pair.item.label, self.settings.names
+        height, width = pair.thermal.shape
         if path is None:
             return [], None
-        person = names.index(PERSON) if PERSON in names else -1
+        person_id = names.index(PERSON) if PERSON in names else -1
         if path.suffix == ".txt":
-            boxes = [box for box in read_boxes(path, height, width) if box.kind == person]
+            boxes = [box for box in read_boxes(path, height, width) if box.kind == person_id]
             edges = [(box.left, box.top, box.right, box.bottom) for box in boxes]
-            return box_regions(edges, height, width), None  # boxes say little about pixels
+            return box_regions(edges, height, width), None  # boxes do not label single pixels
         mask = fit_mask(read_mask(path), height, width)
         unknown = sorted(set(np.unique(mask).tolist()) - set(range(len(names))) - {IGNORE})
         if unknown:
             problems.append(
-                f"{path}: class ids {unknown} have no name and are not counted; give the names of "
-                f"all ids with --names (now {','.join(names)})"
+                f"{path}: class ids {unknown} have no name and are not counted; name all ids with "
+                f"--names (now {','.join(names)})"
             )
             mask[np.isin(mask, unknown)] = IGNORE
-        return person_regions(mask, person) if person >= 0 else [], mask
+        return person_regions(mask, person_id) if person_id >= 0 else [], mask
 
-    def _confusion(self, moment: _Moment, truth: np.ndarray) -> np.ndarray | None:
+    def _confusion(self, pair: _FusedPair, truth: UInt8Array) -> Int64Array | None:
         names = self.settings.names
-        if moment.labels is None or not set(moment.classes) & set(names):
+        if pair.labels is None or not set(pair.classes) & set(names):
             return None
-        of_class = np.full(256, len(names), np.uint8)
-        for number, name in enumerate(moment.classes):
+        mask_ids = np.full(256, len(names), np.uint8)  # by our class id
+        for class_id, name in enumerate(pair.classes):
             if name in names:
-                of_class[number] = names.index(name)
-        return confusion_matrix(truth, cv2.LUT(moment.labels, of_class), len(names) + 1, IGNORE)
+                mask_ids[class_id] = names.index(name)
+        return confusion_matrix(truth, cv2.LUT(pair.labels, mask_ids), len(names) + 1, IGNORE)
 
 
 def _block(item: Item) -> str:
-    """What neighbours in a stream share; see `PairScores`."""
+    """The name of the item's block, see `PairScores`."""
     stem, separator, _ = item.name.rpartition("#")
     frame = item.source.frame
     return item.name if frame is None else f"{stem}{separator}{frame // BLOCK_FRAMES}"
 
 
-def _stretched(image: np.ndarray, height: int, width: int, what: str) -> np.ndarray:
+def _resized(image: UInt8Array, height: int, width: int, name: str) -> UInt8Array:
+    """The image (h, w, 3) at the size of the visible image.
+
+    Raises:
+        InputError: the aspect ratios differ.
+    """
     own_height, own_width = image.shape[:2]
     if abs(own_width * height / (own_height * width) - 1) > ASPECT:
         raise InputError(
-            f"{what}: an image of {own_width}x{own_height}, expected {width}x{height} as the "
-            "visible one; it shows another part of the scene, so the pair is left out"
+            f"{name}: the fused image is {own_width}x{own_height}, expected {width}x{height} like "
+            "the visible image or the same aspect ratio; the pair is left out"
         )
-    smaller = own_height > height
-    return cv2.resize(
-        image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    )
+    interpolation = cv2.INTER_AREA if own_height > height else cv2.INTER_LINEAR
+    resized: UInt8Array = cv2.resize(image, (width, height), interpolation=interpolation)
+    return resized
 
 
-def _pictures(moment: _Moment) -> dict[str, bytes]:
-    images = {"visible": moment.visible, "thermal": moment.thermal, **moment.fused}
-    if moment.labels is not None:
-        colours = colours_of(moment.classes)
-        images["overlay"] = draw_overlay(moment.fused[OURS], moment.labels, colours, 0.4)
-    return dict(_encoded(images))
+def _pictures(pair: _FusedPair) -> dict[str, bytes]:
+    images = {"visible": pair.visible, "thermal": pair.thermal, **pair.fused}
+    if pair.labels is not None:
+        colours = colours_of(pair.classes)
+        images["overlay"] = draw_overlay(pair.fused[OURS], pair.labels, colours, 0.4)
+    return {name: _webp(image) for name, image in images.items()}
 
 
-def _encoded(images: dict[str, np.ndarray]) -> Iterator[tuple[str, bytes]]:
-    for name, image in images.items():
-        height, width = image.shape[:2]
-        scale = min(1.0, PICTURE_SIDE / max(height, width))
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        webp = cv2.imencode(".webp", small, [cv2.IMWRITE_WEBP_QUALITY, PICTURE_QUALITY])[1]
-        yield name, webp.tobytes()
+def _webp(image: UInt8Array) -> bytes:
+    """A small picture of an image, (H, W[, 3])."""
+    height, width = image.shape[:2]
+    scale = min(1.0, PICTURE_SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    webp: UInt8Array = cv2.imencode(".webp", small, [cv2.IMWRITE_WEBP_QUALITY, PICTURE_QUALITY])[1]
+    return webp.tobytes()

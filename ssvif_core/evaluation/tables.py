@@ -1,4 +1,4 @@
-"""An evaluation as files for programs and editors: scores.csv, summary.json, summary.md."""
+"""Writes an evaluation as scores.csv, summary.json and summary.md."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ssvif_core.evaluation.results import Evaluation, MethodSummary, RobotRun
-from ssvif_core.evaluation.summary import CHANGE, LOWER_IS_BETTER, METRICS
+from ssvif_core.evaluation.summary import CHANGE, METRICS
 from ssvif_core.metrics import Interval
+from ssvif_core.metrics.ranking import LOWER_IS_BETTER
 
 DIGITS = 6
-ODD_NAMES = "backslashreplace"  # file names may be no text
+ODD_NAMES = "backslashreplace"  # file names may not be valid text
 
 
 def write_tables(folder: Path, evaluation: Evaluation) -> list[Path]:
-    """Write the three files; they depend on the scores alone, so two runs can be compared.
+    """Write the three files and return their paths. Equal scores give equal files.
 
     Raises:
         OSError: a file cannot be written.
@@ -37,8 +38,8 @@ def write_tables(folder: Path, evaluation: Evaluation) -> list[Path]:
     page = environment.get_template("summary.md.jinja").render(
         evaluation=evaluation,
         lower=LOWER_IS_BETTER,
-        number=_number,
-        figure=_cell,
+        number=four_digits,
+        figure=_figure,
         robot=[run_json(run) for run in evaluation.robot],
     )
     paths[2].write_text(page, encoding="utf-8", errors=ODD_NAMES)
@@ -46,7 +47,7 @@ def write_tables(folder: Path, evaluation: Evaluation) -> list[Path]:
 
 
 def _write_csv(path: Path, evaluation: Evaluation) -> None:
-    """A row a pair and method; `persons_kept` holds the contrast kept of each person."""
+    """One row for each pair and method; `persons_kept` lists the contrast kept of each person."""
     with path.open("w", newline="", encoding="utf-8", errors=ODD_NAMES) as file:
         writer = csv.writer(file)
         writer.writerow(["input", "pair", "method", *METRICS, *CHANGE, "persons_kept"])
@@ -61,20 +62,20 @@ def _write_csv(path: Path, evaluation: Evaluation) -> None:
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
-    """The summary as plain values; figures that do not exist are null."""
+    """The summary as plain values; missing figures are null."""
     result: dict[str, Any] = {
         "facts": evaluation.facts,
         "pairs": len(evaluation.pairs),
         "methods": {},
     }
     for method in evaluation.methods:
-        own: dict[str, Any] = {name: _interval(value) for name, value in method.means.items()}
+        figures: dict[str, Any] = {name: _interval(mean) for name, mean in method.means.items()}
         if method.average_rank is not None:
-            own["ranks"] = method.ranks
-            own["average rank"] = _interval(method.average_rank)
+            figures["ranks"] = method.ranks
+            figures["average rank"] = _interval(method.average_rank)
         if method.persons:
-            own["persons"] = method.persons
-        result["methods"][method.name] = own
+            figures["persons"] = method.persons
+        result["methods"][method.name] = figures
     if evaluation.segmentation is not None:
         scores = evaluation.segmentation.scores
         result["segmentation"] = {
@@ -98,7 +99,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def run_json(run: RobotRun) -> dict[str, Any]:
-    """The figures of a run through the node."""
+    """The figures of a run through the node as plain values."""
     return {
         "bag": run.bag,
         "rate": run.rate,
@@ -122,19 +123,19 @@ def _rounded(value: float) -> float | None:
     return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
 
 
-def _number(value: float) -> str:
-    """Four digits that matter, as tables show them."""
+def four_digits(value: float) -> str:
+    """A figure with four significant digits; a dash if it is not finite."""
     return f"{value:.4g}" if math.isfinite(value) else "–"
 
 
-def _cell(method: MethodSummary, metric: str, best: dict[str, float]) -> str:
-    """A mean, bold if it is the best, its interval, and the rank."""
+def _figure(method: MethodSummary, metric: str, best: dict[str, float]) -> str:
+    """The mean (bold if it is the best), its interval and the rank."""
     mean = method.means.get(metric)
     if mean is None:
         return "–"
-    text = _number(mean.value)
+    text = four_digits(mean.value)
     if mean.value == best.get(metric):
         text = f"**{text}**"
     if math.isfinite(mean.low):
-        text += f" ({_number(mean.low)} to {_number(mean.high)})"
+        text += f" ({four_digits(mean.low)} to {four_digits(mean.high)})"
     return text + (f", {method.ranks[metric]:g}" if metric in method.ranks else "")

@@ -1,11 +1,11 @@
-"""How good a fused image, a label map or a fused stream is: pure functions of numpy arrays.
+"""Quality measures of fused images, label maps and fused streams, as pure functions of arrays.
 
-`fusion` scores one image against its sources, `person_contrast` asks whether persons stay visible,
-`segmentation` compares label maps, `temporal` looks for flicker, `ranking` compares methods.
-Reading files, running engines and writing reports is left to :mod:`ssvif_core.evaluation`.
+`fusion` scores one image against its sources. `person_contrast` measures whether persons stay
+visible. `segmentation` compares label maps. `temporal` measures flicker. `ranking` compares
+methods. :mod:`ssvif_core.evaluation` reads files, runs engines and writes reports.
 """
 
-from ssvif_core.metrics.fusion import FUSION_METRICS, Analysed, fusion_metrics
+from ssvif_core.metrics.fusion import FUSION_METRICS, AnalysedImage, fusion_metrics
 from ssvif_core.metrics.person_contrast import (
     PersonContrast,
     PersonContrastSummary,
@@ -32,14 +32,14 @@ from ssvif_core.metrics.validate import luma_of_bgr
 
 __all__ = [
     "FUSION_METRICS",
-    "Analysed",
+    "AnalysedImage",
     "Flicker",
     "Interval",
     "LumaFrame",
-    "Ranking",
-    "SegmentationScores",
     "PersonContrast",
     "PersonContrastSummary",
+    "Ranking",
+    "SegmentationScores",
     "average_rank",
     "bootstrap_average_rank",
     "bootstrap_interval",
@@ -48,10 +48,10 @@ __all__ = [
     "flicker",
     "fusion_metrics",
     "luma_of_bgr",
+    "person_contrast",
     "person_regions",
     "region_contrast",
     "segmentation_scores",
     "stream_flicker",
     "summarise",
-    "person_contrast",
 ]

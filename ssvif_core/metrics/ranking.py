@@ -1,10 +1,11 @@
-"""Who is ahead: ranks over several metrics, and how sure the set of images is about it.
+"""Ranks of methods over several metrics, and how certain they are.
 
-A metric's scale says little (an SD of 42 against 43, a Qabf of .66 against .65), its order does:
-methods are ranked in each metric (1 = best, ties share the mean of their ranks), and the average
-rank over the nine is the score. Intervals are percentile bootstraps (Efron and Tibshirani 1993,
-ch. 13), seeded, so that a report says the same each time. What is drawn are blocks of samples that
-say much the same: frames of one second, persons of one image (Davison and Hinkley 1997, sec. 3.8).
+The scales of metrics are hard to compare (an SD of 42 against 43, a Qabf of .66 against .65), but
+their orders are comparable. So methods are ranked in each metric (1 = best, ties share the mean of
+their ranks), and the average rank over the nine metrics is the score. Intervals are percentile
+bootstraps (Efron and Tibshirani 1993, ch. 13) with a fixed seed, so that a report can be
+reproduced. Whole blocks of similar samples are drawn, such as the frames of one second or the
+persons of one image (Davison and Hinkley 1997, sec. 3.8).
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ssvif_core.metrics.fusion import FUSION_METRICS
+from ssvif_core.types import Float64Array, Int64Array
 
 LOWER_IS_BETTER = frozenset({"Nabf", "flicker", "wobble"})
 
-DRAWN_AT_ONCE = 4_000_000  # numbers held while drawing; long recordings have many samples
+DRAWN_AT_ONCE = 4_000_000  # numbers in memory while drawing; long recordings have many samples
 
 Scores = Mapping[str, float]
-"""One method's score per metric name, as fusion_metrics returns it."""
+"""Scores of one method by metric, as returned by fusion_metrics."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class Ranking:
 
     methods: tuple[str, ...]
     metrics: tuple[str, ...]
-    ranks: NDArray[np.float64]
-    average: NDArray[np.float64]
+    ranks: Float64Array
+    average: Float64Array
 
     @property
     def order(self) -> list[tuple[str, float]]:
@@ -49,7 +51,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and the bounds between which it lies with confidence `level`."""
+    """A value and the bounds of its interval at confidence `level`."""
 
     value: float
     low: float
@@ -57,23 +59,30 @@ class Interval:
     level: float
 
 
-def ranks(values: ArrayLike, higher_is_better: bool = True) -> NDArray[np.float64]:
-    """Ranks along the first axis, 1 = best, ties averaged.
+def ranks(values: ArrayLike, higher_is_better: bool = True) -> Float64Array:
+    """Ranks along the first axis; 1 is best, ties share the mean of their ranks.
 
     Args:
         values: (M, ...) finite.
 
+    Returns:
+        (M, ...) ranks from 1 to M.
+
     Raises:
         ValueError: a value is not finite.
+
+    >>> ranks([3, 9, 3, 1]).tolist()
+    [2.5, 1.0, 2.5, 4.0]
     """
     x = np.asarray(values, dtype=np.float64)
     if not np.isfinite(x).all():
-        where = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
-        raise ValueError(f"values[{where}] is {x[where]}, expected finite; leave the method out")
+        index = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
+        raise ValueError(f"values[{index}] is {x[index]}, expected finite; leave the method out")
     x = x if higher_is_better else -x
     better = (x[None] > x[:, None]).sum(1)
     equal = (x[None] == x[:, None]).sum(1)
-    return better + (equal + 1) / 2
+    places: Float64Array = better + (equal + 1) / 2
+    return places
 
 
 def average_rank(
@@ -84,12 +93,16 @@ def average_rank(
     """Rank the methods of a table.
 
     Args:
-        table: scores per method.
-        metrics: the metrics that count, each with equal weight.
-        lower_is_better: the names among them in which less is better.
+        table: scores by method.
+        metrics: names of the metrics that count, with equal weights.
+        lower_is_better: names of the metrics in which lower is better.
 
     Raises:
         ValueError: no method or metric, or a score that is missing or not finite.
+
+    >>> table = {"sharp": {"SD": 40.0, "Nabf": 0.2}, "clean": {"SD": 30.0, "Nabf": 0.1}}
+    >>> average_rank(table, metrics=("SD", "Nabf")).order
+    [('sharp', 1.5), ('clean', 1.5)]
     """
     _check_names(table, metrics)
     for method, scores in table.items():
@@ -97,7 +110,7 @@ def average_rank(
             if not np.isfinite(scores.get(metric, np.nan)):
                 raise ValueError(
                     f"{method} has {scores.get(metric)} for {metric}, expected a finite score; "
-                    "evaluate it or leave the method out"
+                    "compute it or leave the method out"
                 )
     values = np.array([[scores[metric] for metric in metrics] for scores in table.values()])
     by_metric = ranks(values * _signs(metrics, lower_is_better))
@@ -115,16 +128,18 @@ def bootstrap_interval(
     """Percentile bootstrap of the mean, or of a percentile, over blocks of samples.
 
     Args:
-        values: (N,) finite, one a sample.
-        blocks: of each sample, the block it is drawn with; None: each is drawn alone.
-        percentile: 0 to 100; None takes the mean.
+        values: (N,) finite samples.
+        blocks: block of each sample, drawn as a whole; None draws single samples.
+        percentile: 0 to 100; None means the mean.
         level: confidence, between 0 and 1.
+        resamples: number of draws.
 
     Returns:
-        The value, and its bounds; they are NaN if there is one block only.
+        The value with its bounds. The bounds are NaN if there is only one block.
 
     Raises:
-        ValueError: not one-dimensional, empty, not finite, or a level outside 0..1.
+        ValueError: values that are not one-dimensional, empty or not finite, another number of
+            blocks than of values, or a level outside 0..1.
     """
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1 or not x.size or not np.isfinite(x).all():
@@ -135,22 +150,22 @@ def bootstrap_interval(
         if percentile is None:
             statistics.append(weights @ x / weights.sum(1))
         else:
-            drawn = (np.repeat(x, row) for row in weights)
-            statistics.append(np.array([np.percentile(some, percentile) for some in drawn]))
+            draws = (np.repeat(x, row) for row in weights)
+            statistics.append(np.array([np.percentile(draw, percentile) for draw in draws]))
     value = np.mean(x) if percentile is None else np.percentile(x, percentile)
     return _interval(float(value), np.concatenate(statistics) if statistics else None, level)
 
 
 def _draw(
     samples: int, blocks: Sequence[Hashable] | None, resamples: int, seed: int
-) -> Iterator[NDArray[np.int64]]:
-    """How often each sample is in each resample, (some resamples, samples); none for one block."""
-    numbers: dict[Hashable, int] = {}
-    each = range(samples) if blocks is None else blocks
-    block_of = np.array([numbers.setdefault(block, len(numbers)) for block in each])
+) -> Iterator[Int64Array]:
+    """Counts of each sample in parts of the resamples, (part, samples); none for one block."""
+    indices: dict[Hashable, int] = {}
+    names = range(samples) if blocks is None else blocks
+    block_of = np.array([indices.setdefault(name, len(indices)) for name in names])
     if len(block_of) != samples:
-        raise ValueError(f"{len(block_of)} blocks came for {samples} samples, expected one each")
-    count = len(numbers)
+        raise ValueError(f"{len(block_of)} blocks for {samples} samples, expected one a sample")
+    count = len(indices)
     random = np.random.default_rng(seed)
     step = max(DRAWN_AT_ONCE // samples, 1)
     for start in range(0, resamples if count > 1 else 0, step):
@@ -167,12 +182,13 @@ def bootstrap_average_rank(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Average rank of every method with its interval: would other images have said the same?
+    """Average rank of each method with its interval over other draws of the images.
 
     Args:
-        per_image: for every method its scores per image; the images and their order are the
-            same for all, and are drawn together.
-        blocks: of each image, the block it is drawn with; see `bootstrap_interval`.
+        per_image: scores by image for each method. All methods have the same images in the same
+            order; they are drawn together.
+        metrics, lower_is_better: see `average_rank`.
+        blocks, level, resamples: see `bootstrap_interval`; `blocks` has one block an image.
 
     Raises:
         ValueError: no method, metric or image, numbers of images that differ, or a score that is
@@ -182,7 +198,7 @@ def bootstrap_average_rank(
     _check_level(level)
     counts = {method: len(images) for method, images in per_image.items()}
     if len(set(counts.values())) > 1 or 0 in counts.values():
-        raise ValueError(f"images per method are {counts}, expected one number, at least 1")
+        raise ValueError(f"images per method are {counts}, expected equal numbers, at least 1")
     values = np.array(
         [[[image.get(m, np.nan) for m in metrics] for image in images]
          for images in per_image.values()]
@@ -191,7 +207,7 @@ def bootstrap_average_rank(
         i, j, k = np.argwhere(~np.isfinite(values))[0]
         raise ValueError(
             f"{list(per_image)[i]} has no finite {metrics[k]} for image {j}; "
-            "evaluate it or leave the method out"
+            "compute it or leave the method out"
         )
     values = values * _signs(metrics, lower_is_better)
     parts = [
@@ -206,24 +222,24 @@ def bootstrap_average_rank(
     }
 
 
-def _interval(value: float, resampled: NDArray | None, level: float) -> Interval:
+def _interval(value: float, resampled: Float64Array | None, level: float) -> Interval:
     if resampled is None:
         return Interval(value, float("nan"), float("nan"), level)
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high), level)
 
 
-def _signs(metrics: Sequence[str], lower_is_better: Collection[str]) -> NDArray[np.float64]:
+def _signs(metrics: Sequence[str], lower_is_better: Collection[str]) -> Float64Array:
     return np.array([-1.0 if metric in lower_is_better else 1.0 for metric in metrics])
 
 
 def _check_names(table: Collection[str], metrics: Sequence[str]) -> None:
     if not table or not metrics:
         raise ValueError(
-            f"{len(table)} methods and {len(metrics)} metrics came, expected at least one of each"
+            f"{len(table)} methods and {len(metrics)} metrics, expected at least one of each"
         )
 
 
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
-        raise ValueError(f"level is {level}, expected between 0 and 1, such as 0.95")
+        raise ValueError(f"level is {level}, expected a number between 0 and 1, such as 0.95")

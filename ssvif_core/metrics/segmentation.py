@@ -1,7 +1,7 @@
 """Agreement of a label map with its ground truth.
 
-A confusion matrix is a plain array, so accumulating over a set is `matrix += confusion_matrix(...)`
-and the scores come once, from the sum: the mean of per-image IoU would be another figure.
+A confusion matrix is a plain array: add up the matrices of a set, then compute the scores once
+from the sum. The mean of per-image IoUs is a different figure.
 """
 
 from __future__ import annotations
@@ -12,42 +12,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssvif_core.metrics import validate
+from ssvif_core.types import AnyArray, Float64Array, Int64Array
 
 IGNORE = 255
 
 
 @dataclass(frozen=True)
 class SegmentationScores:
-    """Scores of a confusion matrix over C classes, all 0 to 1.
+    """Scores of a confusion matrix over C classes, in 0 to 1.
 
     Attributes:
         iou: (C,) tp / (tp + fp + fn); NaN for a class that is in neither map.
-        mean_iou: mean over the classes that occur; NaN if none does.
-        pixel_accuracy: share of right pixels; NaN without pixels.
+        mean_iou: mean over the classes that occur; NaN if none occurs.
+        pixel_accuracy: share of correct pixels; NaN without pixels.
         pixels: (C,) ground-truth pixels per class.
     """
 
-    iou: NDArray[np.float64]
+    iou: Float64Array
     mean_iou: float
     pixel_accuracy: float
-    pixels: NDArray[np.int64]
+    pixels: Int64Array
 
 
 def confusion_matrix(
-    truth: NDArray, labels: NDArray, classes: int, ignore: int = IGNORE
-) -> NDArray[np.int64]:
+    truth: AnyArray, labels: AnyArray, classes: int, ignore: int = IGNORE
+) -> Int64Array:
     """Count pixels by (true class, labelled class).
 
     Args:
-        truth: (H, W) integer class ids 0..classes-1, or `ignore` for pixels that do not count.
+        truth: (H, W) integer class ids 0..classes-1; pixels of value `ignore` are not counted.
         labels: (H, W) integer class ids 0..classes-1.
         classes: number of classes.
 
     Returns:
-        (classes, classes) int64, rows are the truth.
+        (classes, classes) int64; rows are the truth.
 
     Raises:
-        ValueError: shapes that differ, not integer maps, or ids outside the ranges above.
+        ValueError: shapes that differ, maps that are not integer, or ids outside these ranges.
+
+    >>> truth = np.array([[0, 0, 1, 255]])
+    >>> labels = np.array([[0, 1, 1, 1]])
+    >>> confusion_matrix(truth, labels, classes=2).tolist()
+    [[1, 1], [0, 1]]
     """
     truth, labels = validate.classes(truth, "truth"), validate.classes(labels, "labels")
     validate.same_shape(truth=truth, labels=labels)
@@ -67,23 +73,27 @@ def confusion_matrix(
 def segmentation_scores(matrix: NDArray[np.integer]) -> SegmentationScores:
     """IoU per class, mean IoU and pixel accuracy of a (C, C) confusion matrix.
 
-    Everingham et al., IJCV 2010 (IoU); Long, Shelhamer, Darrell, CVPR 2015 (means).
+    Sources: Everingham et al., IJCV 2010 (IoU); Long, Shelhamer, Darrell, CVPR 2015 (means).
 
     Raises:
         ValueError: the matrix is not square.
+
+    >>> scores = segmentation_scores(np.array([[1, 1], [0, 1]]))
+    >>> scores.iou.tolist(), scores.mean_iou
+    ([0.5, 0.5], 0.5)
     """
     matrix = np.asarray(matrix)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"matrix has shape {matrix.shape}, expected (C, C)")
-    right, truth = np.diag(matrix), matrix.sum(1)
-    union = truth + matrix.sum(0) - right
+    correct, truth = np.diag(matrix), matrix.sum(1)
+    union = truth + matrix.sum(0) - correct
     occurs = union > 0
     iou = np.full(len(matrix), np.nan)
-    iou[occurs] = right[occurs] / union[occurs]
+    iou[occurs] = correct[occurs] / union[occurs]
     total = int(matrix.sum())
     return SegmentationScores(
         iou=iou,
         mean_iou=float(iou[occurs].mean()) if occurs.any() else float("nan"),
-        pixel_accuracy=float(right.sum() / total) if total else float("nan"),
+        pixel_accuracy=float(correct.sum() / total) if total else float("nan"),
         pixels=truth,
     )

@@ -1,18 +1,18 @@
-"""Does a fused stream flicker? What the scores of single frames cannot see.
+"""Flicker of a fused stream, which the scores of single frames cannot measure.
 
-As in the warping error of Lai et al., ECCV 2018 ("Learning Blind Video Temporal Consistency",
-eq. 8-9), the earlier frame is warped onto the later one along the optical flow, and pixels without
-a consistent backward flow (Ruder, Dosovitskiy, Brox, GCPR 2016, eq. 4) do not count. Two things
-differ: the flow comes from the sources, which no fusion method can influence, and a change
-that the sources show as well (noise, a lamp, the flow's own error) is not held against the fused
-image:
+The earlier frame is warped onto the later one along the optical flow, as in the warping error of
+Lai et al., ECCV 2018 ("Learning Blind Video Temporal Consistency", eq. 8-9). Pixels without a
+consistent backward flow are excluded (Ruder, Dosovitskiy, Brox, GCPR 2016, eq. 4). Two things
+differ from Lai et al. The flow comes from the sources, so no fusion method can influence it. A
+change that the sources show as well (noise, a lamp, an error of the flow) does not count:
 
     change(X) = X_next - warp(X_previous)
     flicker   = mean max(0, |change(F)| - max(|change(V)|, |change(T)|))
     wobble    = max(0, |mean change(F)| - max(|mean change(V)|, |mean change(T)|))
 
-Both in grey levels, 0 is best. Flicker is local; wobble is the brightness of the whole frame, which
-noise does not hide. Any blend of the sources with fixed weights, and their maximum, score 0.
+Both are in grey levels; 0 is best. Flicker is local. Wobble is a change of the whole frame's
+brightness, which noise cannot hide. The maximum of the sources and any blend with fixed weights
+score 0.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from ssvif_core.metrics import validate
 from ssvif_core.metrics.validate import Luma
+from ssvif_core.types import AnyArray, BoolArray, Float32Array, UInt8Array
 
-SMALLEST_SIDE = 32  # the flow works on a pyramid of 8 x 8 patches
+SMALLEST_SIDE = 32  # pixels; the flow works on a pyramid of 8 x 8 patches
 
 
 @dataclass(frozen=True)
 class LumaFrame:
-    """One moment of a stream: luma of the registered sources and of their fusion.
+    """Luma of the registered sources and of the fused image at one moment of a stream.
 
     Attributes:
         visible, thermal, fused: (H, W) uint8 or float in 0..255, H and W at least 32.
     """
 
-    visible: NDArray
-    thermal: NDArray
-    fused: NDArray
+    visible: AnyArray
+    thermal: AnyArray
+    fused: AnyArray
 
 
 @dataclass(frozen=True)
 class Flicker:
-    """Change of the fused luma along the motion, between two frames; grey levels.
+    """Change of the fused luma along the motion between two frames, in grey levels.
 
     Attributes:
         flicker: local change beyond that of the sources.
         wobble: change of the mean luma beyond that of the sources.
         warp_error: mean |change(F)|, for comparison with the literature.
-        valid: share of pixels that counted, 0 to 1; the rest is hidden or left the image. With 0
-            the others are NaN.
+        valid: share of pixels that counted, 0 to 1. The others are occluded or left the image.
+            If it is 0, the other values are NaN.
     """
 
     flicker: float
@@ -66,7 +66,7 @@ def flicker(previous: LumaFrame, current: LumaFrame) -> Flicker:
     """Compare two consecutive frames.
 
     Raises:
-        ValueError: images that are not luma, too small, or of different sizes.
+        ValueError: images that are not luma, are too small, or differ in size.
     """
     before, after = (
         validate.lumas(SMALLEST_SIDE, visible=x.visible, thermal=x.thermal, fused=x.fused)
@@ -91,39 +91,38 @@ def flicker(previous: LumaFrame, current: LumaFrame) -> Flicker:
 
 
 def stream_flicker(frames: Iterable[LumaFrame]) -> Iterator[Flicker]:
-    """:func:`flicker` of every two neighbours, lazily; a stream of N frames gives N - 1."""
+    """:func:`flicker` of all neighbouring frames, lazily; N frames give N - 1 results."""
     return (flicker(previous, current) for previous, current in pairwise(frames))
 
 
-def _texture(visible: Luma, thermal: Luma) -> NDArray[np.uint8]:
-    """Both sources in one image: by night the thermal one alone may show the motion."""
-    return np.rint((visible + thermal) / 2).astype(np.uint8)
+def _texture(visible: Luma, thermal: Luma) -> UInt8Array:
+    """The mean of both sources, since at night only the thermal image may show the motion."""
+    return ((visible + thermal) / 2).round().astype(np.uint8)
 
 
-def _motion(
-    before: NDArray[np.uint8], after: NDArray[np.uint8]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Flow (H, W, 2) from `after` back to `before`, and where it can be trusted (H, W)."""
+def _motion(before: UInt8Array, after: UInt8Array) -> tuple[Float32Array, BoolArray]:
+    """Flow (H, W, 2) from `after` back to `before`, and where it is consistent (H, W)."""
     estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    back = estimator.calc(after, before, None)  # type: ignore[call-overload]
-    forth = _warp(estimator.calc(before, after, None), back)  # type: ignore[call-overload]
-    gap = np.sum((back + forth) ** 2, axis=2)
-    length = np.sum(back**2, axis=2) + np.sum(forth**2, axis=2)
+    backward = estimator.calc(after, before, None)
+    forward = _warp(estimator.calc(before, after, None), backward)
+    mismatch = np.sum((backward + forward) ** 2, axis=2)
+    length = np.sum(backward**2, axis=2) + np.sum(forward**2, axis=2)
     height, width = before.shape
-    x, y = _positions(back)
+    x, y = _positions(backward)
     inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    return back, inside & (gap <= 0.01 * length + 0.5)
+    return backward, inside & (mismatch <= 0.01 * length + 0.5)
 
 
-def _positions(flow: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Column and row to which the flow leads from each pixel, (H, W) each."""
+def _positions(flow: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """Column and row that the flow of each pixel points to, (H, W) each."""
     rows, columns = np.indices(flow.shape[:2], dtype=np.float32)
     return columns + flow[..., 0], rows + flow[..., 1]
 
 
-def _warp(image: NDArray, flow: NDArray[np.float32]) -> NDArray:
+def _warp(image: Float32Array, flow: Float32Array) -> Float32Array:
     x, y = _positions(flow)
-    return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    warped: Float32Array = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return warped
 
 
 def _abs_mean(x: Luma) -> float:

@@ -1,7 +1,7 @@
-"""Input checks shared by the metrics: what came, what was expected, what to do.
+"""Input checks that the metrics share.
 
-The metrics themselves then need no defensive code. Luma is the Y of OpenCV's BGR to YCrCb on the
-scale 0..255; a 16-bit thermal image has to pass the thermal gain first.
+Luma is the Y of OpenCV's BGR to YCrCb conversion, in 0..255. Map 16-bit thermal images to 8 bits
+with the thermal gain first.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Luma = NDArray
+from ssvif_core.types import AnyArray, Float32Array
+
+Luma = Float32Array
 """(H, W) float32 in 0..255, contiguous."""
 
-SMALLEST_SIDE = 2
-_ROUNDING = 1e-3  # OpenCV's float Y of white may lie a little above 255
+SMALLEST_SIDE = 2  # pixels
+_ROUNDING = 1e-3  # OpenCV's float Y of white can be slightly above 255
 
 
-def large_enough(image: NDArray, name: str, smallest_side: int) -> None:
+def large_enough(image: AnyArray, name: str, smallest_side: int) -> None:
     """Raise ValueError if a side of `image` has fewer than `smallest_side` pixels."""
     if min(image.shape[:2]) < smallest_side:
         raise ValueError(
@@ -26,12 +28,12 @@ def large_enough(image: NDArray, name: str, smallest_side: int) -> None:
         )
 
 
-def luma(image: NDArray, name: str, smallest_side: int = SMALLEST_SIDE) -> Luma:
+def luma(image: AnyArray, name: str, smallest_side: int = SMALLEST_SIDE) -> Luma:
     """Return `image`, (H, W) uint8 or float in 0..255, as float32.
 
     Raises:
-        ValueError: not two-dimensional, sides below `smallest_side`, another dtype, or values
-            that are not finite or not in 0..255.
+        ValueError: the image is not two-dimensional, has a side below `smallest_side` or another
+            dtype, or has values that are not finite or not in 0..255.
     """
     image = np.asarray(image)
     if image.ndim != 2:
@@ -47,7 +49,7 @@ def luma(image: NDArray, name: str, smallest_side: int = SMALLEST_SIDE) -> Luma:
                 "map 16-bit thermal images to 8 bits first"
             )
         low, high = float(image.min()), float(image.max())
-        if not (low >= 0 and high <= 255 + _ROUNDING):  # written so that NaN fails
+        if not (low >= 0 and high <= 255 + _ROUNDING):  # also true for NaN
             raise ValueError(
                 f"{name} spans {low:g}..{high:g}, expected finite values in 0..255; "
                 "scale or clip it first"
@@ -55,14 +57,14 @@ def luma(image: NDArray, name: str, smallest_side: int = SMALLEST_SIDE) -> Luma:
     return np.ascontiguousarray(image, dtype=np.float32)
 
 
-def lumas(smallest_side: int = SMALLEST_SIDE, **images: NDArray) -> tuple[Luma, ...]:
-    """Check several images with :func:`luma` and that all share one shape; keep their order."""
+def lumas(smallest_side: int = SMALLEST_SIDE, **images: AnyArray) -> tuple[Luma, ...]:
+    """Check images with :func:`luma` and :func:`same_shape`; return them as float32, in order."""
     checked = tuple(luma(image, name, smallest_side) for name, image in images.items())
     same_shape(**images)
     return checked
 
 
-def same_shape(**images: NDArray) -> None:
+def same_shape(**images: AnyArray) -> None:
     """Raise ValueError unless all `images` agree in their first two dimensions."""
     shapes = {name: np.shape(image)[:2] for name, image in images.items()}
     if len(set(shapes.values())) > 1:
@@ -70,7 +72,7 @@ def same_shape(**images: NDArray) -> None:
         raise ValueError(f"image sizes differ: {listed}; expected one size, resize or register")
 
 
-def classes(labels: NDArray, name: str) -> NDArray[np.integer]:
+def classes(labels: AnyArray, name: str) -> NDArray[np.integer]:
     """Return `labels` if it is an (H, W) integer map of class ids, else raise ValueError."""
     labels = np.asarray(labels)
     if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
@@ -81,14 +83,21 @@ def classes(labels: NDArray, name: str) -> NDArray[np.integer]:
     return labels
 
 
-def luma_of_bgr(image: NDArray, name: str = "image") -> NDArray:
-    """Y of OpenCV's BGR to YCrCb, (H, W); uint8 stays uint8 (rounded as OpenCV rounds).
+def luma_of_bgr(image: AnyArray, name: str = "image") -> AnyArray:
+    """Y of OpenCV's BGR to YCrCb conversion.
 
     Args:
         image: (H, W, 3) BGR, uint8 or float in 0..255.
 
+    Returns:
+        (H, W) uint8 (rounded by OpenCV) for uint8, else float32.
+
     Raises:
         ValueError: another shape or dtype.
+
+    >>> blue_green_red = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
+    >>> luma_of_bgr(blue_green_red).tolist()
+    [[29, 150, 76]]
     """
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3:
@@ -97,4 +106,5 @@ def luma_of_bgr(image: NDArray, name: str = "image") -> NDArray:
         if not np.issubdtype(image.dtype, np.floating):
             raise ValueError(f"{name} has dtype {image.dtype}, expected uint8 or float in 0..255")
         image = image.astype(np.float32)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2YCrCb)[..., 0]
+    y: AnyArray = cv2.cvtColor(image, cv2.COLOR_BGR2YCrCb)[..., 0]
+    return y

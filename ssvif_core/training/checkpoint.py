@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +13,70 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ssvif_core.errors import SsvifError
+from ssvif_core.errors import InputError, SsvifError
+from ssvif_core.models import Model, load_model
+from ssvif_core.models.pixel_net import PixelNet
 
 VERSION = 1
+Parts = dict[str, dict[str, Tensor]]
 
 
 class TrainingError(SsvifError):
     """Training cannot go on; the last good checkpoint is kept."""
 
 
+@dataclass(frozen=True)
+class Saved:
+    """The content of a checkpoint; without arguments, the start of a run.
+
+    Attributes:
+        stage, step: where the run goes on.
+        parts: named tensors, by part; `state_dict` of networks, optimiser and stage.
+        name: of the stage.
+        path: folder of the checkpoint.
+    """
+
+    stage: int = 0
+    step: int = 0
+    parts: Parts = field(default_factory=dict)
+    name: str = ""
+    path: Path = Path()
+
+    def require_stage_of(self, names: list[str]) -> None:
+        """Raise TrainingError if the stages of a configuration are others."""
+        if self.stage >= len(names) or names[self.stage] != self.name:
+            raise TrainingError(
+                f"{self.path}: is of stage {self.stage}, {self.name}, but the stages of the "
+                f"configuration are {', '.join(names)}; choose another `out`"
+            )
+
+    def load_networks(self, model: Model, pixel_net: PixelNet) -> None:
+        """Put the weights into the networks.
+
+        Raises:
+            TrainingError: they are of another architecture.
+        """
+        try:
+            model.load_state_dict(self.parts["model"])
+            pixel_net.load_state_dict(self.parts["pixel_net"])
+        except (RuntimeError, KeyError) as error:
+            raise TrainingError(
+                f"{self.path}: is of another architecture than {model.config}; choose another "
+                f"`out`, or the model of the first run ({str(error).splitlines()[0]})"
+            ) from error
+
+
 class Checkpoint:
-    """The newest state below `folder`, as `STAGE-STEP/` with a file a part and `state.json`."""
+    """The newest state below `folder`: `STAGE-STEP/` with one file a part and `state.json`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def save(
-        self, stage: int, name: str, step: int, parts: Mapping[str, dict[str, Tensor]]
-    ) -> None:
-        """Write beside the last one, then rename, then remove the last one.
+    def save(self, stage: int, name: str, step: int, parts: Parts) -> None:
+        """Write a new checkpoint, then remove the one before.
 
         Raises:
-            TrainingError: it cannot be written (no space); the last one is still there.
+            TrainingError: it cannot be written (no space); the one before is still there.
         """
         path = self.folder / f"{stage}-{step:07d}"
         fresh = self.folder / "unfinished"
@@ -66,8 +108,8 @@ class Checkpoint:
         """The newest complete checkpoint, or none."""
         return max(self._complete(), key=_position, default=None)
 
-    def load(self) -> tuple[int, str, int, dict[str, dict[str, Tensor]]] | None:
-        """Stage, its name, step and parts of the newest checkpoint, or none if there is none.
+    def load(self) -> Saved | None:
+        """The newest checkpoint, or none.
 
         Raises:
             TrainingError: it is damaged, or of a newer version.
@@ -78,8 +120,8 @@ class Checkpoint:
         try:
             state: dict[str, Any] = json.loads((path / "state.json").read_text())
             parts = {file.stem: load_file(file) for file in path.glob("*.safetensors")}
-            version, stage, step = state["version"], state["stage"], state["step"]
-            name = state["name"]
+            version = state["version"]
+            saved = Saved(state["stage"], state["step"], parts, state["name"], path)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise TrainingError(
                 f"{path}: damaged checkpoint ({error}); remove it to start the run anew"
@@ -89,7 +131,7 @@ class Checkpoint:
                 f"{path}: checkpoint of version {version}; this release reads up to {VERSION}; "
                 "update, or choose another `out`"
             )
-        return stage, name, step, parts
+        return saved
 
     def _complete(self) -> list[Path]:
         return [file.parent for file in self.folder.glob("[0-9]*-[0-9]*/state.json")]
@@ -100,8 +142,26 @@ def _position(path: Path) -> tuple[int, int]:
     return int(stage), int(step)
 
 
+def load_weights(model: Model, path: Path) -> None:
+    """Start from the weights of an earlier run: F, and S_f if it has as many pseudo-classes.
+
+    Raises:
+        InputError: they are of another architecture.
+        ModelError: the file cannot be read.
+    """
+    start = load_model(path)
+    if replace(start.config, classes=2) != replace(model.config, classes=2):
+        raise InputError(
+            f"{path}: weights of {start.config}, but the configuration asks for {model.config}; "
+            "change model or init"
+        )
+    model.fusion.load_state_dict(start.fusion.state_dict())
+    if start.config == model.config:
+        model.head.load_state_dict(start.head.state_dict())
+
+
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """AdamW's state as named tensors, so that no pickle is needed."""
+    """AdamW's state as named tensors. So no pickle is needed."""
     return {
         f"{index}.{name}": value
         for index, state in optimiser.state_dict()["state"].items()
@@ -110,7 +170,7 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimiser_tensors` gave."""
+    """Restore what `optimiser_tensors` gave."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".")

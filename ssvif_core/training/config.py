@@ -16,8 +16,8 @@ from ssvif_core.losses.consistency import ConsistencyConfig
 from ssvif_core.losses.fusion import FusionLossWeights, TargetConfig
 from ssvif_core.losses.weighting import WEIGHTINGS
 from ssvif_core.models import ModelConfig
+from ssvif_core.training.data.cache import CACHES
 from ssvif_core.training.data.geometry import GeometryConfig
-from ssvif_core.training.data.pairs import CACHES
 from ssvif_core.training.data.views import ViewConfig
 
 STAGES = ("fusion", "consistency", "joint")

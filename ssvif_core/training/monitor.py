@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ssvif_core.overlay import draw_overlay, palette
 
 logger = logging.getLogger(__name__)
 
+# The few losses that fit beside the progress bar.
+SHOWN = ("total", "fusion", "consistency", "information", "agreement", "weight_semantics")
 # A class's colour does not depend on how many there are, so all 256 serve any model.
 COLOURS = palette(256)
 TINT = 0.6
@@ -192,6 +195,26 @@ def picture_grid(columns: dict[str, list[np.ndarray]]) -> np.ndarray:
         ]
         strips.append(np.vstack(strip))
     return np.hstack(strips)
+
+
+@contextmanager
+def progress_bar(
+    label: str, steps: int, first: int, enabled: bool
+) -> Iterator[Callable[[int, dict[str, float]], None]]:
+    """A progress bar; gives a function that shows a step and its losses."""
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(20),
+        TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn(),
+        TextColumn("{task.fields[losses]}"), disable=not enabled,
+    )  # fmt: skip
+    task = bar.add_task(label, total=steps, completed=first, losses="")
+
+    def show(step: int, losses: dict[str, float]) -> None:
+        text = " ".join(f"{name[:6]} {losses[name]:.3f}" for name in SHOWN if name in losses)
+        bar.update(task, completed=step, losses=text)
+
+    with bar:
+        yield show
 
 
 def _board_writer() -> Any:

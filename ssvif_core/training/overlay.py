@@ -21,7 +21,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -40,11 +39,11 @@ from ssvif_core.models.blocks import enlarged
 from ssvif_core.models.fusion import fused_colour, luma_of
 from ssvif_core.models.pixel_net import PixelNet
 from ssvif_core.recordings.labels import IGNORE
+from ssvif_core.training.data.deck import Deck
 from ssvif_core.training.data.views import ViewConfig, batch_views
 
 logger = logging.getLogger(__name__)
 
-PLACES = 512  # crop centres drawn beforehand for each pair, and for each class in each pair
 LABEL_STRIDE = 2  # of the grid on which labels are compared
 
 
@@ -99,129 +98,6 @@ class OverlayConfig:
         for name in ("native", "confidence", "keep", "clean", "warmup"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"overlay: {name}={getattr(self, name)}; expected 0 to 1")
-
-
-class Deck:
-    """Pairs of one size on a device, and where crops of them may be centred.
-
-    Args:
-        pairs: visible (H, W, 3) uint8 BGR, thermal (H, W) uint8, and class ids (H, W) uint8 or
-            None; all are resized to `size`.
-        size: height and width.
-    """
-
-    def __init__(
-        self,
-        pairs: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray | None]],
-        classes: int,
-        device: torch.device,
-        size: tuple[int, int] = (480, 640),
-        seed: int = 0,
-    ) -> None:
-        random = np.random.default_rng(seed)
-        self.size, self.count = size, len(pairs)
-        stacked = np.empty((len(pairs), *size, 4), np.uint8)
-        ids = np.full((len(pairs), *size), IGNORE, np.uint8)
-        salient, shown = [], [[] for _ in range(classes)]  # type: ignore[var-annotated]
-        for index, (visible, thermal, mask) in enumerate(pairs):
-            stacked[index, ..., :3] = _resized(visible, size)
-            stacked[index, ..., 3] = _resized(thermal, size)
-            salient.append(_salient_places(stacked[index, ..., 3], random))
-            if mask is not None:
-                ids[index] = _resized(mask, size, cv2.INTER_NEAREST)
-                for kind in range(1, classes):
-                    rows, columns = np.nonzero(ids[index] == kind)
-                    if len(rows) > 100:
-                        at = random.integers(len(rows), size=PLACES)
-                        place = np.full(PLACES, index), rows[at], columns[at]
-                        shown[kind].append(np.stack(place, 1))
-        self.pixels = torch.from_numpy(stacked).to(device).view(-1, 4)
-        self.ids = torch.from_numpy(ids).to(device).view(-1)
-        self.salient = torch.from_numpy(np.stack(salient)).to(device)
-        self.shown = [torch.from_numpy(np.concatenate(each)).to(device) for each in shown if each]
-
-    def crops(
-        self, count: int, side: int, scale: Tensor, around_classes: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Random crops, mirrored in half of the cases.
-
-        Args:
-            scale: (count,), pixels of the crop for one pixel of the image.
-            around_classes: centre most crops at a pixel of a class, each class as often as the
-                others; else at what stands out in the thermal image.
-
-        Returns:
-            visible (count, 3, side, side) and thermal (count, 1, side, side) in [0, 1], and class
-            ids (count, side, side).
-        """
-        device, (height, width) = self.pixels.device, self.size
-        index = torch.randint(self.count, (count,), device=device)
-        row = torch.randint(height, (count,), device=device)
-        column = torch.randint(width, (count,), device=device)
-        if around_classes:
-            kinds = len(self.shown) + 1
-            for kind, places in enumerate(self.shown, 1):
-                here = torch.arange(count, device=device) % kinds == kind
-                place = places[torch.randint(len(places), (count,), device=device)]
-                index = torch.where(here, place[:, 0], index)
-                row = torch.where(here, place[:, 1], row)
-                column = torch.where(here, place[:, 2], column)
-        else:
-            here = torch.arange(count, device=device) % 10 < 7
-            place = self.salient[index, torch.randint(PLACES, (count,), device=device)]
-            row = torch.where(here, place[:, 0], row)
-            column = torch.where(here, place[:, 1], column)
-        y = self._line(row, height, side, scale)
-        x = self._line(column, width, side, scale)
-        x = torch.where(torch.rand(count, 1, device=device) < 0.5, x.flip(1), x)
-        images = self._sampled(index, y, x)
-        nearest = self._flat(index, y.round().long(), x.round().long())
-        return images[:, :3], images[:, 3:], self.ids[nearest]
-
-    def _line(self, centre: Tensor, length: int, side: int, scale: Tensor) -> Tensor:
-        """Where the pixels of a line of a crop lie that holds `centre`, (count, side)."""
-        device = centre.device
-        covered = side / scale
-        first = centre - torch.rand(len(centre), device=device) * covered
-        first = first.clamp(min=0).minimum(length - covered)
-        steps = (torch.arange(side, device=device) + 0.5) / scale[:, None] - 0.5
-        return (first[:, None] + steps).clamp(0, length - 1)
-
-    def _flat(self, index: Tensor, y: Tensor, x: Tensor) -> Tensor:
-        height, width = self.size
-        return (index[:, None, None] * height + y[:, :, None]) * width + x[:, None, :]
-
-    def _sampled(self, index: Tensor, y: Tensor, x: Tensor) -> Tensor:
-        """Bilinear samples, (count, 4, side, side) in [0, 1]."""
-        height, width = self.size
-        top, left = y.floor(), x.floor()
-        down, right = (y - top)[:, :, None, None], (x - left)[:, None, :, None]
-        top, left = top.long(), left.long()
-        bottom, end = (top + 1).clamp(max=height - 1), (left + 1).clamp(max=width - 1)
-
-        def at(rows: Tensor, columns: Tensor) -> Tensor:
-            return self.pixels[self._flat(index, rows, columns)].float()
-
-        upper = torch.lerp(at(top, left), at(top, end), right)
-        lower = torch.lerp(at(bottom, left), at(bottom, end), right)
-        return (torch.lerp(upper, lower, down) / 255).permute(0, 3, 1, 2).contiguous()
-
-
-def _resized(image: np.ndarray, size: tuple[int, int], way: int = cv2.INTER_AREA) -> np.ndarray:
-    if image.shape[:2] == size:
-        return image
-    return cv2.resize(image, (size[1], size[0]), interpolation=way)
-
-
-def _salient_places(thermal: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """(PLACES, 2) rows and columns, the likelier the more they stand out."""
-    height, width = thermal.shape
-    small = cv2.resize(thermal, (width // 16, height // 16), interpolation=cv2.INTER_AREA)
-    heat = np.square(np.maximum(small.astype(float) - np.median(small), 0)) + 1e-3
-    at = random.choice(heat.size, PLACES, p=(heat / heat.sum()).ravel())
-    rows, columns = np.divmod(at, heat.shape[1])
-    inside = random.integers(16, size=(2, PLACES))
-    return np.stack([rows * 16 + inside[0], columns * 16 + inside[1]], 1)
 
 
 def one_camera(visible: Tensor, thermal: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,9 +20,8 @@ from ssvif_core.errors import InputError
 from ssvif_core.losses.fusion import sobel
 from ssvif_core.models import Model
 from ssvif_core.recordings.labels import IGNORE
-from ssvif_core.training.data.pairs import CropDataset, Pairs
+from ssvif_core.training.data.crops import CropDataset, Pairs, Window, unit
 from ssvif_core.training.naming import STRIDE, Labelled
-from ssvif_core.training.steps import unit
 
 
 @dataclass(frozen=True)
@@ -118,18 +117,14 @@ def _crop(
     rare = list(shows) if random.random() < config.rare else []
     kind = int(random.choice(rare)) if rare else None
     images = labelled[int(random.choice(shows[kind]) if kind else random.integers(len(labelled)))]
-    height, width = images[2].shape
-    side = min(int(config.crop / random.uniform(0.5, 1.4)), height, width)
-    y, x = random.integers(height - side + 1), random.integers(width - side + 1)
+    around = None
     if kind is not None:
         rows, columns = np.nonzero(images[2] == kind)
         at = random.integers(len(rows))
-        y = int(np.clip(rows[at] - random.integers(side), 0, height - side))
-        x = int(np.clip(columns[at] - random.integers(side), 0, width - side))
-    turned = slice(None, None, -1 if random.random() < 0.5 else 1)
-    ways = (cv2.INTER_LINEAR, cv2.INTER_LINEAR, cv2.INTER_NEAREST)
-    size = (config.crop, config.crop)
+        around = int(rows[at]), int(columns[at])
+    window = Window.draw(images[2].shape, config.crop, random, around)
+    interpolations = (cv2.INTER_LINEAR, cv2.INTER_LINEAR, cv2.INTER_NEAREST)
     return [
-        cv2.resize(image[y : y + side, x : x + side], size, interpolation=way)[:, turned]
-        for image, way in zip(images, ways, strict=True)
+        window.cut(image, config.crop, interpolation)
+        for image, interpolation in zip(images, interpolations, strict=True)
     ]

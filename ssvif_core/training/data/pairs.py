@@ -1,61 +1,39 @@
-"""Training pairs: what was found, read once, kept in memory or on disk, cut into crops by number.
-
-A crop is a function of (seed, number) alone. So a run resumes exactly where it stopped, and n
-processes that share the numbers see what one process would.
-"""
+"""Training pairs: read once, then kept in memory or on disk."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import io
 import logging
 import os
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import cv2
-import numpy as np
-import torch
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor
 from torch.utils.data import Dataset
 
-from ssvif_core import types
 from ssvif_core.errors import InputError
-from ssvif_core.files import fingerprint, write_atomically
 from ssvif_core.recordings.bag_pairs import bag_pairs
 from ssvif_core.recordings.images import read_thermal, read_visible
 from ssvif_core.recordings.labels import fit_mask, read_mask
 from ssvif_core.recordings.layouts import Listing, PairSource, some
 from ssvif_core.recordings.video import video_pairs
 from ssvif_core.thermal import ThermalGain, to_grey
+from ssvif_core.training.data.cache import CACHES, CachedPair
+from ssvif_core.training.data.crops import GreyPair
+from ssvif_core.types import AnyArray, Pair, UInt8Array
 
 logger = logging.getLogger(__name__)
 
-CACHES = ("ram", "disk", "none")
-SALIENCY_STRIDE = 8  # pixels of an image a pixel of the map of what stands out
-SURROUNDINGS = 11  # side of the surroundings, on that map
-UNLIKE = 0.1  # of the ratio of the sides; 4:3 and 5:4, which cameras have side by side, are .07
-CACHE_VERSION = 2  # part of every name in a disk cache; to be raised when `_fit` changes
-
-Pair = tuple[np.ndarray, np.ndarray]
+# Largest difference of the images' shapes, as a ratio of their aspect ratios. Cameras of 4:3 and
+# 5:4 often stand side by side; they differ by 0.07.
+UNLIKE = 0.1
 
 
-class Pairs(Protocol):
-    """Anything that holds pairs: a `PairDataset`, or a list."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Pair: ...
-
-
-class PairDataset(Dataset[Pair]):
+class PairDataset(Dataset[GreyPair]):
     """Pairs of images, ready to be cut into crops.
 
     Item n: visible, (H, W, 3) uint8 BGR, and thermal, (H, W) uint8: resized to the visible image,
@@ -137,13 +115,13 @@ class PairDataset(Dataset[Pair]):
     def __len__(self) -> int:
         return len(self.sources)
 
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, index: int) -> GreyPair:
         held = self._held[index]
         if isinstance(held, PairSource):
             return _fit(read_visible(held.visible), read_thermal(held.thermal))
-        return held.load() if isinstance(held, _CachedPair) else held
+        return held.load() if isinstance(held, CachedPair) else held
 
-    def mask(self, index: int) -> np.ndarray | None:
+    def mask(self, index: int) -> UInt8Array | None:
         """Class ids of pair `index`, (H, W) uint8 on the visible image's grid; None without mask.
 
         Raises:
@@ -185,9 +163,9 @@ def _keep(
     kept: dict[PairSource, _Held] = {}
     unlike: set[PairSource] = set()
     try:
-        cached = {}
+        cached: dict[PairSource, CachedPair] = {}
         if cache == "disk" and folder is not None:
-            cached = {source: _CachedPair.of(source, folder) for source in group}
+            cached = {source: CachedPair.of(source, folder) for source in group}
             if all(pair.exists() for pair in cached.values()):
                 return dict(cached), unlike, ""
         for source, images in _read(group):
@@ -204,7 +182,7 @@ def _keep(
     return kept, unlike, ""
 
 
-def _read(group: list[PairSource]) -> Iterator[tuple[PairSource, Pair]]:
+def _read(group: list[PairSource]) -> Iterator[tuple[PairSource, tuple[UInt8Array, AnyArray]]]:
     """The images of one image pair, video or bag, as they come.
 
     Raises:
@@ -216,7 +194,7 @@ def _read(group: list[PairSource]) -> Iterator[tuple[PairSource, Pair]]:
         return
     wanted = {source.frame or 0: source for source in group}
     if first.topics:
-        frames: Iterator[tuple[int, types.Pair | InputError]] = bag_pairs(
+        frames: Iterator[tuple[int, Pair | InputError]] = bag_pairs(
             first.visible, first.topics, set(wanted), first.slop, first.recover, first.offset
         )
     else:
@@ -241,13 +219,13 @@ def _read(group: list[PairSource]) -> Iterator[tuple[PairSource, Pair]]:
         )
 
 
-def _unlike(visible: np.ndarray, thermal: np.ndarray) -> bool:
+def _unlike(visible: UInt8Array, thermal: AnyArray) -> bool:
     """Whether the images differ so much in shape that one was cropped or turned."""
     shapes = (visible.shape[1] / visible.shape[0], thermal.shape[1] / thermal.shape[0])
     return max(shapes) / min(shapes) > 1 + UNLIKE
 
 
-def _fit(visible: np.ndarray, thermal: np.ndarray) -> Pair:
+def _fit(visible: UInt8Array, thermal: AnyArray) -> GreyPair:
     # As the node shows an image of which it does not know the ones before.
     shown = ThermalGain(smoothing=0).update(thermal)
     return visible, to_grey(thermal, shown, *visible.shape[:2])
@@ -267,115 +245,4 @@ def _require_memory(kept: dict[PairSource, _Held], count: int) -> None:
         )
 
 
-# --- the disk cache
-
-
-@dataclass(frozen=True)
-class _CachedPair:
-    """Two .npy files."""
-
-    visible: Path
-    thermal: Path
-
-    @classmethod
-    def of(cls, source: PairSource, folder: Path) -> _CachedPair:
-        """Named by what the pair depends on: path, time and size of its files."""
-        bag = source.topics and (*source.topics, source.slop, source.offset)
-        facts = [fingerprint(source.visible), fingerprint(source.thermal), source.frame, bag]
-        digest = hashlib.sha256(repr((CACHE_VERSION, facts)).encode()).hexdigest()[:32]
-        return cls(folder / f"{digest}_visible.npy", folder / f"{digest}_thermal.npy")
-
-    def exists(self) -> bool:
-        return self.visible.is_file() and self.thermal.is_file()
-
-    def save(self, pair: Pair) -> None:
-        for path, image in zip((self.visible, self.thermal), pair, strict=True):
-            # Not np.save into the file: what does not fit on a disk it may lose in silence.
-            data = io.BytesIO()
-            np.save(data, image)
-            write_atomically(path, data.getvalue())
-
-    def load(self) -> Pair:
-        try:
-            visible, thermal = (
-                np.load(path, mmap_mode="r") for path in (self.visible, self.thermal)
-            )
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{self.visible.parent}: the cache has changed while in use ({error}); start again"
-            ) from error
-        return visible, thermal
-
-
-_Held = Pair | PairSource | _CachedPair
-
-
-# --- crops
-
-
-class CropDataset(Dataset[dict[str, Tensor]]):
-    """Random crops of pairs.
-
-    Item n: `visible` (3, S, S) uint8 BGR, `thermal` (1, S, S) uint8, and `seed`, the number below
-    2**28 that the views of this crop are drawn from.
-
-    Args:
-        pairs: by number, from 0; visible and thermal image of a pair have one size.
-        crop: side S in pixels, a multiple of 16.
-        seed: seed of the run.
-        length: how many crops there are in all.
-        salient: share of the crops that are drawn around what stands out of its surroundings in
-            the thermal image; people and cars are small, and else hardly seen.
-    """
-
-    def __init__(
-        self, pairs: Pairs, crop: int, seed: int, length: int, salient: float = 0.0
-    ) -> None:
-        if not len(pairs):
-            raise InputError("no pairs to train on")
-        if crop % 16:
-            raise InputError(f"crop of {crop} pixels; expected a multiple of 16")
-        self.pairs, self.crop, self.seed, self.length = pairs, crop, seed, length
-        self.salient = salient
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, number: int) -> dict[str, Tensor]:
-        random = np.random.default_rng((self.seed, number))
-        visible, thermal = self.pairs[int(random.integers(len(self.pairs)))]
-        height, width = thermal.shape
-        side = min(int(self.crop / random.uniform(0.5, 1.4)), height, width)
-        y, x = random.integers(height - side + 1), random.integers(width - side + 1)
-        if self.salient and random.random() < self.salient:
-            row, column = _salient_place(thermal, random)
-            y = int(np.clip(row - random.integers(side), 0, height - side))
-            x = int(np.clip(column - random.integers(side), 0, width - side))
-        flip = random.random() < 0.5
-        images = []
-        for image in (visible, thermal):
-            image = cv2.resize(
-                image[y : y + side, x : x + side],
-                (self.crop, self.crop),
-                interpolation=cv2.INTER_AREA if side > self.crop else cv2.INTER_LINEAR,
-            )
-            image = image[:, ::-1] if flip else image
-            image = np.atleast_3d(image).transpose(2, 0, 1)
-            images.append(torch.from_numpy(np.ascontiguousarray(image)))
-        return {
-            "visible": images[0],
-            "thermal": images[1],
-            "seed": torch.tensor(int(random.integers(2**28))),
-        }
-
-
-def _salient_place(thermal: np.ndarray, random: np.random.Generator) -> tuple[int, int]:
-    """Row and column of a random place, likelier where the thermal image stands out."""
-    height, width = thermal.shape
-    size = max(width // SALIENCY_STRIDE, 1), max(height // SALIENCY_STRIDE, 1)
-    small = cv2.resize(thermal, size, interpolation=cv2.INTER_AREA).astype(np.float64)
-    contrast = np.abs(small - cv2.blur(small, (SURROUNDINGS, SURROUNDINGS)))
-    odds = np.square(contrast).ravel() + 1e-6  # a flat image: anywhere
-    place = int(random.choice(odds.size, p=odds / odds.sum()))
-    row, column = divmod(place, size[0])
-    return row * height // size[1], column * width // size[0]
+_Held = GreyPair | PairSource | CachedPair

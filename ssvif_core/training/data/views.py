@@ -1,12 +1,14 @@
 """Photometric views of a batch of crops: what weather, light and cameras do to a scene.
 
-Every sample draws its own view from its own seed, so that a batch does not depend on how it is
-shared over processes.
+The effects are written once, for a whole batch. Where their random numbers come from is apart:
+from the seed of each sample (`draw_views`), or from the device at once (`batch_views`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -40,113 +42,116 @@ class ViewConfig:
 def draw_views(
     visible: Tensor, thermal: Tensor, seeds: Tensor, config: ViewConfig
 ) -> tuple[Tensor, Tensor]:
-    """One random view a sample.
+    """One random view of each sample. It depends on the sample's seed alone.
 
-    visible (B, 3, H, W), thermal (B, 1, H, W) in [0, 1]; seeds (B,) integers. Same shapes out.
+    Args:
+        visible: (B, 3, H, W) in [0, 1].
+        thermal: (B, 1, H, W) in [0, 1].
+        seeds: (B,) integers.
+
+    Returns:
+        Views of the same shapes.
     """
-    views = [
-        _view(v, t, torch.Generator().manual_seed(int(seed)), config)
-        for v, t, seed in zip(visible, thermal, seeds, strict=True)
-    ]
-    return torch.stack([v for v, _ in views]), torch.stack([t for _, t in views])
-
-
-def _view(
-    visible: Tensor, thermal: Tensor, generator: torch.Generator, config: ViewConfig
-) -> tuple[Tensor, Tensor]:
-    device, size = visible.device, visible.shape[1:]
-
-    def chance(probability: float) -> bool:
-        return bool(torch.rand(1, generator=generator) < probability)
-
-    def uniform(low: float, high: float) -> float:
-        return low + (high - low) * float(torch.rand(1, generator=generator))
-
-    def noise(channels: int, height: int, width: int) -> Tensor:
-        return torch.randn(channels, height, width, generator=generator).to(device)
-
-    def cloud() -> Tensor:
-        coarse = torch.rand(1, 1, 4, 4, generator=generator).to(device)
-        return F.interpolate(coarse, size=size, mode="bicubic", align_corners=True)[0].clamp(0, 1)
-
-    def spot(radius: float) -> Tensor:
-        y = torch.linspace(0, 1, size[0], device=device)[:, None] - uniform(0, 1)
-        x = torch.linspace(0, 1, size[1], device=device)[None] - uniform(0, 1)
-        return torch.exp(-(y.square() + x.square()) / (2 * radius**2))[None]
-
-    if chance(config.tone):
-        visible = visible.clamp(min=1e-4) ** uniform(0.6, 1.6) * uniform(0.7, 1.3)
-    if chance(config.dark):
-        visible = visible * uniform(0.05, 0.35)
-    if chance(config.colour):
-        gains = torch.rand(3, 1, 1, generator=generator).to(device)
-        visible = visible * (0.8 + 0.4 * gains)
-    if chance(config.haze):
-        thickness = uniform(0.3, 1.0) * cloud()
-        visible = visible * (1 - thickness) + uniform(0.5, 0.95) * thickness
-    if chance(config.glare):
-        visible = visible + uniform(0.5, 1.6) * spot(uniform(0.05, 0.25))
-    if chance(config.noise):
-        visible = visible + uniform(0.005, 0.04) * noise(3, *size)
-    if chance(config.thermal_gain):
-        thermal = thermal.clamp(min=1e-4) ** uniform(0.6, 1.6) * uniform(0.7, 1.4)
-        thermal = thermal + uniform(-0.15, 0.25)
-    if chance(config.polarity):
-        thermal = 1 - thermal
-    if chance(config.stripes):
-        thermal = thermal + uniform(0.005, 0.03) * noise(1, 1, size[1])
-    if chance(config.thermal_blur):
-        soft = F.avg_pool2d(thermal, 5, 1, 2, count_include_pad=False)
-        thermal = thermal + uniform(0.3, 1.0) * (soft - thermal)
-    if chance(config.dead_pixels):
-        dead = torch.rand(1, *size, generator=generator).to(device) < uniform(0.0002, 0.003)
-        thermal = torch.where(dead, thermal.new_tensor(uniform(0, 1)), thermal)
-    return visible.clamp(0, 1), thermal.clamp(0, 1)
+    return _changed(visible, thermal, _BySample(seeds.tolist(), visible.device), config)
 
 
 def batch_views(visible: Tensor, thermal: Tensor, config: ViewConfig) -> tuple[Tensor, Tensor]:
-    """`draw_views` for a whole batch at once: the same effects, drawn by the device.
+    """`draw_views` with random numbers of the device, drawn for the whole batch at once.
 
-    It is quick on a GPU. In return a sample's view depends on the batch, so it is for training in
-    one process.
-
-    visible (B, 3, H, W), thermal (B, 1, H, W) in [0, 1]; the same shapes out.
+    It is quick on a GPU. In return a view depends on the batch, so this is for training in one
+    process.
     """
-    count, _, height, width = visible.shape
+    return _changed(visible, thermal, _ByBatch(len(visible), visible.device), config)
+
+
+class _Random(Protocol):
+    """Random numbers for the samples of a batch: (B, *shape).
+
+    Samples outside `needed`, (B, 1, 1, 1), may get anything, which saves time.
+    """
+
+    def uniform(self, *shape: int, needed: Tensor | None = None) -> Tensor: ...
+
+    def normal(self, *shape: int, needed: Tensor | None = None) -> Tensor: ...
+
+
+class _BySample:
+    """Numbers of each sample from its own seed, drawn on the CPU: the same on every device."""
+
+    def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._device = device
+
+    def uniform(self, *shape: int, needed: Tensor | None = None) -> Tensor:
+        return self._drawn(torch.rand, shape, needed)
+
+    def normal(self, *shape: int, needed: Tensor | None = None) -> Tensor:
+        return self._drawn(torch.randn, shape, needed)
+
+    def _drawn(
+        self, draw: Callable[..., Tensor], shape: tuple[int, ...], needed: Tensor | None
+    ) -> Tensor:
+        wanted = [True] * len(self._generators) if needed is None else needed.flatten().tolist()
+        drawn = [
+            draw(shape, generator=generator) if draws else torch.zeros(shape)
+            for generator, draws in zip(self._generators, wanted, strict=True)
+        ]
+        return torch.stack(drawn).to(self._device)
+
+
+class _ByBatch:
+    """Numbers of all samples at once, drawn on the device."""
+
+    def __init__(self, count: int, device: torch.device) -> None:
+        self._count, self._device = count, device
+
+    def uniform(self, *shape: int, needed: Tensor | None = None) -> Tensor:
+        return torch.rand(self._count, *shape, device=self._device)
+
+    def normal(self, *shape: int, needed: Tensor | None = None) -> Tensor:
+        return torch.randn(self._count, *shape, device=self._device)
+
+
+def _changed(
+    visible: Tensor, thermal: Tensor, random: _Random, config: ViewConfig
+) -> tuple[Tensor, Tensor]:
+    height, width = visible.shape[2:]
     device = visible.device
 
-    def some(probability: float) -> Tensor:
-        return torch.rand(count, 1, 1, 1, device=device) < probability
+    def chance(probability: float) -> Tensor:
+        return random.uniform(1, 1, 1) < probability
 
     def uniform(low: float, high: float, channels: int = 1) -> Tensor:
-        return low + (high - low) * torch.rand(count, channels, 1, 1, device=device)
+        return low + (high - low) * random.uniform(channels, 1, 1)
 
     changed = visible.clamp(min=1e-4) ** uniform(0.6, 1.6) * uniform(0.7, 1.3)
-    visible = torch.where(some(config.tone), changed, visible)
-    visible = torch.where(some(config.dark), visible * uniform(0.05, 0.35), visible)
-    visible = torch.where(some(config.colour), visible * uniform(0.8, 1.2, 3), visible)
+    visible = torch.where(chance(config.tone), changed, visible)
+    visible = torch.where(chance(config.dark), visible * uniform(0.05, 0.35), visible)
+    visible = torch.where(chance(config.colour), visible * uniform(0.8, 1.2, 3), visible)
     cloud = F.interpolate(
-        torch.rand(count, 1, 4, 4, device=device), (height, width), mode="bicubic",
-        align_corners=True,
-    ).clamp(0, 1)  # fmt: skip
+        random.uniform(1, 4, 4), (height, width), mode="bicubic", align_corners=True
+    ).clamp(0, 1)
     veil = uniform(0.3, 1.0) * cloud
     hazy = visible * (1 - veil) + uniform(0.5, 0.95) * veil
-    visible = torch.where(some(config.haze), hazy, visible)
+    visible = torch.where(chance(config.haze), hazy, visible)
     y = torch.linspace(0, 1, height, device=device).view(1, 1, -1, 1) - uniform(0, 1)
     x = torch.linspace(0, 1, width, device=device).view(1, 1, 1, -1) - uniform(0, 1)
     spot = torch.exp(-(y.square() + x.square()) / (2 * uniform(0.05, 0.25).square()))
-    visible = torch.where(some(config.glare), visible + uniform(0.5, 1.6) * spot, visible)
-    noisy = visible + uniform(0.005, 0.04) * torch.randn_like(visible)
-    visible = torch.where(some(config.noise), noisy, visible)
+    visible = torch.where(chance(config.glare), visible + uniform(0.5, 1.6) * spot, visible)
+    noisy = chance(config.noise)
+    noise = uniform(0.005, 0.04) * random.normal(*visible.shape[1:], needed=noisy)
+    visible = torch.where(noisy, visible + noise, visible)
 
     changed = thermal.clamp(min=1e-4) ** uniform(0.6, 1.6) * uniform(0.7, 1.4)
-    thermal = torch.where(some(config.thermal_gain), changed + uniform(-0.15, 0.25), thermal)
-    thermal = torch.where(some(config.polarity), 1 - thermal, thermal)
-    stripes = uniform(0.005, 0.03) * torch.randn(count, 1, 1, width, device=device)
-    thermal = torch.where(some(config.stripes), thermal + stripes, thermal)
+    thermal = torch.where(chance(config.thermal_gain), changed + uniform(-0.15, 0.25), thermal)
+    thermal = torch.where(chance(config.polarity), 1 - thermal, thermal)
+    striped = chance(config.stripes)
+    stripes = uniform(0.005, 0.03) * random.normal(1, 1, width, needed=striped)
+    thermal = torch.where(striped, thermal + stripes, thermal)
     soft = F.avg_pool2d(thermal, 5, 1, 2, count_include_pad=False)
     soft = torch.lerp(thermal, soft, uniform(0.3, 1.0))
-    thermal = torch.where(some(config.thermal_blur), soft, thermal)
-    dead = torch.rand_like(thermal) < uniform(0.0002, 0.003)
-    thermal = torch.where(some(config.dead_pixels) & dead, uniform(0, 1), thermal)
+    thermal = torch.where(chance(config.thermal_blur), soft, thermal)
+    damaged = chance(config.dead_pixels)
+    dead = random.uniform(*thermal.shape[1:], needed=damaged) < uniform(0.0002, 0.003)
+    thermal = torch.where(damaged & dead, uniform(0, 1), thermal)
     return visible.clamp(0, 1), thermal.clamp(0, 1)

@@ -1,4 +1,4 @@
-"""`ssvif evaluate`: the same scores however it is run, and a word on what it could not use."""
+"""`ssvif evaluate`: scores do not depend on how it runs, and it reports what it cannot use."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from ssvif_core.recordings.video import VideoWriter
 from ssvif_core.thermal import StreamState, ThermalStream
 from ssvif_core.types import Pair
 
-PARTLY = 3
+PARTLY = 3  # exit code if something was left out
 
 
 def ssvif(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -53,7 +53,7 @@ def write_png(path: Path, image: np.ndarray) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, drive_pairs: list[Pair]) -> Path:
-    """Four pairs, one of them 16 bit, and masks: a person of class 1 in each."""
+    """Four pairs, one with 16 bits, and masks with a person of class 1 in each."""
     root = tmp_path / "pairs"
     for number, pair in enumerate(drive_pairs[:4]):
         thermal = pair.thermal if number == 3 else (pair.thermal // 64).astype(np.uint8)
@@ -68,7 +68,7 @@ def folder(tmp_path: Path, drive_pairs: list[Pair]) -> Path:
 
 @pytest.fixture
 def others(tmp_path: Path, folder: Path) -> Path:
-    """Another method's images of the same pairs: the visible image, half as bright."""
+    """Another method's images of the same pairs: the visible image at half brightness."""
     for path in (folder / "vi").iterdir():
         write_png(tmp_path / "dark" / path.name, cv2.imread(str(path)) // 2)
     return tmp_path / "dark"
@@ -78,12 +78,12 @@ def others(tmp_path: Path, folder: Path) -> Path:
 def videos(tmp_path_factory: pytest.TempPathFactory, drive_pairs: list[Pair]) -> Path:
     """Two synchronised videos of 12 frames."""
     root = tmp_path_factory.mktemp("videos")
-    for kind in ("vi", "ir"):
-        (root / kind).mkdir()
-        with VideoWriter(root / kind / "drive.mp4", 30) as video:
+    for modality in ("vi", "ir"):
+        (root / modality).mkdir()
+        with VideoWriter(root / modality / "drive.mp4", 30) as video:
             for pair in drive_pairs:
                 grey = cv2.resize((pair.thermal // 64).astype(np.uint8), (320, 240))
-                video.write(pair.visible if kind == "vi" else cv2.merge([grey] * 3))
+                video.write(pair.visible if modality == "vi" else cv2.merge([grey] * 3))
     return root
 
 
@@ -96,17 +96,17 @@ def scores_of(evaluation: Evaluation) -> dict[tuple[str, str], dict[str, float]]
     return {(row.pair, row.method): row.scores for row in evaluation.rows}
 
 
-# --- the same scores however it is run
+# --- scores do not depend on how it runs
 
 
-def test_the_number_of_workers_changes_nothing(
+def test_scores_do_not_depend_on_the_number_of_workers(
     folder: Path, others: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(fused={"dark": others})
-    alone = tables(evaluate([folder], settings, workers=1), tmp_path / "one")
-    monkeypatch.setattr(plan, "JOB_PAIRS", 1)  # so that there is work for several
-    assert tables(evaluate([folder], settings, workers=2), tmp_path / "two") == alone
-    assert tables(evaluate([folder], settings, workers=1), tmp_path / "again") == alone
+    expected = tables(evaluate([folder], settings, workers=1), tmp_path / "one")
+    monkeypatch.setattr(plan, "JOB_PAIRS", 1)  # so that several workers have jobs
+    assert tables(evaluate([folder], settings, workers=2), tmp_path / "two") == expected
+    assert tables(evaluate([folder], settings, workers=1), tmp_path / "again") == expected
 
 
 def test_every_frame_of_a_video_is_scored_once_and_in_order(
@@ -114,22 +114,24 @@ def test_every_frame_of_a_video_is_scored_once_and_in_order(
 ) -> None:
     whole = evaluate([videos], Settings(), workers=1, pictured=0)
     assert list(whole.pairs) == [f"drive#{number}" for number in range(12)]
-    # Change is measured to the frame before, also where jobs meet.
+    # Changes are measured to the frame before, also across jobs.
     changes = ["flicker" in row.scores for row in whole.rows]
     assert changes == [False] + [True] * 11
     monkeypatch.setattr(plan, "JOB_PAIRS", 5)
     assert evaluate([videos], Settings(), workers=1, pictured=0).rows == whole.rows
 
 
-def test_frames_that_are_apart_have_no_flicker(videos: Path) -> None:
-    apart = evaluate([videos], Settings(every=4), workers=1, pictured=0)
-    assert list(apart.pairs) == ["drive#0", "drive#4", "drive#8"]
-    assert not any("flicker" in row.scores for row in apart.rows)
-    assert "flicker" not in apart.methods[0].means
+def test_frames_that_are_not_neighbours_have_no_flicker(videos: Path) -> None:
+    sparse = evaluate([videos], Settings(every=4), workers=1, pictured=0)
+    assert list(sparse.pairs) == ["drive#0", "drive#4", "drive#8"]
+    assert not any("flicker" in row.scores for row in sparse.rows)
+    assert "flicker" not in sparse.methods[0].means
 
 
-def test_a_bag_is_seen_as_the_node_sees_it(drive_pairs: list[Pair], tmp_path: Path) -> None:
-    """Range, dead pixels and freezes follow from the frames before, whoever scores the frame."""
+def test_thermal_frames_of_a_bag_equal_those_of_the_node(
+    drive_pairs: list[Pair], tmp_path: Path
+) -> None:
+    """Range, dead pixels and freezes depend on earlier frames, also if jobs run separately."""
     random = np.random.default_rng(0)
     pairs = []
     for number in range(45):  # 4.5 s; the camera freezes at 3.5 s
@@ -141,24 +143,24 @@ def test_a_bag_is_seen_as_the_node_sees_it(drive_pairs: list[Pair], tmp_path: Pa
         pairs.append(Pair(pair.visible, thermal, stamp, stamp))
     write_pairs(tmp_path / "drive", pairs)
     stream = ThermalStream()
-    views = [stream(pair.thermal, pair.thermal_stamp) for pair in pairs]
-    assert views[30].thermal[40, 30] < 15000 and views[-1].state is StreamState.FROZEN
+    frames = [stream(pair.thermal, pair.thermal_stamp) for pair in pairs]
+    assert frames[30].thermal[40, 30] < 15000 and frames[-1].state is StreamState.FROZEN
     for every in (1, 7):
         jobs = plan_input(tmp_path / "drive", "drive", "", Settings(every=every)).jobs
         items = [item for job in jobs for item in job.items]
         assert len(items) == len(pairs[::every])
-        for item, pair, view in zip(items, pairs[::every], views[::every], strict=True):
-            assert item.shown is not None
-            seen = item.shown.view(pair.thermal)
-            np.testing.assert_array_equal(seen.thermal, view.thermal)
-            np.testing.assert_array_equal(seen.range, view.range)
-            assert seen.state is view.state
+        for item, pair, frame in zip(items, pairs[::every], frames[::every], strict=True):
+            assert item.display is not None
+            planned = item.display.frame(pair.thermal)
+            np.testing.assert_array_equal(planned.thermal, frame.thermal)
+            np.testing.assert_array_equal(planned.range, frame.range)
+            assert planned.state is frame.state
     frozen = evaluate([tmp_path / "drive"], Settings(only="drive#4[0-4]"), workers=1, pictured=0)
     visible = drive_pairs[44 % 12].visible
     assert frozen.rows[-1].scores["SD"] == pytest.approx(luma_of_bgr(visible).std(), abs=1e-4)
 
 
-def test_one_useless_image_of_a_bag_costs_its_pair_alone(
+def test_a_bad_image_in_a_bag_removes_only_its_pair(
     drive_pairs: list[Pair], tmp_path: Path
 ) -> None:
     write_pairs(tmp_path / "good", drive_pairs[:5])
@@ -182,7 +184,7 @@ def test_one_useless_image_of_a_bag_costs_its_pair_alone(
 
 
 @pytest.mark.parametrize("storage", ["MCAP", "SQLITE3"])
-def test_both_kinds_of_bags_give_the_scores_of_their_images(
+def test_both_bag_formats_score_like_image_files(
     storage: str, folder: Path, tmp_path: Path, drive_pairs: list[Pair]
 ) -> None:
     pairs = [
@@ -207,7 +209,7 @@ def test_both_kinds_of_bags_give_the_scores_of_their_images(
     ]
 
 
-def test_several_inputs_keep_their_pairs_apart(
+def test_pairs_of_several_inputs_have_different_names(
     folder: Path, drive_bag: Path, tmp_path: Path
 ) -> None:
     both = evaluate([folder, drive_bag], Settings(), workers=1, pictured=0)
@@ -219,7 +221,7 @@ def test_several_inputs_keep_their_pairs_apart(
         evaluate([folder, folder], Settings())
 
 
-def test_one_bad_input_does_not_cost_the_others(folder: Path, tmp_path: Path) -> None:
+def test_one_bad_input_does_not_stop_the_others(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     result = evaluate([folder, tmp_path / "empty"], Settings(), workers=1, pictured=0)
     assert len(result.pairs) == 4
@@ -228,21 +230,21 @@ def test_one_bad_input_does_not_cost_the_others(folder: Path, tmp_path: Path) ->
         evaluate([tmp_path / "empty"], Settings())
 
 
-def test_images_of_equal_names_are_not_taken_for_another_inputs(
+def test_images_for_several_inputs_must_name_the_input(
     folder: Path, others: Path, tmp_path: Path
 ) -> None:
-    """Two inputs have a pair 0: an image that may be of either is of none."""
+    """Two inputs have a pair 0, so an image 0 without the input's name matches no pair."""
     second = tmp_path / "second"
     shutil.copytree(folder, second)
     with pytest.raises(InputError, match="such as pairs/0.png"):
         evaluate([folder, second], Settings(fused={"dark": others}), workers=1)
     for name in ("pairs", "second"):
-        shutil.copytree(others, tmp_path / "laid/dark" / name)
-    settings = Settings(fused={"dark": tmp_path / "laid/dark"})
+        shutil.copytree(others, tmp_path / "by_input/dark" / name)
+    settings = Settings(fused={"dark": tmp_path / "by_input/dark"})
     assert len(evaluate([folder, second], settings, workers=1, pictured=0).pairs) == 8
 
 
-# --- what the figures are
+# --- figures
 
 
 def test_methods_are_compared_on_the_same_pairs(folder: Path, others: Path) -> None:
@@ -256,7 +258,7 @@ def test_methods_are_compared_on_the_same_pairs(folder: Path, others: Path) -> N
     assert ours.ranks["SD"] == 1 and dark.ranks["SD"] == 2
     assert ours.average_rank is not None
     assert ours.average_rank.value == pytest.approx(np.mean(list(ours.ranks.values())))
-    # 95 % of half the brightness is not what a person wants: the worst cases say where.
+    # The worst cases are the pairs with the lowest VIF.
     darkest = [case for case in result.worst if case.method == "dark" and case.metric == "VIF"]
     values = [row.scores["VIF"] for row in result.rows if row.method == "dark"]
     assert [case.value for case in darkest] == sorted(values)[:3]
@@ -272,7 +274,7 @@ def test_labels_give_person_contrast_and_segmentation(folder: Path, others: Path
         4 * (220 * 320 - 60 * 30), 4 * 60 * 30, 0, 0
     ]  # fmt: skip
     assert 0.5 < result.segmentation.scores.iou[0] <= 1
-    # A class that is in no mask and in no label of ours has no IoU, and does not count as 0.
+    # A class that is in no mask and no label map has no IoU. It does not count as 0.
     names = ("background", "person", "bicycle", "car", "train")
     more = evaluate([folder], Settings(names=names), workers=1, pictured=0)
     assert more.segmentation is not None and np.isnan(more.segmentation.scores.iou[4])
@@ -282,7 +284,7 @@ def test_labels_give_person_contrast_and_segmentation(folder: Path, others: Path
     assert other_order.methods[0].persons == 0  # id 1 is a car now
 
 
-def test_boxes_give_person_contrast_alone(folder: Path, tmp_path: Path) -> None:
+def test_boxes_give_only_person_contrast(folder: Path, tmp_path: Path) -> None:
     boxes = tmp_path / "boxes"
     boxes.mkdir()
     for number in range(4):
@@ -296,7 +298,7 @@ def test_boxes_give_person_contrast_alone(folder: Path, tmp_path: Path) -> None:
     assert "2.txt, line 1" in broken.problems[0]
 
 
-def test_class_ids_without_a_name_are_named(folder: Path) -> None:
+def test_class_ids_without_a_name_are_reported(folder: Path) -> None:
     mask = np.full((240, 320), 9, np.uint8)
     mask[100:] = 0
     write_png(folder / "mask/1.png", mask)
@@ -305,7 +307,7 @@ def test_class_ids_without_a_name_are_named(folder: Path) -> None:
     assert len(result.pairs) == 4
 
 
-def test_pictures_of_some_pairs_and_of_the_worst(folder: Path) -> None:
+def test_pictures_show_some_pairs_and_the_worst_cases(folder: Path) -> None:
     result = evaluate([folder], Settings(), workers=1, pictured=1)
     assert {case.pair for case in result.worst} <= set(result.pictures)
     shown = result.pictures["0"]
@@ -314,10 +316,10 @@ def test_pictures_of_some_pairs_and_of_the_worst(folder: Path) -> None:
     assert sizes == {(240, 320)}
 
 
-# --- what people give
+# --- imperfect inputs
 
 
-def test_missing_extra_and_odd_images_of_a_peer(folder: Path, others: Path) -> None:
+def test_missing_extra_and_odd_images_of_a_method_are_reported(folder: Path, others: Path) -> None:
     (others / "0.png").unlink()
     write_png(others / "stray.png", np.zeros((240, 320, 3), np.uint8))
     grey = cv2.imread(str(others / "1.png"), cv2.IMREAD_GRAYSCALE)
@@ -326,11 +328,11 @@ def test_missing_extra_and_odd_images_of_a_peer(folder: Path, others: Path) -> N
     out = folder.parent / "out"
     result = ssvif("evaluate", folder, "--fused", f"{others}=dark", "--out", out)
     assert result.returncode == PARTLY, result.stderr
-    assert "dark: no image of 1 of the 4 pairs of pairs" in result.stderr
-    assert "left out for every method: 0" in result.stderr
-    assert "dark: 1 images of no pair here: stray" in result.stderr
-    assert "dark: images of 160x120 are stretched to 320x240" in result.stderr
-    assert "dark, 2: an image of 320x100, expected 320x240" in result.stderr
+    assert "dark: no image for 1 of the 4 pairs of pairs" in result.stderr
+    assert "left out for all methods: 0" in result.stderr
+    assert "dark: 1 images match no pair: stray" in result.stderr
+    assert "dark: images of 160x120 are resized to 320x240" in result.stderr
+    assert "dark, 2: the fused image is 320x100, expected 320x240" in result.stderr
     summary = json.loads((out / "summary.json").read_text())
     assert summary["names"] == ["1", "3"]  # the common set
     rows = list(csv.DictReader((out / "scores.csv").open()))
@@ -339,7 +341,7 @@ def test_missing_extra_and_odd_images_of_a_peer(folder: Path, others: Path) -> N
     ]  # fmt: skip
 
 
-def test_a_good_run_leaves_tables_and_a_report(folder: Path, others: Path, tmp_path: Path) -> None:
+def test_a_good_run_writes_tables_and_a_report(folder: Path, others: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = ssvif("evaluate", folder, "--fused", f"{others}=dark", "--out", out)
     assert result.returncode == 0, result.stderr
@@ -357,7 +359,7 @@ def test_a_good_run_leaves_tables_and_a_report(folder: Path, others: Path, tmp_p
     assert "ours" in result.stdout and "average rank" in result.stdout
 
 
-def test_one_unreadable_image_among_others(folder: Path) -> None:
+def test_an_unreadable_image_removes_only_its_pair(folder: Path) -> None:
     (folder / "ir/2.png").write_bytes(b"not an image")
     result = evaluate([folder], Settings(), workers=1, pictured=0)
     assert list(result.pairs) == ["0", "1", "3"]
@@ -368,7 +370,7 @@ def test_one_unreadable_image_among_others(folder: Path) -> None:
     ("arguments", "message"),
     [
         (["{empty}"], "no pair of folders"),
-        (["{folder}", "--only", "night*"], "no name of its 4 pairs is like 'night*'"),
+        (["{folder}", "--only", "night*"], "none of its 4 pairs matches --only 'night*'"),
         (["{folder}", "--fused", "{empty}=x"], "no images in it"),
         (["{folder}", "--fused", "{folder}/vi"], "expected DIR=NAME"),
         (["{folder}", "--fused", "{folder}/vi=ours"], "this name is our model's"),
@@ -378,9 +380,9 @@ def test_one_unreadable_image_among_others(folder: Path) -> None:
         (["{folder}", "--visible", "/a"], "belong together"),
         (["{folder}", "--fused", "{folder}/vi=overlay"], "a picture of that name"),
         (["{folder}", "--labels", "{empty}/none"], "no such folder"),
-        (["{folder}", "--names", "background,,car"], "one of its own for each id"),
+        (["{folder}", "--names", "background,,car"], "a different name for each class id"),
         (["{folder}", "--engine", "foo"], "expected auto or one of"),
-        (["{folder}", "--slop", "nan"], "expected more than nothing"),
+        (["{folder}", "--slop", "nan"], "expected at least 1 ns"),
         (["{folder}", "--workers", "-1"], "expected a number of processes"),
         (["{folder}", "--through-ros"], "no bag; --through-ros plays bags"),
         (["{folder}", "--through-ros", "--rate", "0"], "rate 0.0; expected above 0"),
@@ -388,7 +390,7 @@ def test_one_unreadable_image_among_others(folder: Path) -> None:
         (["{empty}/nothing"], "no such folder"),
     ],
 )
-def test_what_cannot_be_evaluated_is_said(
+def test_bad_arguments_are_explained(
     arguments: list[str], message: str, folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -398,11 +400,11 @@ def test_what_cannot_be_evaluated_is_said(
         for text in arguments
     ]
     result = CliRunner().invoke(app, ["evaluate", *filled, "--out", str(tmp_path / "out")])
-    assert isinstance(result.exception, SsvifError)  # which `main` turns into exit code 2
+    assert isinstance(result.exception, SsvifError)  # `main` turns it into exit code 2
     assert message in str(result.exception)
 
 
-def test_a_bag_without_the_topic_lists_what_is_there(drive_bag: Path, tmp_path: Path) -> None:
+def test_a_missing_topic_lists_the_topics_of_the_bag(drive_bag: Path, tmp_path: Path) -> None:
     result = ssvif(
         "evaluate", drive_bag, "--visible", VISIBLE_TOPIC, "--thermal", "/ir", "--out", tmp_path
     )
@@ -425,17 +427,17 @@ def test_a_recording_that_was_cut_off_is_scored_up_to_the_break(
     names = json.loads((tmp_path / "out/summary.json").read_text())["names"]
     assert 0 < len(names) < 12
     assert names == [f"cut.mcap#{number}" for number in range(len(names))]
-    # What is before the break gets the scores it has in the whole bag.
+    # Pairs before the break have the same scores as in the whole bag.
     whole = evaluate([drive_bag], Settings(), workers=1, pictured=0)
     rows = list(csv.DictReader((tmp_path / "out/scores.csv").open()))
     for row, scores in zip(rows, whole.rows, strict=False):
         assert float(row["VIF"]) == pytest.approx(scores.scores["VIF"], rel=1e-5)
 
 
-def test_a_worker_that_is_killed_is_noticed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_worker_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "JOB_PAIRS", 1)
     monkeypatch.setattr(execution, "_score", _killed)
-    with pytest.raises(SsvifError, match="ended from outside"):
+    with pytest.raises(SsvifError, match="worker process was killed"):
         evaluate([folder], Settings(), workers=2, pictured=0)
 
 
@@ -464,15 +466,15 @@ def bags(tmp_path: Path, drive_pairs: list[Pair]) -> list[Path]:
     return paths
 
 
-def test_a_cluster_gives_what_one_machine_gives(
+def test_a_cluster_gives_the_results_of_one_machine(
     cluster: object, bags: list[Path], tmp_path: Path
 ) -> None:
-    here = tables(evaluate(bags, Settings(), workers=1), tmp_path / "here")
-    there = tables(evaluate(bags, Settings(), ray="local"), tmp_path / "there")
-    assert there == here
+    on_machine = tables(evaluate(bags, Settings(), workers=1), tmp_path / "machine")
+    on_cluster = tables(evaluate(bags, Settings(), ray="local"), tmp_path / "cluster")
+    assert on_cluster == on_machine
 
 
-def test_the_bag_of_a_lost_worker_is_done_again(
+def test_the_bag_of_a_lost_worker_is_scored_again(
     cluster: object, bags: list[Path], tmp_path: Path
 ) -> None:
     killed: list[int] = []
@@ -483,7 +485,7 @@ def test_the_bag_of_a_lost_worker_is_done_again(
             for process in Path("/proc").glob("[0-9]*/cmdline"):
                 try:
                     title = process.read_bytes()
-                except OSError:  # ended meanwhile
+                except OSError:  # the process has ended
                     continue
                 if b"ray::" in title and b"_input_or_error" in title:
                     killed.append(int(process.parent.name))
@@ -494,16 +496,16 @@ def test_the_bag_of_a_lost_worker_is_done_again(
     killer = threading.Thread(target=kill_the_first)
     killer.start()
     try:
-        there = evaluate(bags, Settings(), ray="local")
+        on_cluster = evaluate(bags, Settings(), ray="local")
     finally:
         stop.set()
         killer.join()
-    assert killed, "no worker was seen at work"
-    here = evaluate(bags, Settings(), workers=1)
-    assert tables(there, tmp_path / "there") == tables(here, tmp_path / "here")
+    assert killed, "no running worker was found"
+    on_machine = evaluate(bags, Settings(), workers=1)
+    assert tables(on_cluster, tmp_path / "cluster") == tables(on_machine, tmp_path / "machine")
 
 
-def test_a_bad_input_on_a_cluster_is_named_and_the_rest_is_done(
+def test_a_bad_input_on_a_cluster_is_reported_and_the_rest_is_scored(
     cluster: object, bags: list[Path]
 ) -> None:
     result = evaluate([bags[0], bags[0].parent / "none"], Settings(), ray="local", pictured=0)

@@ -1,4 +1,4 @@
-"""The report of an evaluation, as its file says it and as a real browser shows it."""
+"""The report of an evaluation, as a file and in a real browser."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ RED, GREY, GREEN, BLUE = (0, 0, 200), (120, 120, 120), (0, 200, 0), (200, 0, 0)
 
 
 def webp(colour: tuple[int, int, int], marked: bool = False) -> bytes:
-    """A picture of one colour, 160x120; marked by a blue square around (0.75, 0.5)."""
+    """A picture of one colour, 160x120; the mark is a blue square around (0.75, 0.5)."""
     image = np.full((120, 160, 3), colour, np.uint8)
     if marked:
         image[55:65, 115:125] = BLUE
@@ -67,7 +67,7 @@ def method(number: int, name: str) -> MethodSummary:
 
 
 def row(pair: int, number: int) -> PairScores:
-    """Values without order, of which one does not exist."""
+    """Scores in no order, one of them NaN."""
     scores = {metric: (pair * 7 + number * 3 + 2) % 11 / 10 for metric in METRICS}
     if (pair, number) == (1, 1):
         scores["VIF"] = math.nan
@@ -77,7 +77,7 @@ def row(pair: int, number: int) -> PairScores:
 
 
 def pictures(pair: int) -> dict[str, bytes]:
-    """Visible red, darker from pair to pair; thermal grey, ours green, the others marked."""
+    """Visible is red and darker from pair to pair, thermal is grey, ours is green with a mark."""
     red = (0, 0, 200 - 30 * pair)
     return {
         "visible": webp(red), "thermal": webp(GREY), "ours": webp(GREEN, marked=True),
@@ -130,10 +130,10 @@ class Page(HTMLParser):
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        own = dict(attrs)
+        values = dict(attrs)
         keys = ("src", "href", "xlink:href", "srcset")
-        self.addresses += [own[key] or "" for key in keys if key in own]
-        self._block = own.get("id") if own.get("type") == "application/json" else None
+        self.addresses += [values[key] or "" for key in keys if key in values]
+        self._block = values.get("id") if values.get("type") == "application/json" else None
 
     def handle_endtag(self, tag: str) -> None:
         self._block = None
@@ -153,7 +153,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-# The file
+# --- the file
 
 
 def test_a_report_needs_neither_torch_nor_ros() -> None:
@@ -161,63 +161,67 @@ def test_a_report_needs_neither_torch_nor_ros() -> None:
         "import sys, ssvif_core.page, ssvif_core.evaluation.report\n"
         "print(sorted({'torch', 'rclpy', 'openvino'} & set(sys.modules)))"
     )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == "[]"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
 
 
 def test_the_report_is_self_contained(written: Path) -> None:
     assert all(address.startswith(("data:", "#")) for address in Page(written).addresses)
     style = written.read_text()
     assert "@import" not in style and "url(" not in style.replace("url(#", "")
-    assert "default-src 'none'" in style, "a browser would refuse the network"
+    assert "default-src 'none'" in style, "the browser must block network access"
 
 
-def test_the_report_says_what_the_evaluation_does(written: Path) -> None:
+def test_the_report_shows_the_content_of_the_evaluation(written: Path) -> None:
     text = Page(written).text
     for expected in (
         "Evaluation mine & <yours>", "five <pairs>", "two & a half cores",
         "broken.png: <cannot> be read", "tram <1>", "7 masks", *PAIRS, *METHODS,
         "night & <i>drive</i>", "80 (88.9%)", "8 late, 2 no <partner>", "29.2 frames/s",
         "1.50 cores", "median 3.0 ms, largest 9.0 ms", "p50 44.5 ms", "400 MB at the start",
-        "1 not shown, up to 900 ms", "without pictures, to keep this page small: 1 of 5 pairs",
+        "1 not shown, up to 900 ms", "it has no pictures of 1 of 5 pairs",
     ):  # fmt: skip
         assert expected in text, expected
-    assert "0 never" not in text, "a cause that took no pair"
+    assert "0 never" not in text, "a cause without lost pairs"
 
 
-def test_sections_come_in_the_order_of_questions(written: Path) -> None:
+def test_sections_are_in_order(written: Path) -> None:
     headings = re.findall(r"<h2>(.*?)</h2>", written.read_text())
     assert headings == [
         "Left out", "Viewer", "Summary", "Segmentation", "Plots",
-        "Through the robot&#39;s path".replace("&#39;", "'"), "Worst cases", "Pairs",
+        "Runs through the node", "Worst cases", "Pairs",
     ]  # fmt: skip
 
 
 def test_pictures_are_blocks_of_valid_json(written: Path) -> None:
     blocks = {name: json.loads(text) for name, text in Page(written).blocks.items()}
-    assert list(blocks) == [f"pictures-{index}" for index in range(4)], "plain has none"
+    assert list(blocks) == [f"pictures-{index}" for index in range(4)], (
+        "the last pair has no pictures"
+    )
     assert all(len(block) == 6 and all(block) for block in blocks.values())
 
 
-def test_what_does_not_exist_is_a_dash(written: Path) -> None:
+def test_missing_figures_are_dashes(written: Path) -> None:
     html = written.read_text()
     assert "nan" not in re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL).lower()
     assert re.search(r"tram &lt;1&gt;</th><td[^>]*>–</td>", html)
 
 
-def test_drawings_take_the_colour_of_the_page(written: Path) -> None:
+def test_drawings_use_the_colour_of_the_page(written: Path) -> None:
     drawings = re.findall(r"<svg xmlns.*?</svg>", written.read_text(), re.DOTALL)
     assert len(drawings) == len(METRICS) + 2 + 2, (
         "metrics, person contrast and flicker; latency, timeline"
     )
     assert all("currentColor" in drawing for drawing in drawings)
     ids = re.findall(r'<(?:clipPath|path) id="([^"]*)"', "".join(drawings))
-    assert len(ids) == len(set(ids)), "drawings would use each other's parts"
+    assert len(ids) == len(set(ids)), "ids must be unique in the page"
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
-    "found",
+    "content",
     [
         EMPTY,
         replace(EMPTY, robot=(replace(RUN, fused=0, latencies=(), timeline=((0.0, None),)),)),
@@ -229,28 +233,28 @@ def test_drawings_take_the_colour_of_the_page(written: Path) -> None:
     ],
     ids=["nothing", "no pair fused", "no pair at all", "one method, no pictures"],
 )  # fmt: skip
-def test_a_report_is_made_of_little(found: Evaluation, tmp_path: Path) -> None:
+def test_an_almost_empty_evaluation_gives_a_report(content: Evaluation, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
-    write_report(path, found)
-    assert 'class="figure best"' not in path.read_text(), "best of one"
+    write_report(path, content)
+    assert 'class="figure best"' not in path.read_text(), "a single method has no best figure"
 
 
-def test_too_many_pictures_leave_the_worst_and_an_even_spread(monkeypatch) -> None:
+def test_too_many_pictures_are_reduced_to_worst_cases_and_an_even_spread(monkeypatch) -> None:
     pairs = tuple(f"{index:03d}" for index in range(100))
     worst = tuple(WorstCase(pair, "ours", "VIF", 0.1) for pair in ("050", "051", "051", "gone"))
-    found = replace(EMPTY, pairs=pairs, worst=worst,
+    content = replace(EMPTY, pairs=pairs, worst=worst,
                     pictures={pair: {"visible": b"x" * 300} for pair in pairs})  # fmt: skip
-    assert shown_pairs(found) == list(pairs), "all while there is room"
+    assert shown_pairs(content) == list(pairs), "all pictures fit"
     monkeypatch.setattr(report, "PICTURE_CHARACTERS", 12 * 400 + 399)
-    shown = [int(pair) for pair in shown_pairs(found)]
+    shown = [int(pair) for pair in shown_pairs(content)]
     assert len(shown) == 12 and shown == sorted(shown) and {50, 51} < set(shown)
     others = [index for index in shown if index not in (50, 51)]
     assert others[0] == 0 and others[-1] == 99 and np.diff(others).max() <= 13
     monkeypatch.setattr(report, "PICTURE_CHARACTERS", 400)
-    assert shown_pairs(found) == ["050"]
+    assert shown_pairs(content) == ["050"]
 
 
-# In a browser
+# --- in a browser
 
 
 @pytest.fixture(scope="module")
@@ -267,30 +271,30 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def show(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens a file; whatever the test does, nothing may be complained of or fetched."""
-    contexts, complaints, fetched, own = [], [], [], ["data:"]
+    """Opens a file. Fails the test if the page logs a message or loads another address."""
+    contexts, messages, requested, allowed = [], [], [], ["data:"]
 
     def show(path: Path, width: int = 700, **options: Any) -> Any:
         context = browser.new_context(viewport={"width": width, "height": 700}, **options)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: complaints.append(dialog.message))
-        page.on("request", lambda request: fetched.append(request.url))
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.on("dialog", lambda dialog: messages.append(dialog.message))
+        page.on("request", lambda request: requested.append(request.url))
         page.goto(path.as_uri())
-        own.append(path.as_uri())
+        allowed.append(path.as_uri())
         return page
 
     yield show
     for context in contexts:
         context.close()
-    assert complaints == []
-    assert [address for address in fetched if not address.startswith(tuple(own))] == []
+    assert messages == []
+    assert [address for address in requested if not address.startswith(tuple(allowed))] == []
 
 
-def seen(page: Any) -> np.ndarray:
-    """What the stage shows, (h, w, 3) BGR, once its pictures are decoded."""
+def screenshot(page: Any) -> np.ndarray:
+    """The picture of the stage, (h, w, 3) BGR, after its pictures are decoded."""
     page.evaluate(
         "Promise.all([...document.querySelectorAll('#stage img:not([hidden])')]"
         ".map((image) => image.decode()))"
@@ -307,12 +311,12 @@ def is_at(picture: np.ndarray, x: float, y: float, colour: tuple[int, int, int])
 
 
 def blue(picture: np.ndarray) -> np.ndarray:
-    """Where the square lies that marks our image."""
+    """Mask of the square that marks our image."""
     return np.abs(picture.astype(int) - BLUE).max(2) <= 20
 
 
 def point(page: Any, x: float, y: float) -> tuple[float, float]:
-    """A place of the stage, in shares of it, as the window's coordinates."""
+    """Window coordinates of a point of the stage, given in shares of its size."""
     left, top, width, height = page.evaluate(
         "() => { find('stage').scrollIntoView({ block: 'nearest' });"
         " const box = find('stage').getBoundingClientRect();"
@@ -329,13 +333,15 @@ def column(page: Any, table: str, number: int) -> list[str]:
     )
 
 
-def test_the_viewer_begins_with_visible_and_ours(show, written: Path) -> None:
+def test_the_viewer_starts_with_visible_and_ours(show, written: Path) -> None:
     page = show(written)
     assert page.locator("#pair").input_value() == PAIRS[0]
     assert page.locator("#left-tag").inner_text() == "visible"
-    picture = seen(page)
+    picture = screenshot(page)
     assert is_at(picture, 0.25, 0.25, RED) and is_at(picture, 0.6, 0.25, GREEN)
-    assert abs(picture.shape[1] / picture.shape[0] - 160 / 120) < 0.02, "the picture's own shape"
+    assert abs(picture.shape[1] / picture.shape[0] - 160 / 120) < 0.02, (
+        "the aspect ratio of the picture"
+    )
 
 
 def test_the_divider_follows_mouse_and_keys(show, written: Path) -> None:
@@ -344,38 +350,38 @@ def test_the_divider_follows_mouse_and_keys(show, written: Path) -> None:
     page.mouse.down()
     page.mouse.move(*point(page, 0.2, 0.3), steps=4)
     page.mouse.up()
-    assert is_at(seen(page), 0.3, 0.25, GREEN), "was red"
+    assert is_at(screenshot(page), 0.3, 0.25, GREEN), "was red"
     slider = page.locator("#slider")
     assert float(slider.input_value()) == pytest.approx(20, abs=1)
     slider.press("End")
-    assert is_at(seen(page), 0.75, 0.25, RED)
+    assert is_at(screenshot(page), 0.75, 0.25, RED)
     slider.press("Home")
-    assert is_at(seen(page), 0.05, 0.25, GREEN)
+    assert is_at(screenshot(page), 0.05, 0.25, GREEN)
 
 
 def test_the_divider_follows_a_finger_and_two_fingers_zoom(show, written: Path) -> None:
     page = show(written, 375, has_touch=True)
     touch = page.context.new_cdp_session(page)
 
-    def send(kind: str, *points: tuple[float, float]) -> None:
-        places = [point(page, *share) for share in points]
-        fingers = [{"x": x, "y": y, "id": n} for n, (x, y) in enumerate(places)]
-        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+    def send(event: str, *points: tuple[float, float]) -> None:
+        positions = [point(page, *share) for share in points]
+        fingers = [{"x": x, "y": y, "id": n} for n, (x, y) in enumerate(positions)]
+        touch.send("Input.dispatchTouchEvent", {"type": event, "touchPoints": fingers})
 
     send("touchStart", (0.5, 0.3))
     for x in (0.4, 0.3, 0.2):
         send("touchMove", (x, 0.3))
     send("touchEnd")
     assert float(page.locator("#slider").input_value()) == pytest.approx(20, abs=1)
-    before = blue(seen(page)).sum()
+    before = blue(screenshot(page)).sum()
     send("touchStart", (0.65, 0.5), (0.85, 0.5))
     send("touchMove", (0.55, 0.5), (0.95, 0.5))
     send("touchEnd")
-    assert blue(seen(page)).sum() > 2.5 * before
+    assert blue(screenshot(page)).sum() > 2.5 * before
     middle = point(page, 0.5, 0.5)
     page.touchscreen.tap(*middle)
     page.touchscreen.tap(*middle)
-    assert page.locator("#out").is_disabled(), "a double tap shows all again"
+    assert page.locator("#out").is_disabled(), "a double tap resets the zoom"
 
 
 def test_either_side_shows_any_picture(show, written: Path) -> None:
@@ -384,20 +390,20 @@ def test_either_side_shows_any_picture(show, written: Path) -> None:
     assert page.locator("#left option").all_inner_texts() == options
     page.locator("#left").select_option("thermal")
     page.locator("#right").select_option("overlay")
-    picture = seen(page)
+    picture = screenshot(page)
     assert is_at(picture, 0.25, 0.25, GREY) and is_at(picture, 0.6, 0.25, (200, 200, 0))
     page.locator("#right").select_option("__proto__")
-    assert is_at(seen(page), 0.6, 0.25, (200, 0, 200))
+    assert is_at(screenshot(page), 0.6, 0.25, (200, 0, 200))
 
 
-def test_one_pair_follows_another(show, written: Path) -> None:
+def test_buttons_and_keys_change_the_pair(show, written: Path) -> None:
     page = show(written)
     assert page.locator("#previous").is_disabled()
     page.locator("#next").click()
     assert page.locator("#pair").input_value() == PAIRS[1]
-    assert is_at(seen(page), 0.25, 0.25, (0, 0, 170))
+    assert is_at(screenshot(page), 0.25, 0.25, (0, 0, 170))
     page.keyboard.press("ArrowRight")
-    assert is_at(seen(page), 0.25, 0.25, (0, 0, 140))
+    assert is_at(screenshot(page), 0.25, 0.25, (0, 0, 140))
     page.keyboard.press("ArrowLeft")
     page.locator("#previous").click()
     assert page.locator("#pair").input_value() == PAIRS[0]
@@ -406,9 +412,9 @@ def test_one_pair_follows_another(show, written: Path) -> None:
     assert page.locator("#stage p:visible").all_inner_texts() == ["no picture"] * 2
 
 
-def test_scores_of_the_pair_stand_below_it(show, written: Path) -> None:
+def test_the_viewer_shows_the_scores_of_the_pair(show, written: Path) -> None:
     page = show(written)
-    page.locator("#pairs thead button").nth(2).click()  # rows below keep the methods' order
+    page.locator("#pairs thead button").nth(2).click()  # the viewer keeps the order of methods
     page.locator("#next").click()
     scores = page.locator("#scores")
     assert scores.locator("tbody td:first-child").all_inner_texts() == list(METHODS)
@@ -420,46 +426,46 @@ def test_scores_of_the_pair_stand_below_it(show, written: Path) -> None:
 
 def test_wheel_buttons_and_double_click_zoom_both_sides(show, written: Path) -> None:
     page = show(written)
-    whole = blue(seen(page)).sum()
+    whole = blue(screenshot(page)).sum()
     assert whole > 100
     page.mouse.move(*point(page, 0.75, 0.5))
     page.mouse.wheel(0, -100)
     page.wait_for_selector("#stage.zoomed")
-    nearer = blue(seen(page))
-    assert nearer.sum() > 1.5 * whole
-    x = np.nonzero(nearer)[1].mean() / nearer.shape[1]
-    assert x == pytest.approx(0.75, abs=0.02), "what is under the pointer stays there"
+    zoomed = blue(screenshot(page))
+    assert zoomed.sum() > 1.5 * whole
+    x = np.nonzero(zoomed)[1].mean() / zoomed.shape[1]
+    assert x == pytest.approx(0.75, abs=0.02), "the point under the pointer is fixed"
     left, right = page.locator("#stage img").evaluate_all(
         "images => images.map((image) => getComputedStyle(image).transform)"
     )
     assert left == right != "none"
     page.locator("#out").click()
-    assert blue(seen(page)).sum() == pytest.approx(whole, rel=0.05)
+    assert blue(screenshot(page)).sum() == pytest.approx(whole, rel=0.05)
     page.locator("#in").click()
-    assert blue(seen(page)).sum() == pytest.approx(1.5**2 * whole, rel=0.1)
+    assert blue(screenshot(page)).sum() == pytest.approx(1.5**2 * whole, rel=0.1)
     page.mouse.dblclick(*point(page, 0.75, 0.5))
     assert page.locator("#out").is_disabled()
     page.mouse.dblclick(*point(page, 0.75, 0.5))
-    assert blue(seen(page)).sum() > 6 * whole
+    assert blue(screenshot(page)).sum() > 6 * whole
     page.locator("#stage").press("0")
-    assert blue(seen(page)).sum() == pytest.approx(whole, rel=0.05)
+    assert blue(screenshot(page)).sum() == pytest.approx(whole, rel=0.05)
 
 
-def test_a_zoomed_picture_is_panned(show, written: Path) -> None:
+def test_dragging_pans_a_zoomed_picture(show, written: Path) -> None:
     page = show(written)
     page.mouse.dblclick(*point(page, 0.75, 0.5))
-    before = np.nonzero(blue(seen(page)))
+    before = np.nonzero(blue(screenshot(page)))
     page.mouse.move(*point(page, 0.75, 0.3))
     page.mouse.down()
     page.mouse.move(*point(page, 0.85, 0.4), steps=4)
     page.mouse.up()
-    picture = blue(seen(page))
+    picture = blue(screenshot(page))
     moved = [new.mean() - old.mean() for new, old in zip(np.nonzero(picture), before, strict=True)]
     assert moved == pytest.approx([0.1 * side for side in picture.shape], abs=4)
-    assert page.locator("#slider").input_value() == "50", "the divider stays"
+    assert page.locator("#slider").input_value() == "50", "the divider does not move"
 
 
-def test_wheeling_down_over_a_whole_picture_scrolls_the_page(show, written: Path) -> None:
+def test_the_wheel_scrolls_the_page_if_the_picture_is_not_zoomed(show, written: Path) -> None:
     page = show(written)
     page.mouse.move(*point(page, 0.5, 0.5))
     page.evaluate("scrollTo(0, 0)")
@@ -468,7 +474,7 @@ def test_wheeling_down_over_a_whole_picture_scrolls_the_page(show, written: Path
     assert page.locator("#out").is_disabled()
 
 
-def test_headings_sort_the_best_first_and_then_the_worst(show, written: Path) -> None:
+def test_headings_sort_best_first_and_then_worst_first(show, written: Path) -> None:
     page = show(written)
     for number, lower in ((2, False), (3, False), (4, True)):
         heading = page.locator("#pairs thead th").nth(number)
@@ -486,7 +492,7 @@ def test_headings_sort_the_best_first_and_then_the_worst(show, written: Path) ->
     assert all(len(set(names[i : i + 3])) == 1 for i in range(0, 15, 3)), "methods stay together"
 
 
-def test_the_summary_says_who_is_best(show, written: Path) -> None:
+def test_the_summary_marks_the_best_method(show, written: Path) -> None:
     page = show(written)
     table = page.locator("#summary")
     heads = table.locator("thead th").all_inner_texts()
@@ -496,7 +502,9 @@ def test_the_summary_says_who_is_best(show, written: Path) -> None:
     ]  # fmt: skip
     best = {head: table.locator(f"tbody tr td:nth-child({n + 1}).best").count()
             for n, head in enumerate(heads)}  # fmt: skip
-    assert best["EN ↑"] == best["Nabf ↓"] == 1 and best["person contrast kept ↑"] == 3, "all alike"
+    assert best["EN ↑"] == best["Nabf ↓"] == 1 and best["person contrast kept ↑"] == 3, (
+        "all methods are equal"
+    )
     cells = table.locator("tbody tr").first.locator("td").all_inner_texts()
     assert cells[0].split("\n") == ["1.000", "0.900 to 1.100"]
     assert cells[1].split("\n") == ["0.5000", "0.4000 to 0.6000", "rank 1"]
@@ -504,20 +512,22 @@ def test_the_summary_says_who_is_best(show, written: Path) -> None:
     assert column(page, "#summary", 0) == list(METHODS)[::-1]
 
 
-def test_a_worst_case_leads_to_its_pair(show, written: Path) -> None:
+def test_a_worst_case_links_to_its_pair(show, written: Path) -> None:
     page = show(written)
     page.locator("#worst a").first.click()
     assert page.locator("#pair").input_value() == PAIRS[2]
     assert page.locator("#right").input_value() == OTHER
-    assert page.locator("#viewer").bounding_box()["y"] == pytest.approx(0, abs=2), "scrolled to"
-    assert is_at(seen(page), 0.25, 0.25, (0, 0, 140))
+    assert page.locator("#viewer").bounding_box()["y"] == pytest.approx(0, abs=2), (
+        "the viewer is in view"
+    )
+    assert is_at(screenshot(page), 0.25, 0.25, (0, 0, 140))
     page.keyboard.press("ArrowRight")
-    assert page.locator("#pair").input_value() == f"{PAIRS[3]}", "keys go on from there"
+    assert page.locator("#pair").input_value() == f"{PAIRS[3]}", "keys continue from this pair"
     page.locator("#pairs tbody a").nth(3).click()
     assert page.locator("#pair").input_value() == PAIRS[1]
 
 
-def test_hostile_names_are_text(show, written: Path) -> None:
+def test_names_with_markup_are_shown_as_text(show, written: Path) -> None:
     page = show(written)
     options = page.locator("#pair option").all_text_contents()
     assert options == [*PAIRS[:4], f"{PAIRS[4]} (no pictures)"]
@@ -548,7 +558,7 @@ def test_the_page_is_as_wide_as_the_screen(show, written: Path, tmp_path: Path, 
     assert picture.shape[1] == width and picture.std() > 5, "blank"
 
 
-def test_many_pairs_open_at_once(show, tmp_path: Path) -> None:
+def test_a_page_with_many_pairs_opens_fast(show, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (145, 195, 3), dtype=np.uint8)
     picture = cv2.imencode(".webp", noise, [cv2.IMWRITE_WEBP_QUALITY, 80])[1].tobytes()
     assert 18_000 < len(picture) < 25_000
@@ -575,4 +585,4 @@ def test_many_pairs_open_at_once(show, tmp_path: Path) -> None:
     print(f"{path.stat().st_size / 1e6:.1f} MB open in {min(times):.0f} ms")
     page.locator("#worst a").click()
     assert page.locator("#pair").input_value() == "drive/00123"
-    assert seen(page).std() > 20
+    assert screenshot(page).std() > 20

@@ -1,4 +1,4 @@
-"""Target contrast kept: who counts as a person, and how much of them is left."""
+"""Person contrast: which regions count, and how much contrast is kept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def image_of(background: int, person: int, box: tuple[slice, slice] = BOX) -> np
     return image
 
 
-def test_kept_is_the_share_of_the_better_source():
+def test_contrast_kept_is_the_share_of_the_better_source():
     [person] = person_contrast(image_of(50, 60), image_of(100, 200), image_of(50, 80), mask_of(BOX))
     assert (person.visible, person.thermal, person.fused) == (10, 100, 30)
     assert person.kept == pytest.approx(0.3)
@@ -36,12 +36,12 @@ def test_polarity_does_not_matter():
     assert person.kept == 1
 
 
-def test_kept_is_capped():
+def test_contrast_kept_is_limited():
     [person] = person_contrast(image_of(0, 20), image_of(0, 0), image_of(0, 250), mask_of(BOX))
     assert person.kept == 1.5
 
 
-def test_persons_that_no_source_shows_do_not_count():
+def test_persons_without_contrast_in_the_sources_do_not_count():
     assert not person_contrast(image_of(0, 14), image_of(0, 14), image_of(0, 99), mask_of(BOX))
 
 
@@ -52,7 +52,7 @@ def test_ring_is_nine_pixels_wide_and_stays_in_the_image():
     assert not (region.ring & region.inside).any()
 
 
-def test_ring_leaves_other_persons_out_but_takes_ignored_pixels():
+def test_ring_excludes_other_persons_but_includes_ignored_pixels():
     other = (slice(20, 40), slice(33, 43))
     image = image_of(50, 100)
     image[other] = 255
@@ -63,7 +63,7 @@ def test_ring_leaves_other_persons_out_but_takes_ignored_pixels():
     assert person_regions(mask)[0].contrast(image_of(50, 100)) == 50
 
 
-def test_diagonal_pixels_belong_together_and_small_regions_are_dropped():
+def test_diagonal_pixels_are_connected_and_small_regions_are_dropped():
     touching = mask_of((slice(10, 16), slice(10, 16)), (slice(16, 22), slice(16, 22)))
     assert [region.pixels for region in person_regions(touching)] == [72]
     assert not person_regions(mask_of((slice(10, 16), slice(10, 19))))  # 54 pixels
@@ -73,7 +73,7 @@ def test_a_person_without_surroundings_is_dropped():
     assert not person_regions(np.ones((64, 64), np.uint8))
 
 
-def test_summary():
+def test_summary_has_mean_and_percentile():
     persons = [
         person_contrast(image_of(0, 100), image_of(0, 0), image_of(0, fused), mask_of(BOX))[0]
         for fused in (0, 50, 100)
@@ -84,7 +84,7 @@ def test_summary():
     assert np.isnan(summarise([]).mean)
 
 
-def test_refusals():
+def test_rejected_input():
     image = image_of(0, 9)
     with pytest.raises(ValueError, match="mask has shape .* and dtype float"):
         person_contrast(image, image, image, image.astype(float))

@@ -76,9 +76,9 @@ def test_names_learned_on_some_images_hold_on_others(model: Model) -> None:
     assert (labels[truth == 0] == 0).mean() > 0.8
 
 
-def test_tuning_learns_what_a_linear_layer_cannot_read_and_leaves_the_image(model: Model) -> None:
-    named = Model()
-    named.load_state_dict(model.state_dict())
+def test_tuning_learns_what_a_linear_layer_cannot_read_and_leaves_the_image() -> None:
+    torch.manual_seed(1)  # features from which a linear layer reads the classes badly
+    named = Model().eval()
     examples = [scene(seed) for seed in range(4)]
     named.name(NAMES, *fit_naming(named, examples, NAMES))
 

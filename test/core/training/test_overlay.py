@@ -14,9 +14,9 @@ from ssvif_core.losses.segmentation import dice_loss
 from ssvif_core.models import Model, ModelConfig
 from ssvif_core.models.fusion import fused_colour, luma_of
 from ssvif_core.recordings.labels import IGNORE
+from ssvif_core.training.data.deck import Deck
 from ssvif_core.training.data.views import ViewConfig, batch_views
 from ssvif_core.training.overlay import (
-    Deck,
     OverlayConfig,
     OverlayTrainer,
     cut_mix,

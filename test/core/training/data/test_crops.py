@@ -11,7 +11,8 @@ from planted import plant
 from torch.utils.data import DataLoader
 
 from ssvif_core.recordings.layouts import find_pairs
-from ssvif_core.training.data.pairs import CropDataset, PairDataset
+from ssvif_core.training.data.crops import CropDataset
+from ssvif_core.training.data.pairs import PairDataset
 
 
 @pytest.mark.parametrize("cache", ["ram", "disk", "none"])

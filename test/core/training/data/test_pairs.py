@@ -95,13 +95,11 @@ def test_a_disk_cache_decodes_only_what_has_changed(tmp_path: Path, monkeypatch)
 
 def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path: Path, monkeypatch) -> None:
     listing = plant_pairs(tmp_path, 3)
-    write = Path.write_bytes
 
-    def fill_up(path: Path, data: memoryview) -> int:
-        write(path, data[:10])
+    def fill_up(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", fill_up)
+    monkeypatch.setattr("ssvif_core.files.os.fsync", fill_up)
     with pytest.raises(InputError, match=r"cache: .*cannot be written \(No space left.*free some"):
         PairDataset([listing], "disk", tmp_path / "cache")
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""Flicker: a wobble is seen, a moving camera is not."""
+"""Flicker: a wobble counts, a moving camera does not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def texture(seed: int) -> np.ndarray:
 
 
 def camera(fuse: Fuse, step: tuple[float, float] = (0, 0), frames: int = 4) -> list[LumaFrame]:
-    """A camera that moves by `step` pixels (x, y) a frame over two textures."""
+    """A stream over two textures; the camera moves by `step` pixels (x, y) a frame."""
     stream = []
     for i in range(frames):
         centre = (128 + i * step[0], 96 + i * step[1])
@@ -54,13 +54,13 @@ def test_a_moving_camera_does_not_flicker(fuse, step):
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_wobble_of_three_grey_levels_is_seen(step):
+def test_a_wobble_of_three_grey_levels_is_measured(step):
     for pair in stream_flicker(camera(wobbling, step)):
         assert pair.wobble == pytest.approx(3, abs=0.3)
         assert pair.flicker > 2
 
 
-def test_a_change_that_a_source_shows_is_not_held_against_the_fusion():
+def test_a_change_of_a_source_does_not_count():
     before, after = camera(blend, frames=2)
     lamp = LumaFrame(after.visible + 20, after.thermal, after.fused + 10)
     pair = flicker(before, lamp)
@@ -69,7 +69,7 @@ def test_a_change_that_a_source_shows_is_not_held_against_the_fusion():
     assert pair.warp_error == pytest.approx(10, abs=0.5)
 
 
-def test_local_flicker_is_seen_where_the_mean_stays():
+def test_local_flicker_is_measured_without_a_change_of_the_mean():
     before, after = camera(blend, frames=2)
     checks = np.where(np.indices((120, 160)).sum(0) // 20 % 2, 6, -6).astype(np.float32)
     pair = flicker(before, LumaFrame(after.visible, after.thermal, after.fused + checks))
@@ -87,7 +87,7 @@ def test_a_stream_of_n_frames_gives_n_minus_one():
     assert not list(stream_flicker(camera(blend, frames=1)))
 
 
-def test_refusals():
+def test_rejected_input():
     before, after = camera(blend, frames=2)
     with pytest.raises(ValueError, match="previous .* current"):
         flicker(before, LumaFrame(*(x[:100] for x in (after.visible, after.thermal, after.fused))))

@@ -1,4 +1,4 @@
-"""The fusion scores: known answers, invariances, and what they refuse."""
+"""The fusion scores: known values, invariances, and rejected input."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class TestEntropy:
         assert m.entropy(np.arange(256, dtype=np.uint8).reshape(16, 16)) == 8
 
     @given(small_images)
-    def test_ignores_where_and_which_levels(self, image):
+    def test_ignores_positions_and_order_of_levels(self, image):
         assert 0 <= m.entropy(image) <= 8
         assert m.entropy(255 - image[::-1]) == pytest.approx(m.entropy(image), abs=1e-9)
 
 
 class TestContrastAndSharpness:
-    def test_known_answers(self):
+    def test_known_values(self):
         slope = np.array([[0, 3], [4, 7]], np.uint8)  # dx = 3, dy = 4
         assert m.standard_deviation(STRIPES) == 127.5
         assert m.spatial_frequency(slope) == pytest.approx(5)
@@ -63,7 +63,7 @@ class TestContrastAndSharpness:
 
 
 class TestMutualInformation:
-    def test_known_answers(self):
+    def test_known_values(self):
         assert m.mutual_information(STRIPES, STRIPES) == 1
         assert m.mutual_information(STRIPES, 255 - STRIPES) == 1
         assert m.mutual_information(STRIPES, BARS) == 0
@@ -77,11 +77,11 @@ class TestMutualInformation:
 
 
 class TestScd:
-    def test_is_two_when_each_difference_is_the_other_source(self):
+    def test_is_two_if_each_difference_is_the_other_source(self):
         visible, thermal = scene(0) // 2, scene(1) // 2
         assert m.scd(visible, thermal, visible + thermal) == pytest.approx(2)
 
-    def test_counts_nothing_for_a_flat_difference(self):
+    def test_a_flat_difference_adds_nothing(self):
         visible, flat = scene(0), np.full((64, 80), 9, np.uint8)
         assert m.scd(visible, flat, visible) == pytest.approx(1)
 
@@ -92,15 +92,15 @@ class TestVif:
         assert m.vif(image, image) == pytest.approx(1)
         assert m.vif(image, image + 100) == pytest.approx(1, abs=1e-4)
 
-    def test_orders_blurred_same_and_enhanced(self):
+    def test_blur_lowers_and_contrast_raises_it(self):
         image = scene().astype(np.float32) / 2
         assert m.vif(image, cv2.GaussianBlur(image, (0, 0), 3)) < 0.5
         assert m.vif(image, image * 2) > 1
 
-    def test_an_inverted_image_keeps_nothing(self):
+    def test_an_inverted_image_scores_zero(self):
         assert m.vif(scene(), 255 - scene()) == pytest.approx(0, abs=1e-3)
 
-    def test_a_flat_source_has_nothing_to_keep(self):
+    def test_a_flat_source_scores_zero(self):
         assert m.vif(np.full((64, 80), 93, np.uint8), scene()) == 0
 
     def test_smallest_image(self):
@@ -115,17 +115,17 @@ class TestQabf:
         image = scene()
         assert m.qabf(image, image, image) == pytest.approx(best, abs=1e-5)
 
-    def test_turned_edges_are_not_kept(self):
+    def test_rotated_edges_score_zero(self):
         ramp = np.tile(np.arange(0, 160, 2, dtype=np.uint8), (80, 1))
         assert m.qabf(ramp, ramp, ramp.T.copy()) < 1e-3
 
-    def test_without_edges_there_is_nothing_to_keep(self):
+    def test_sources_without_edges_score_zero(self):
         flat = np.zeros((8, 8), np.uint8)
         assert m.qabf(flat, flat, scene(shape=(8, 8))) == 0
 
 
 class TestSsim:
-    def test_of_constants_is_the_luminance_term(self):
+    def test_constant_images_give_the_luminance_term(self):
         a, b, c1 = 100.0, 50.0, 2.55**2
         images = (np.full((16, 16), x, np.uint8) for x in (a, b))
         expected = (2 * a * b + c1) / (a * a + b * b + c1)
@@ -133,8 +133,8 @@ class TestSsim:
 
     @settings(max_examples=30)
     @given(seeds, seeds)
-    def test_is_symmetric_and_one_for_the_same_image(self, one, two):
-        a, b = scene(one), scene(two)
+    def test_is_symmetric_and_one_for_the_same_image(self, seed_a, seed_b):
+        a, b = scene(seed_a), scene(seed_b)
         assert m.ssim(a, a) == pytest.approx(1, abs=1e-6)
         assert m.ssim(a, b) == pytest.approx(m.ssim(b, a), abs=1e-6)
 
@@ -156,13 +156,13 @@ class TestQcb:
         assert m.qcb(visible, visible, visible) == pytest.approx(1, abs=1e-6)
         assert 0 < m.qcb(visible, thermal, scene(2)) < m.qcb(visible, thermal, visible) < 1
 
-    def test_ignores_a_stretch(self):
-        """The images are stretched to the whole range first."""
+    def test_ignores_a_contrast_stretch(self):
+        """All images are stretched to the whole range first."""
         visible, thermal = scene(0), scene(1)
         dull = visible.astype(np.float32) / 2 + 20
         assert m.qcb(dull, thermal, visible) == pytest.approx(m.qcb(visible, thermal, visible))
 
-    def test_flat_images_lose_nothing(self):
+    def test_flat_images_score_one(self):
         flat = np.full((32, 32), 40, np.uint8)
         assert m.qcb(flat, flat, flat) == 1
 
@@ -181,7 +181,7 @@ class TestNabf:
 
 
 class TestFusionMetrics:
-    def test_gives_the_nine_and_on_request_two_more(self):
+    def test_gives_nine_scores_and_two_more_if_extended(self):
         images = bgr(scene(0)), scene(1), bgr(scene(2))
         nine = fusion_metrics(*images)
         assert tuple(nine) == FUSION_METRICS
@@ -189,19 +189,19 @@ class TestFusionMetrics:
         more = fusion_metrics(*images, extended=True)
         assert set(more) - set(nine) == {"Qcb", "Nabf"}
 
-    def test_perfect_where_all_images_are_one(self):
+    def test_equal_images_score_perfectly(self):
         image = scene()
         scores = fusion_metrics(bgr(image), image, bgr(image))
         assert scores["SSIM"] == pytest.approx(1, abs=1e-6)
         assert scores["VIF"] == pytest.approx(2)
         assert scores["MI"] == pytest.approx(2 * scores["EN"])
 
-    def test_sources_count_alike(self):
+    def test_both_sources_count_equally(self):
         a, b, fused = scene(0), scene(1), bgr(scene(2))
-        one, other = fusion_metrics(bgr(a), b, fused), fusion_metrics(bgr(b), a, fused)
-        assert one == pytest.approx(other, rel=1e-6)
+        scores, swapped = fusion_metrics(bgr(a), b, fused), fusion_metrics(bgr(b), a, fused)
+        assert scores == pytest.approx(swapped, rel=1e-6)
 
-    def test_floats_score_as_bytes(self):
+    def test_floats_score_like_bytes(self):
         images = scene(0), scene(1), scene(2)
         visible, thermal, fused = (image.astype(np.float64) for image in images)
         floats = m.ssim(visible, fused), m.vif(thermal, fused), m.qabf(visible, thermal, fused)
@@ -210,12 +210,12 @@ class TestFusionMetrics:
             (m.ssim(visible, fused), m.vif(thermal, fused), m.qabf(visible, thermal, fused))
         )
 
-    def test_repeats_to_the_bit(self):
+    def test_is_reproducible_to_the_bit(self):
         images = bgr(scene(0)), scene(1), bgr(scene(2))
         assert fusion_metrics(*images, extended=True) == fusion_metrics(*images, extended=True)
 
 
-class TestRefusals:
+class TestRejectedInput:
     @pytest.mark.parametrize(
         ("image", "message"),
         [
@@ -230,11 +230,11 @@ class TestRefusals:
         with pytest.raises(ValueError, match=message):
             m.entropy(image)
 
-    def test_sizes_that_differ(self):
+    def test_different_sizes(self):
         with pytest.raises(ValueError, match=r"visible \(64, 80\), thermal \(48, 80\)"):
             m.scd(scene(), scene(shape=(48, 80)), scene())
 
-    def test_names_the_argument(self):
+    def test_errors_name_the_argument(self):
         with pytest.raises(ValueError, match=r"fused_bgr has shape \(64, 80\).*BGR"):
             fusion_metrics(bgr(scene()), scene(), scene())
         with pytest.raises(ValueError, match="visible_bgr has dtype uint16"):

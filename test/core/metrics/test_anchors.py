@@ -1,4 +1,4 @@
-"""The metric code gives the project's published figures of two peers on real pairs.
+"""The metrics reproduce the project's published figures of two peers on real pairs.
 
 Needs the shared data (`SSVIF_SHARED`, else `../shared` beside the repository).
 """
@@ -28,7 +28,7 @@ PEERS = SHARED / "data" / "peers"
 
 pytestmark = pytest.mark.skipif(
     not (PAIRS.is_dir() and PEERS.is_dir()),
-    reason=f"no shared data in {SHARED}; set SSVIF_SHARED to the folder that holds data/",
+    reason=f"no shared data in {SHARED}; set SSVIF_SHARED to the folder with data/",
 )
 
 FIGURES = {
@@ -51,13 +51,13 @@ class Evaluation:
 
 def read(path: Path, flag: int = cv2.IMREAD_COLOR) -> np.ndarray:
     image = cv2.imread(str(path), flag)
-    assert image is not None, f"{path} cannot be read"
+    assert image is not None, f"{path} is not readable"
     return image
 
 
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
-    found = Evaluation({name: [] for name in FIGURES}, {name: [] for name in KEPT})
+    result = Evaluation({name: [] for name in FIGURES}, {name: [] for name in KEPT})
     for path in sorted((PAIRS / "vi").glob("*.png")):
         visible = read(path)
         thermal = read(PAIRS / "ir" / path.name, cv2.IMREAD_GRAYSCALE)
@@ -67,10 +67,10 @@ def evaluation() -> Evaluation:
         for peer in FIGURES:
             fused = read(PEERS / peer / path.name)
             candidates[peer] = luma_of_bgr(fused)
-            found.scores[peer].append(fusion_metrics(visible, thermal, fused))
+            result.scores[peer].append(fusion_metrics(visible, thermal, fused))
         for name, fused in candidates.items():
-            found.persons[name] += person_contrast(luma, thermal, fused, mask)
-    return found
+            result.persons[name] += person_contrast(luma, thermal, fused, mask)
+    return result
 
 
 @pytest.mark.parametrize("peer", FIGURES)

@@ -16,7 +16,7 @@ from ssvif_core.metrics import (
 )
 from ssvif_core.metrics.ranking import ranks
 
-# MSRS test, 60 pairs: the project's table of peers with its first probe.
+# MSRS test, 60 pairs: the project's table of peers and its first network.
 TABLE = """
 SeAFusion 6.638 42.22 11.16 4.195 3.974 1.673 .966 .664 .714
 LUT-Fuse  6.560 42.53 12.43 4.435 3.565 1.656 .876 .598 .708
@@ -39,7 +39,7 @@ def peers() -> dict[str, dict[str, float]]:
     }
 
 
-def test_best_is_one_and_ties_share():
+def test_the_best_rank_is_one_and_ties_share_the_mean():
     assert ranks([3, 9, 3, 1]).tolist() == [2.5, 1, 2.5, 4]
     assert ranks([3, 9, 3, 1], higher_is_better=False).tolist() == [2.5, 4, 2.5, 1]
     assert ranks([5, 5, 5]).tolist() == [2, 2, 2]
@@ -61,7 +61,7 @@ def test_average_rank_of_the_peers():
     ]
 
 
-def test_lower_is_better_where_said():
+def test_lower_is_better_for_some_metrics():
     table = {"clean": {"Nabf": 0.01, "SD": 1.0}, "noisy": {"Nabf": 0.3, "SD": 2.0}}
     ranking = average_rank(table, metrics=("Nabf", "SD"))
     assert ranking.ranks.tolist() == [[1, 2], [2, 1]]
@@ -69,7 +69,7 @@ def test_lower_is_better_where_said():
 
 
 class TestBootstrap:
-    def test_holds_the_value_and_repeats(self):
+    def test_contains_the_value_and_is_reproducible(self):
         values = np.random.default_rng(3).normal(10, 2, 60)
         interval = bootstrap_interval(values)
         assert interval.value == pytest.approx(values.mean())
@@ -77,12 +77,12 @@ class TestBootstrap:
         assert interval == bootstrap_interval(values)
         assert interval != bootstrap_interval(values, seed=1)
 
-    def test_width_is_that_of_the_normal_approximation(self):
+    def test_width_equals_the_normal_approximation(self):
         values = np.random.default_rng(3).normal(10, 2, 400)
         interval = bootstrap_interval(values)
         assert interval.high - interval.low == pytest.approx(2 * 1.96 * 2 / 20, rel=0.15)
 
-    def test_takes_percentiles_and_levels(self):
+    def test_percentiles_and_levels(self):
         values = np.arange(101.0)
         narrow, wide = (
             bootstrap_interval(values, percentile=50, level=level) for level in (0.5, 0.99)
@@ -90,32 +90,32 @@ class TestBootstrap:
         assert narrow.value == 50
         assert wide.low < narrow.low <= narrow.high < wide.high
 
-    def test_frames_that_repeat_each_other_make_nothing_surer(self):
+    def test_repeated_frames_do_not_narrow_the_interval(self):
         values = np.random.default_rng(3).normal(10, 2, 60)
-        alone = bootstrap_interval(values)
+        single = bootstrap_interval(values)
         blocks = np.repeat(np.arange(60), 30).tolist()
         repeated = bootstrap_interval(np.repeat(values, 30), blocks)
-        assert (repeated.low, repeated.high) == pytest.approx((alone.low, alone.high))
-        as_if_alone = bootstrap_interval(np.repeat(values, 30))
-        assert as_if_alone.high - as_if_alone.low < (alone.high - alone.low) / 3
+        assert (repeated.low, repeated.high) == pytest.approx((single.low, single.high))
+        without_blocks = bootstrap_interval(np.repeat(values, 30))
+        assert without_blocks.high - without_blocks.low < (single.high - single.low) / 3
 
-    def test_one_block_says_nothing_of_others(self):
+    def test_one_block_has_no_bounds(self):
         interval = bootstrap_interval([1.0, 2.0], ["a", "a"])
         assert interval.value == 1.5 and np.isnan([interval.low, interval.high]).all()
 
-    def test_long_recordings_are_drawn_in_parts(self, monkeypatch):
+    def test_drawing_in_parts_gives_the_same_interval(self, monkeypatch):
         values = np.random.default_rng(3).normal(10, 2, 400)
         whole = bootstrap_interval(values)
         monkeypatch.setattr(ranking, "DRAWN_AT_ONCE", 7_000)
         assert bootstrap_interval(values) == whole
 
-    def test_of_equal_values_has_no_width(self):
+    def test_equal_values_give_zero_width(self):
         interval = bootstrap_interval([4.0] * 5)
         assert (interval.low, interval.value, interval.high) == (4, 4, 4)
 
 
 class TestBootstrapAverageRank:
-    def test_a_clear_order_is_certain_and_a_mixed_one_is_not(self):
+    def test_a_clear_order_is_certain_and_a_mixed_order_is_not(self):
         rng = np.random.default_rng(0)
         noise = rng.normal(size=40)
         per_image = {
@@ -136,10 +136,10 @@ class TestBootstrapAverageRank:
             assert intervals[name].value == pytest.approx(rank)
 
 
-def test_refusals():
-    one = {"SD": 1.0}
+def test_rejected_input():
+    scores = {"SD": 1.0}
     with pytest.raises(ValueError, match="a has None for EN, expected a finite score"):
-        average_rank({"a": one})
+        average_rank({"a": scores})
     with pytest.raises(ValueError, match="a has nan for SD"):
         average_rank({"a": {"SD": np.nan}}, metrics=("SD",))
     with pytest.raises(ValueError, match="0 methods"):
@@ -151,6 +151,6 @@ def test_refusals():
     with pytest.raises(ValueError, match="level is 95"):
         bootstrap_interval([1.0], level=95)
     with pytest.raises(ValueError, match="images per method are {'a': 1, 'b': 2}"):
-        bootstrap_average_rank({"a": [one], "b": [one, one]}, metrics=("SD",))
+        bootstrap_average_rank({"a": [scores], "b": [scores, scores]}, metrics=("SD",))
     with pytest.raises(ValueError, match="b has no finite SD for image 0"):
-        bootstrap_average_rank({"a": [one], "b": [{}]}, metrics=("SD",))
+        bootstrap_average_rank({"a": [scores], "b": [{}]}, metrics=("SD",))

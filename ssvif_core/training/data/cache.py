@@ -1,0 +1,66 @@
+"""The disk cache of training pairs: for more pairs than memory holds."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ssvif_core.errors import InputError
+from ssvif_core.files import fingerprint, write_atomically
+from ssvif_core.recordings.layouts import PairSource
+from ssvif_core.training.data.crops import GreyPair
+
+CACHES = ("ram", "disk", "none")
+CACHE_VERSION = 2  # part of every file name; raise it when the pixels of a kept pair change
+
+
+@dataclass(frozen=True)
+class CachedPair:
+    """The two .npy files of a pair."""
+
+    visible: Path
+    thermal: Path
+
+    @classmethod
+    def of(cls, source: PairSource, folder: Path) -> CachedPair:
+        """The files of a source. Path, time and size of its files give the names."""
+        bag = source.topics and (*source.topics, source.slop, source.offset)
+        facts = [fingerprint(source.visible), fingerprint(source.thermal), source.frame, bag]
+        digest = hashlib.sha256(repr((CACHE_VERSION, facts)).encode()).hexdigest()[:32]
+        return cls(folder / f"{digest}_visible.npy", folder / f"{digest}_thermal.npy")
+
+    def exists(self) -> bool:
+        """Whether both files are there."""
+        return self.visible.is_file() and self.thermal.is_file()
+
+    def save(self, pair: GreyPair) -> None:
+        """Write both files.
+
+        Raises:
+            OSError: the disk is full or not writable.
+        """
+        for path, image in zip((self.visible, self.thermal), pair, strict=True):
+            # np.save into the file may silently lose what does not fit on the disk.
+            data = io.BytesIO()
+            np.save(data, image)
+            write_atomically(path, data.getvalue())
+
+    def load(self) -> GreyPair:
+        """Map both files into memory.
+
+        Raises:
+            InputError: a file is damaged or gone.
+        """
+        try:
+            visible, thermal = (
+                np.load(path, mmap_mode="r") for path in (self.visible, self.thermal)
+            )
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{self.visible.parent}: the cache has changed while in use ({error}); start again"
+            ) from error
+        return visible, thermal

@@ -1,0 +1,40 @@
+"""The training and the validation pairs of a configuration."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from ssvif_core.errors import InputError
+from ssvif_core.recordings.layouts import find_pairs
+from ssvif_core.training.config import TrainConfig
+from ssvif_core.training.data.pairs import PairDataset
+from ssvif_core.training.data.splits import read_split, select
+
+logger = logging.getLogger(__name__)
+
+
+def read_pairs(config: TrainConfig) -> tuple[PairDataset, PairDataset]:
+    """Read the pairs for training and those for validation.
+
+    Without a split file, and with one that has no validation pairs, both are the same.
+
+    Raises:
+        InputError: there is no data, or it cannot be read.
+    """
+    if not config.data:
+        raise InputError("no data; set data to folders, videos or bags of pairs")
+    topics = (config.topics[0], config.topics[1]) if config.topics else None
+    listings = [find_pairs(Path(root), config.frame_step, topics) for root in config.data]
+    for listing in listings:
+        logger.info("%s", listing.describe())
+    cache = (config.cache, Path(config.out) / "cache")
+    if not config.split:
+        logger.info("no split file: health is examined on training pairs")
+        everything = PairDataset(listings, *cache)
+        return everything, everything
+    split = read_split(Path(config.split))
+    training = PairDataset(select(listings, split, "train"), *cache)
+    if not split.part("validation"):
+        return training, training
+    return training, PairDataset(select(listings, split, "validation"), *cache)
