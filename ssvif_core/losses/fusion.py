@@ -1,6 +1,6 @@
-"""The fusion loss L_fus: what the fused image should keep of both cameras.
+"""The fusion loss L_fus: the fused image should keep the content of both cameras.
 
-All images are lumas (B, 1, H, W) in [0, 1].
+All images are luma (B, 1, H, W) in [0, 1].
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from ssvif_core.models.fusion import exposure
 def blur(x: Tensor, sigma: float) -> Tensor:
     """Gaussian blur, kernel cut at 3 sigma, edges replicated: same shape.
 
-    As two products with a matrix, which are ten times faster on a CPU than convolutions of one
-    channel with a long kernel, and on crops do not depend on sigma.
+    Two matrix products are ten times faster on a CPU than single-channel convolutions with a long
+    kernel. On crops their time does not depend on sigma.
     """
     height, width = x.shape[-2:]
-    rows, columns = (_blurring(n, sigma, x.device, x.dtype) for n in (height, width))
+    rows, columns = (_blur_matrix(n, sigma, x.device, x.dtype) for n in (height, width))
     return rows @ (x @ columns.t())
 
 
 @cache
-def _blurring(size: int, sigma: float, device: torch.device, dtype: torch.dtype) -> Tensor:
+def _blur_matrix(size: int, sigma: float, device: torch.device, dtype: torch.dtype) -> Tensor:
     """(size, size) matrix that blurs a line of `size` pixels."""
     radius = int(3 * sigma + 0.5)
     taps = torch.arange(-radius, radius + 1)
     kernel = torch.exp(-taps.square() / (2 * sigma**2))
-    places = (torch.arange(size)[:, None] + taps).clamp(0, size - 1)
+    columns = (torch.arange(size)[:, None] + taps).clamp(0, size - 1)
     weights = (kernel / kernel.sum()).expand(size, -1)
-    return torch.zeros(size, size).scatter_add_(1, places, weights).to(device, dtype)
+    return torch.zeros(size, size).scatter_add_(1, columns, weights).to(device, dtype)
 
 
 def sobel(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Sobel derivatives along x and y, scaled to grey levels a pixel: same shape each."""
+    """Sobel derivatives along x and y in grey levels per pixel: same shape each."""
     x = F.pad(x, (1, 1, 1, 1), mode="replicate")
     down = x[..., :-2, :] / 4 + x[..., 1:-1, :] / 2 + x[..., 2:, :] / 4
     across = x[..., :-2] / 4 + x[..., 1:-1] / 2 + x[..., 2:] / 4
@@ -49,8 +49,11 @@ def sobel(x: Tensor) -> tuple[Tensor, Tensor]:
 def dilate(x: Tensor, side: int) -> Tensor:
     """Maximum over a square of odd `side`: same shape.
 
-    Along one axis and then the other, by maxima of windows that double in length, which is faster
-    than pooling.
+    Works along one axis, then the other, with windows that double in length. This is faster than
+    pooling.
+
+    >>> dilate(torch.tensor([[[[0.0, 0.0, 1.0, 0.0]]]]), 3)
+    tensor([[[[0., 1., 1., 1.]]]])
     """
     for _ in range(2):
         line = F.pad(x, (side // 2, side // 2), value=-torch.inf)
@@ -64,9 +67,9 @@ def dilate(x: Tensor, side: int) -> Tensor:
 
 
 def ssim_maps(image: Tensor, references: list[Tensor], sigma: float = 1.5) -> list[Tensor]:
-    """Structural similarity a pixel to each reference, in [-1, 1].
+    """Structural similarity per pixel to each reference, in [-1, 1].
 
-    Wang et al., TIP 2004, eq. 13, with a dynamic range of 1. The references take no gradient.
+    Wang et al., TIP 2004, eq. 13, with a dynamic range of 1. The references get no gradient.
     """
     c1, c2 = 0.01**2, 0.03**2
     mean = blur(image, sigma)
@@ -87,7 +90,11 @@ def ssim_maps(image: Tensor, references: list[Tensor], sigma: float = 1.5) -> li
 
 @dataclass(frozen=True)
 class TargetConfig:
-    """What the fused image should look like; see `fusion_target`."""
+    """Settings of `fusion_target`.
+
+    Raises:
+        InputError: `hot_width` or `sky` is not above 0.
+    """
 
     minimum_share: float = 0.16
     minimum_pivot: float = 0.12
@@ -111,23 +118,24 @@ class TargetConfig:
 def fusion_target(
     visible: Tensor, thermal: Tensor, config: TargetConfig = TargetConfig()
 ) -> tuple[Tensor, Tensor]:
-    """The luma the fused image should have, and where hot objects are, (B, 1, H, W) in [0, 1] each.
+    """Target luma of the fused image and mask of hot objects, (B, 1, H, W) in [0, 1] each.
 
-    It starts from the maximum of both (SeAFusion, Tang et al. 2022) and mends where that fails:
+    The target starts from the maximum of both images (SeAFusion, Tang et al. 2022) and corrects
+    its weaknesses:
 
     1. A share of the minimum is added about a pivot, so that structure of the darker source is
-       not lost: with it the sum of differences correlates with both.
-    2. The maximum of two well-exposed images is pale: nothing in it is dark. There the share is
-       larger, the pivot higher, and a `veil` is subtracted while white stays white. The exposure
-       is one number for the whole image. A local one would darken most where the darker source is
-       bright, and so take away what step 1 adds. Night scenes stay as they are.
-    3. Hot objects (warmer than their surroundings of some 12 pixels) are lifted towards white,
-       and around them a brighter visible background is lowered, as far as is needed to keep
-       `kept_contrast` of the thermal contrast. In headlights, haze and smoke the maximum alone
-       keeps the white veil, and the person behind it is gone. Where the visible image is
-       saturated, and so says nothing, this reaches further. A sky is saturated and cold, and
-       stays as it is: a house is warm beside it, but nobody is missed there.
-    4. A little unsharp masking makes up for what smooth networks lose.
+       kept. The sum of differences then correlates with both sources.
+    2. The maximum of two well-exposed images is pale: nothing in it is dark. For such images the
+       share is larger, the pivot is higher, and a `veil` is subtracted while white stays white.
+       The exposure is one number per image. A local exposure would darken most where the darker
+       source is bright, and so remove what step 1 adds. Night images do not change.
+    3. Hot objects (warmer than their surroundings of about 12 pixels) become brighter, and a
+       brighter visible background around them becomes darker until `kept_contrast` of the thermal
+       contrast remains. In headlights, haze and smoke the maximum alone would keep the white veil
+       and hide the person behind it. Where the visible image is saturated and shows no content,
+       the darkening reaches further. A sky is saturated and cold and does not change: a house is
+       warm beside it, but no person would be missed.
+    4. Slight unsharp masking compensates for the smoothing of networks.
     """
     c = config
     low, high = torch.minimum(visible, thermal), torch.maximum(visible, thermal)
@@ -147,7 +155,7 @@ def fusion_target(
     lifted_peak = peak + c.hot_lift * (1 - peak)
     ceiling = torch.maximum(lifted_peak - c.kept_contrast * (peak - around).clamp(min=0), around)
     sky = saturated * (2 - 2 * heat / c.sky).clamp(0, 1)
-    sky = blur(dilate(sky, 25), 4)  # with what is before it: the edges of both images are apart
+    sky = blur(dilate(sky, 25), 4)  # widened, because the edges of both images do not coincide
     hot, near_hot = hot * (1 - sky), near_hot * (1 - sky)
     surroundings = (near_hot - hot).clamp(min=0)
     target = target - (blur(target, 4) - ceiling).clamp(min=0) * surroundings
@@ -159,7 +167,10 @@ def fusion_target(
 
 @dataclass(frozen=True)
 class FusionLossWeights:
-    """Weights of the terms of `FusionLoss`; the first three near SwinFusion's (Ma et al. 2022)."""
+    """Weights of the terms of `FusionLoss`.
+
+    The first three are close to those of SwinFusion (Ma et al. 2022).
+    """
 
     intensity: float = 10.0
     gradient: float = 30.0
@@ -171,7 +182,7 @@ class FusionLossWeights:
 
 
 class FusionLoss(nn.Module):
-    """L_fus: what the fused image should be (`fusion_target`), and what it should keep.
+    """L_fus: distance to the `fusion_target`, and loss of the sources' content.
 
     ::
 
@@ -180,13 +191,13 @@ class FusionLoss(nn.Module):
         target_ssim  1 - mean SSIM(Y_F, Y*)
         ssim         1 - mean SSIM to both sources, each weighted by its share of gradient energy
         difference   1 - [corr(Y_F - T, Y) + corr(Y_F - Y, T)] / 2, see `difference_correlation`
-        transfer     1 - mean share of the sources' edges found in Y_F, see `edge_transfer`
+        transfer     1 - mean share of the sources' edges in Y_F, see `edge_transfer`
 
-    The emphasis on hot objects keeps the terms below the intensity, which know only the sources,
-    from trading a person in headlights for edges of the glare. The gradient keeps its sign and
-    direction, so that edges of the wrong polarity cost.
+    The last three terms know only the sources. The emphasis on hot objects keeps them from trading
+    a person in headlights for edges of the glare. The gradient has a sign and a direction, so that
+    edges of the wrong polarity are penalised.
 
-    Shape: fused, visible, thermal (B, 1, H, W) in [0, 1] -> dict of scalars, `total` among them.
+    Shape: fused, visible, thermal (B, 1, H, W) in [0, 1] -> dict of scalars, including `total`.
     """
 
     def __init__(
@@ -215,43 +226,40 @@ class FusionLoss(nn.Module):
             "difference": 1 - difference_correlation(fused, visible, thermal).mean() / 2,
             "transfer": 1 - edge_transfer(fused, [visible, thermal]).mean(),
         }
-        losses["total"] = sum(  # type: ignore[assignment]
-            getattr(self.weights, name) * loss for name, loss in losses.items()
-        )
+        losses["total"] = sum(getattr(self.weights, name) * loss for name, loss in losses.items())
         return losses
 
 
 def difference_correlation(fused: Tensor, visible: Tensor, thermal: Tensor) -> Tensor:
-    """corr(F - T, Y) + corr(F - Y, T) an image, (B,) in [-2, 2].
+    """corr(F - T, Y) + corr(F - Y, T) per image, (B,) in [-2, 2].
 
-    Aslantas and Bendes, AEU 2015, eq. 2: what is in the fused image beside one source should be
-    the other. A flat image counts as uncorrelated.
+    Aslantas and Bendes, AEU 2015, eq. 2: the fused image minus one source should correlate with
+    the other source. A flat image counts as uncorrelated.
     """
     return _correlation(fused - thermal, visible) + _correlation(fused - visible, thermal)
 
 
 def edge_transfer(fused: Tensor, sources: list[Tensor]) -> Tensor:
-    """Share of the sources' edges that the fused image shows alike, (B,) in [0, 1].
+    """Share of the sources' edges that the fused image preserves, (B,) in [0, 1].
 
     Xydeas and Petrovic, Electronics Letters 2000: strength and orientation of every edge, each
-    through a sigmoid, weighted by the edge's strength in the source. The angle is that between
-    the two lines, so that a negative edge is an edge, too.
+    passed through a sigmoid, weighted by the edge's strength in the source. The angle is between
+    undirected lines, so an edge of the opposite polarity also counts.
     """
     fused_dx, fused_dy = (255 * slope for slope in sobel(fused))
     fused_strength = _length(fused_dx, fused_dy)
-    kept: Tensor | float = 0.0
-    everything: Tensor | float = 0.0
+    preserved = total = torch.zeros(len(fused)).to(fused)
     for source in sources:
         dx, dy = (255 * slope for slope in sobel(source))
         strength = _length(dx, dy)
         ratio = torch.minimum(fused_strength, strength) / torch.maximum(fused_strength, strength)
-        # Kept from 1, where the arc cosine has no finite slope.
+        # Clamped below 1, where the slope of the arc cosine is infinite.
         cosine = (fused_dx * dx + fused_dy * dy).abs() / (fused_strength * strength)
         alignment = 1 - torch.arccos(cosine.clamp(max=0.9999)) / (torch.pi / 2)
-        alike = torch.sigmoid(15 * (ratio - 0.5)) * torch.sigmoid(22 * (alignment - 0.8))
-        kept = kept + (alike * strength).sum((1, 2, 3))
-        everything = everything + strength.sum((1, 2, 3))
-    return kept / everything  # type: ignore[return-value, operator]
+        similarity = torch.sigmoid(15 * (ratio - 0.5)) * torch.sigmoid(22 * (alignment - 0.8))
+        preserved = preserved + (similarity * strength).sum((1, 2, 3))
+        total = total + strength.sum((1, 2, 3))
+    return preserved / total
 
 
 def _length(dx: Tensor, dy: Tensor) -> Tensor:
@@ -261,11 +269,11 @@ def _length(dx: Tensor, dy: Tensor) -> Tensor:
 def _correlation(a: Tensor, b: Tensor) -> Tensor:
     a, b = (x - x.mean((1, 2, 3), keepdim=True) for x in (a, b))
     variances = a.square().mean((1, 2, 3)) * b.square().mean((1, 2, 3))
-    # Inside the root, whose slope is infinite at 0.
+    # The constant is inside the root, because the slope of the root is infinite at 0.
     return (a * b).mean((1, 2, 3)) / (variances + 1e-8).sqrt()
 
 
 def _energy(image: Tensor) -> Tensor:
-    """Local gradient energy, (B, 1, H, W), never zero."""
+    """Local gradient energy, (B, 1, H, W), always above 0."""
     dx, dy = sobel(image)
     return blur(dx.square() + dy.square(), 1.5) + 1e-4

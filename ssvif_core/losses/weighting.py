@@ -1,7 +1,7 @@
-"""Weights between tasks of a joint stage: how much fusion, how much consistency.
+"""Weights of the tasks of a joint stage, fusion and consistency.
 
-A weighting takes the tasks' losses of a step and gives their sum; after every epoch it hears the
-epoch's mean losses. Its state is in buffers and parameters, so that a checkpoint holds it.
+A weighting sums the tasks' losses of a step. After every epoch it gets the mean losses of the
+epoch. Its state is in buffers and parameters, so that a checkpoint contains it.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ WEIGHTINGS = ("dwa", "fixed", "uncertainty")
 
 
 class FixedWeighting(nn.Module):
-    """All weights 1."""
+    """All weights are 1."""
 
     def __init__(self, tasks: int) -> None:
         super().__init__()
         self.tasks = tasks
 
     def weights(self) -> Tensor:
-        """The weights of the tasks, (tasks,), without gradient."""
+        """Weights of the tasks, (tasks,), without gradient."""
         return torch.ones(self.tasks)
 
     def forward(self, losses: Tensor) -> Tensor:
-        """Losses (tasks,) -> their weighted sum, a scalar."""
+        """Losses (tasks,) -> weighted sum, a scalar."""
         return (self.weights().to(losses) * losses).sum()
 
     def end_epoch(self, means: Tensor) -> None:
-        """Hear the mean losses of the epoch, (tasks,)."""
+        """Update the state with the mean losses of the epoch, (tasks,)."""
 
 
 class DynamicWeightAverage(FixedWeighting):
@@ -38,8 +38,14 @@ class DynamicWeightAverage(FixedWeighting):
 
         r_k = L_k(t - 1) / L_k(t - 2),   w_k = n softmax(r / T)_k
 
-    over the mean losses of the last two epochs, n tasks and temperature T = 2; all 1 until two
-    epochs are over. Over epochs and not steps: losses of single steps are noise.
+    with the mean losses L_k of the last two epochs, n tasks and temperature T = 2. All weights are
+    1 during the first two epochs. The losses of single steps would be too noisy.
+
+    >>> weighting = DynamicWeightAverage(tasks=2)
+    >>> for means in ([4.0, 4.0], [4.0, 2.0]):
+    ...     weighting.end_epoch(torch.tensor(means))
+    >>> weighting.weights()
+    tensor([1.1244, 0.8756])
     """
 
     history: Tensor
@@ -63,7 +69,7 @@ class DynamicWeightAverage(FixedWeighting):
 
 
 class UncertaintyWeighting(FixedWeighting):
-    """Weights learned as task uncertainties (Kendall, Gal and Cipolla, CVPR 2018, eq. 7).
+    """Weights learned from task uncertainties (Kendall, Gal and Cipolla, CVPR 2018, eq. 7).
 
     ::
 
@@ -86,9 +92,9 @@ class UncertaintyWeighting(FixedWeighting):
 
 def create_weighting(name: str, tasks: int) -> FixedWeighting:
     """A weighting by its name, one of `WEIGHTINGS`."""
-    kinds = {
+    classes = {
         "dwa": DynamicWeightAverage,
         "fixed": FixedWeighting,
         "uncertainty": UncertaintyWeighting,
     }
-    return kinds[name](tasks)
+    return classes[name](tasks)

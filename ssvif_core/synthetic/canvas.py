@@ -1,7 +1,7 @@
-"""One moment as three planes - colour; temperature, object and depth - with the street on them.
+"""One moment on image planes: colour, temperature, object number and depth.
 
-Gives the means to draw on them: projection, light, polygons, shadows, object numbers. Which
-shapes are drawn is left to `painter`, what sensors make of the planes to `camera` and `thermal`.
+The canvas starts with the empty street and offers drawing functions: projection, light, polygons,
+shadows. `painter` decides what is drawn; `camera` and `thermal` simulate the sensors.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from ssvif_core.synthetic.config import Mood
+from ssvif_core.synthetic.config import Effects
 from ssvif_core.synthetic.numeric import Colour
 from ssvif_core.synthetic.street import COL, PERIOD, WALL, Street, lamp_light
-from ssvif_core.synthetic.view import EYE_X, EYE_Y, HAZE, HORIZON, View
+from ssvif_core.synthetic.viewpoint import EYE_X, EYE_Y, HAZE, HORIZON, Viewpoint
+from ssvif_core.types import AnyArray, Float32Array, Float64Array, UInt8Array
 
-DETAILED = 28.0  # m; things farther away get neither texture nor shadow
+DETAILED = 28.0  # m; farther objects get neither texture nor shadow
+TEMPERATURE, OBJECT, DEPTH = range(3)  # planes of Canvas.scalars
 Part = tuple[slice, slice]  # rows, columns
 
 _RING = np.stack([f(np.arange(16) * math.pi / 8) for f in (np.sin, np.cos)])
 
 
 class Flare(NamedTuple):
-    """A lamp that dazzles the visible camera; u, v in canvas pixels."""
+    """A lamp that dazzles the visible camera; u, v in canvas pixels, depth in metres."""
 
     u: float
     v: float
@@ -34,146 +36,170 @@ class Flare(NamedTuple):
     colour: Colour
 
 
-def fixed(points: np.ndarray) -> np.ndarray:
-    """Pixels to OpenCV's fixed point with 4 fractional bits."""
-    return np.rint(points * 16).astype(np.int32)
+def fixed(points: AnyArray) -> AnyArray:
+    """Pixels -> OpenCV's int32 fixed point with 4 fractional bits."""
+    pixels: AnyArray = np.rint(points * 16).astype(np.int32)
+    return pixels
 
 
 class Canvas:
-    """Must be drawn on from far to near: what comes later hides what is there.
+    """Image planes that are drawn from far to near: later objects hide earlier ones.
 
     bgr: (h, w, 3) uint8.
-    heat: (h, w, 3) float32: degC, object number (0: none), z in metres.
+    scalars: (h, w, 3) float32: degC, object number (0: none), z in metres.
     flares: the dazzling lamps drawn so far.
     labels: class of each object drawn so far; the first is object 1.
-    air: its temperature, degC.
+    air: air temperature, degC.
     """
 
     def __init__(
-        self, view: View, street: Street, mood: Mood, at: float, shake: tuple[int, int]
+        self,
+        viewpoint: Viewpoint,
+        street: Street,
+        effects: Effects,
+        camera_z: float,
+        shake: tuple[int, int],
     ) -> None:
-        self.view, self.street, self.mood, self.at = view, street, mood, at
-        self.cx, self.cy = view.cx + shake[0], view.cy + shake[1]
-        self.air = 17.0 - 8.0 * mood.night
+        self.viewpoint, self.street = viewpoint, street
+        self.effects, self.camera_z = effects, camera_z
+        self.cx, self.cy = viewpoint.cx + shake[0], viewpoint.cy + shake[1]
+        self.air = 17.0 - 8.0 * effects.night
         self.flares: list[Flare] = []
         self.labels: list[int] = []
-        x, y = view.margin - shake[0], view.margin - shake[1]
-        self.crop = np.s_[y : y + view.size[1], x : x + view.size[0]]
-        dark = np.array((52, 38, 32)) * mood.night
-        self.haze = np.array(HORIZON) * (1 - mood.night) + dark
-        self._lay_street()
+        x, y = viewpoint.margin - shake[0], viewpoint.margin - shake[1]
+        self.crop = np.s_[y : y + viewpoint.size[1], x : x + viewpoint.size[0]]
+        dark = np.array((52, 38, 32)) * effects.night
+        self.haze = np.array(HORIZON) * (1 - effects.night) + dark
+        self._draw_street()
 
-    def _lay_street(self) -> None:
-        view, street, night = self.view, self.street, self.mood.night
-        rows, depth = view.rows[self.crop], view.depth[self.crop]
+    def _draw_street(self) -> None:
+        viewpoint, street, night = self.viewpoint, self.street, self.effects.night
+        rows, depth = viewpoint.rows[self.crop], viewpoint.depth[self.crop]
         width = street.shape[1]
-        cols = view.cols[self.crop] + np.float32((self.at % PERIOD) * COL - 0.5)
+        cols = viewpoint.cols[self.crop] + np.float32((self.camera_z % PERIOD) * COL - 0.5)
         cols -= np.floor(cols * np.float32(1 / width)) * width
 
-        def sample(layer: np.ndarray) -> np.ndarray:
-            return cv2.remap(layer, cols, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+        def sample(layer: AnyArray) -> AnyArray:
+            texels: AnyArray = cv2.remap(
+                layer, cols, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
+            )
+            return texels
 
         def mix(
-            day: np.ndarray, dark: np.ndarray, pick: Callable[[np.ndarray], np.ndarray]
-        ) -> np.ndarray:
+            day: UInt8Array, dark: UInt8Array, pick: Callable[[UInt8Array], UInt8Array]
+        ) -> UInt8Array:
             if night in (0, 1):
                 return pick(dark if night else day)
-            return cv2.addWeighted(pick(day), 1 - night, pick(dark), night, 0)
+            mixed: UInt8Array = cv2.addWeighted(pick(day), 1 - night, pick(dark), night, 0)
+            return mixed
 
         cover = sample(street.cover).astype(np.float32) * np.float32(1 / 255)
-        warm = sample(street.matter).astype(np.float32) * np.float32(0.01) - np.float32(100)
-        self.bgr = mix(view.day, view.night, lambda a: a[self.crop].copy())
-        behind = view.warm[self.crop].copy()
-        self._gables(behind)
-        warm = behind + (warm - behind) * cover - np.float32(8 * night)
-        self.heat = cv2.merge([warm, np.zeros_like(warm), depth + (1 - cover) * 100])
-        cover *= view.clear[self.crop]
+        fronts = sample(street.temperature).astype(np.float32) * np.float32(0.01) - np.float32(100)
+        self.bgr = mix(viewpoint.day, viewpoint.night, lambda plane: plane[self.crop].copy())
+        backdrop = viewpoint.temperature[self.crop].copy()
+        self._draw_gables(backdrop)
+        celsius = backdrop + (fronts - backdrop) * cover - np.float32(8 * night)
+        planes = [celsius, np.zeros_like(celsius), depth + (1 - cover) * 100]
+        self.scalars: Float32Array = cv2.merge(planes)
+        cover *= viewpoint.transmission[self.crop]
         front = mix(street.day, street.night, sample)
         self.bgr = cv2.blendLinear(front, self.bgr, cover, 1 - cover)
 
-    def _gables(self, warm: np.ndarray) -> None:
-        """The side of each house that faces the camera; the street's fronts are laid over it."""
-        ahead = [((house.z - self.at) % PERIOD, house) for house in self.street.houses]
-        for z, house in sorted(ahead, key=lambda pair: -pair[0]):
+    def _draw_gables(self, celsius: Float32Array) -> None:
+        """Draw the side of each house that faces the camera; the fronts are blended over it."""
+        houses = [((house.z - self.camera_z) % PERIOD, house) for house in self.street.houses]
+        for z, house in sorted(houses, key=lambda pair: -pair[0]):
             x = house.side * WALL
             corners = np.array([(x, house.height, z), (x + house.side * 12, 0, z)])
             u, v = self.project(corners).T
             part = self.part(u.min(), u.max() + 1, v.min(), v.max() + 1)
             if z > 6 and self.bgr[part].size:
-                gain, veil = self.light(x, z, 3)
-                grain = self._laid(self.street.wall, (u.min(), u.max()), (v[0], v[1]), part)
+                gain, haze = self.light(x, z, 3)
+                grain = self._stretch(self.street.wall, (u.min(), u.max()), (v[0], v[1]), part)
                 tone = house.colour * gain * (0.75 if house.side < 0 else 0.95) / 128
-                self.bgr[part] = cv2.transform(grain, np.stack((tone, veil), 1))
-                warm[part] = grain * np.float32(1 / 128) + 15
+                self.bgr[part] = cv2.transform(grain, np.stack((tone, haze), 1))
+                celsius[part] = grain * np.float32(1 / 128) + 15
 
     def part(self, u0: float, u1: float, v0: float, v1: float) -> Part:
-        """Pixels of a rectangle that lie on the canvas."""
-        w, h = self.view.size
-        a, b = (int(min(max(u, 0), w)) for u in (u0, u1))
-        c, d = (int(min(max(v, 0), h)) for v in (v0, v1))
-        return np.s_[c:d, a:b]
+        """Slices of the pixels of a rectangle that lie on the canvas."""
+        w, h = self.viewpoint.size
+        left, right = (int(min(max(u, 0), w)) for u in (u0, u1))
+        top, bottom = (int(min(max(v, 0), h)) for v in (v0, v1))
+        return slice(top, bottom), slice(left, right)
 
-    def project(self, points: np.ndarray) -> np.ndarray:
+    def project(self, points: Float64Array) -> Float64Array:
         """(n, 3) world points -> (n, 2) canvas pixels."""
-        scale = self.view.f / np.maximum(points[:, 2], 0.5)
+        scale = self.viewpoint.f / np.maximum(points[:, 2], 0.5)
         uv = np.empty((len(points), 2))
         uv[:, 0] = (points[:, 0] - EYE_X) * scale + self.cx
         uv[:, 1] = (EYE_Y - points[:, 1]) * scale + self.cy
         return uv
 
-    def light(self, x: float, z: float, y: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-        """Gain (3,) of a surface's colour there under sun or lamps, and the haze to add (3,)."""
-        night = self.mood.night
-        lamps = 0.7 * float(lamp_light(x, y, z + self.at))
+    def light(self, x: float, z: float, y: float = 1.0) -> tuple[Float64Array, Float64Array]:
+        """Factor (3,) of a surface's colour under sun or lamps, and the haze to add (3,)."""
+        night = self.effects.night
+        lamps = 0.7 * float(lamp_light(x, y, z + self.camera_z))
         dark = lamps * np.array((0.55, 0.78, 1.0)) + (0.085, 0.07, 0.06)
-        clear = math.exp(-z / HAZE)
-        sun = 0.72 if x < -4 else 1.0  # the left houses throw a shadow
-        return ((1 - night) * sun + night * dark) * clear, self.haze * (1 - clear)
+        transmission = math.exp(-z / HAZE)
+        sun = 0.72 if x < -4 else 1.0  # the left houses cast a shadow
+        gain = ((1 - night) * sun + night * dark) * transmission
+        return gain, self.haze * (1 - transmission)
 
     @staticmethod
-    def _laid(
-        texture: np.ndarray, u: tuple[float, float], v: tuple[float, float], part: Part
-    ) -> np.ndarray:
-        """The texture spread over a rectangle, cut to `part` of the canvas."""
+    def _stretch(
+        texture: AnyArray, u: tuple[float, float], v: tuple[float, float], part: Part
+    ) -> AnyArray:
+        """Stretch the texture over the rectangle u, v and cut it to `part` of the canvas."""
         (rows, cols), (u0, u1), (v0, v1) = part, u, v
         sx, sy = (u1 - u0) / texture.shape[1], (v1 - v0) / texture.shape[0]
-        place = np.array([[1 / sx, 0, (cols.start - u0) / sx], [0, 1 / sy, (rows.start - v0) / sy]])
+        affine = np.array(
+            [[1 / sx, 0, (cols.start - u0) / sx], [0, 1 / sy, (rows.start - v0) / sy]]
+        )
         size = (cols.stop - cols.start, rows.stop - rows.start)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(texture, place, size, flags=flags, borderMode=cv2.BORDER_REFLECT)
+        stretched: AnyArray = cv2.warpAffine(
+            texture, affine, size, flags=flags, borderMode=cv2.BORDER_REFLECT
+        )
+        return stretched
 
-    def begin(self, label: int, x: float, z: float) -> None:
-        """What follows is drawn at x, z and, unless the label is 0, as a new object."""
+    def begin_object(self, label: int, x: float, z: float) -> None:
+        """Draw at x, z from now on; a label other than 0 starts a new object."""
         if label:
             self.labels.append(label)
-        self.tag, self.z = len(self.labels) if label else 0, z
-        self.gain, self.veil = self.light(x, z)
+        self.object_number, self.z = len(self.labels) if label else 0, z
+        self.gain, self.added_haze = self.light(x, z)
 
-    def fill(self, points: np.ndarray, colour: Any, warmth: float) -> None:
+    def shade(self, colours: AnyArray) -> AnyArray:
+        """Colours (..., 3) as they appear at the place of the object, in light and haze."""
+        return colours * self.gain + self.added_haze
+
+    def fill(self, points: AnyArray, colour: Any, warmth: float) -> None:
         """Paint one polygon, (n, 2) int32 in 1/16 pixel; `warmth` in K above the air."""
+        scalars = (self.air + warmth, self.object_number, self.z)
         cv2.fillPoly(self.bgr, [points], colour, cv2.LINE_AA, 4)
-        cv2.fillPoly(self.heat, [points], (self.air + warmth, self.tag, self.z), cv2.LINE_8, 4)
+        cv2.fillPoly(self.scalars, [points], scalars, cv2.LINE_8, 4)
 
-    def end(self, outline: np.ndarray, grain: np.ndarray) -> None:
-        """Give what was drawn since `begin` a texture that moves with it."""
+    def end_object(self, outline: Float64Array, grain: Float32Array) -> None:
+        """Texture the object drawn since `begin_object`; the texture moves with its outline."""
         (u0, v0), (u1, v1) = outline.min(0) - 2, outline.max(0) + 3
         part = self.part(u0, u1, v0, v1)
         roi = self.bgr[part]
         if roi.size and self.z < DETAILED:
-            mask = (self.heat[part][..., 1] == self.tag).view(np.uint8)
-            grain = self._laid(grain, (u0, u1), (v0, v1), part)
-            cv2.copyTo(cv2.multiply(roi, grain, dtype=cv2.CV_8U), mask, roi)
+            mask = (self.scalars[part][..., OBJECT] == self.object_number).view(np.uint8)
+            texture = self._stretch(grain, (u0, u1), (v0, v1), part)
+            cv2.copyTo(cv2.multiply(roi, texture, dtype=cv2.CV_8U), mask, roi)
 
     def shadow(self, x: float, z: float, half_x: float, half_z: float) -> None:
-        """Dark ellipse on the ground."""
+        """Draw a dark ellipse on the ground."""
         if z > DETAILED:
             return
         ring = np.stack((x + half_x * _RING[0], 0 * _RING[0], z + half_z * _RING[1]), 1)
-        p = self.project(ring)
-        part = self.part(p[:, 0].min(), p[:, 0].max() + 1, p[:, 1].min(), p[:, 1].max() + 1)
+        uv = self.project(ring)
+        (u0, v0), (u1, v1) = uv.min(0), uv.max(0) + 1
+        part = self.part(u0, u1, v0, v1)
         roi = self.bgr[part]
         if roi.size:
             mask = np.zeros(roi.shape[:2], np.uint8)
-            inside = fixed(p - (part[1].start, part[0].start))
+            inside = fixed(uv - (part[1].start, part[0].start))
             cv2.fillConvexPoly(mask, inside, (1,), cv2.LINE_8, 4)
             cv2.copyTo(cv2.multiply(roi, (0.6, 0.6, 0.62, 0), dtype=cv2.CV_8U), mask, roi)

@@ -1,6 +1,6 @@
-"""Frames: puts the street, its actors and both cameras together, and labels what is visible.
+"""Frames of a drive: combines street, actors and both cameras, and labels the visible objects.
 
-All drawing and sensing is left to the other modules; this one fixes what draws from which seed.
+This module also fixes which part uses which random seed.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ import cv2
 import numpy as np
 
 from ssvif_core.errors import InputError
-from ssvif_core.synthetic.actors import cast
+from ssvif_core.synthetic.actors import create_actors
 from ssvif_core.synthetic.camera import VisibleCamera, sensor_grain, smoke_layers
-from ssvif_core.synthetic.canvas import Canvas
+from ssvif_core.synthetic.canvas import OBJECT, Canvas
 from ssvif_core.synthetic.config import DriveConfig
 from ssvif_core.synthetic.painter import Props, grain, paint
 from ssvif_core.synthetic.street import static_street
 from ssvif_core.synthetic.thermal import ThermalCamera
-from ssvif_core.synthetic.view import View
+from ssvif_core.synthetic.viewpoint import Viewpoint
+from ssvif_core.types import AnyArray, Float64Array, UInt8Array
 
-MIN_PIXELS = 12  # objects with fewer visible pixels are neither labelled nor boxed
+MIN_PIXELS = 12  # objects with fewer visible pixels get no label and no box
 
 
 class Box(NamedTuple):
@@ -37,35 +38,40 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class DriveFrame:
-    """One moment seen by both cameras."""
+    """One moment as both cameras record it."""
 
-    visible: np.ndarray  # (H, W, 3) uint8, BGR
-    thermal: np.ndarray  # (h, w) uint16 counts; uint8 for 8 bits
-    labels: np.ndarray  # (H, W) uint8, index into CLASS_NAMES
+    visible: UInt8Array  # (H, W, 3) uint8, BGR
+    thermal: AnyArray  # (h, w) uint16 counts; uint8 for 8 bits
+    labels: UInt8Array  # (H, W) uint8, index into CLASS_NAMES
     boxes: tuple[Box, ...]  # nearest object last
-    homography: np.ndarray  # (3, 3) float64, thermal -> visible pixels
+    homography: Float64Array  # (3, 3) float64, thermal -> visible pixels
     stamp: float  # s
     condition: str  # one of CONDITIONS
 
 
 class DriveGenerator:
-    """Frames of one street scene.
+    """Frames of one drive.
 
-    `frame(i)` is the same whatever was asked before. Iterating gives `config.frames` frames.
+    `frame(i)` does not depend on earlier calls. Iterating gives `config.frames` frames.
     `dead_pixels` (n, 2) int lists the stuck thermal pixels as (x, y).
+
+    >>> drive = DriveGenerator(DriveConfig(visible_size=(64, 48), thermal_size=(32, 24)))
+    >>> frame = drive.frame(30)
+    >>> frame.visible.shape, frame.thermal.shape, frame.stamp
+    ((48, 64, 3), (24, 32), 1.0)
     """
 
     def __init__(self, config: DriveConfig | None = None) -> None:
         self.config = config = config or DriveConfig()
-        self._view = View(config)
-        self._actors = cast(config.seed)
-        # These share one stream, so their order is part of what a seed means.
+        self._viewpoint = Viewpoint(config)
+        self._actors = create_actors(config.seed)
+        # These share one generator: another order would change the drive of a seed.
         rng = np.random.default_rng((config.seed, 5))
-        film = sensor_grain(rng, config.visible_size)
+        noise = sensor_grain(rng, config.visible_size)
         cloth, metal = grain(rng, 0.9, 0.13), grain(rng, 1.2, 0.08)
         self._props = Props(*static_street(config.seed), cloth, metal)
-        self._visible = VisibleCamera(self._view, film, smoke_layers(rng))
-        self._thermal = ThermalCamera(config, self._view, rng)
+        self._visible = VisibleCamera(self._viewpoint, noise, smoke_layers(rng))
+        self._thermal = ThermalCamera(config, self._viewpoint, rng)
         self.dead_pixels = self._thermal.dead_pixels
 
     def __len__(self) -> int:
@@ -78,18 +84,18 @@ class DriveGenerator:
         """Frame at `index / fps` seconds; "drive" stays in its last condition after the end.
 
         Raises:
-            InputError: `index` is negative or no integer.
+            InputError: `index` is negative or not an integer.
         """
         if not isinstance(index, int | np.integer) or index < 0:
-            raise InputError(f"index={index!r}: expected an integer >= 0")
+            raise InputError(f"index={index!r}; expected an integer >= 0")
         config, t = self.config, index / self.config.fps
-        condition, mood = config.mood(index)
-        canvas = paint(self._view, self._props, self._actors, mood, t)
+        condition, effects = config.effects(index)
+        canvas = paint(self._viewpoint, self._props, self._actors, effects, t)
         labels, boxes = self._label(canvas)
         rng = np.random.default_rng((config.seed, 6, index))
         return DriveFrame(
-            visible=self._visible.take(canvas, t, rng),
-            thermal=self._thermal.take(canvas, t, rng),
+            visible=self._visible.capture(canvas, t, rng),
+            thermal=self._thermal.capture(canvas, t, rng),
             labels=labels,
             boxes=boxes,
             homography=config.mapping,
@@ -97,13 +103,13 @@ class DriveGenerator:
             condition=condition,
         )
 
-    def _label(self, canvas: Canvas) -> tuple[np.ndarray, tuple[Box, ...]]:
-        """What of each object is seen in the visible image, unless it is too little."""
-        objects = canvas.heat[..., 1][self._view.window].astype(np.uint8)
+    def _label(self, canvas: Canvas) -> tuple[UInt8Array, tuple[Box, ...]]:
+        """Labels and boxes of the objects with at least MIN_PIXELS visible pixels."""
+        objects = canvas.scalars[..., OBJECT][self._viewpoint.window].astype(np.uint8)
         table, boxes = np.zeros(256, np.uint8), []
-        for tag, label in enumerate(canvas.labels, 1):
-            mask = (objects == tag).view(np.uint8)
+        for number, label in enumerate(canvas.labels, 1):
+            mask = (objects == number).view(np.uint8)
             if cv2.countNonZero(mask) >= MIN_PIXELS:
                 boxes.append(Box(label, *cv2.boundingRect(mask)))
-                table[tag] = label
+                table[number] = label
         return cv2.LUT(objects, table), tuple(boxes)

@@ -1,7 +1,4 @@
-"""Bodies in metres, each about its own origin: cars as faces, people as limbs, bicycles as strokes.
-
-Where they stand and how they move is left to `actors`, how they are drawn to `painter`.
-"""
+"""Bodies in metres around their own origin: cars as faces, people as limbs, bicycles as strokes."""
 
 from __future__ import annotations
 
@@ -12,57 +9,42 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ssvif_core.synthetic.numeric import Colour
+from ssvif_core.types import BoolArray, Float64Array, Int64Array
 
 Point = tuple[float, float, float]
 
 
 class Mesh(NamedTuple):
-    """n flat faces with m corners in total, far ones first; x, y, z in metres."""
+    """n flat faces with m corners in total, far faces first; x, y, z in metres."""
 
-    points: np.ndarray  # (m, 3)
-    ends: np.ndarray  # (n,) index in points behind the last corner of each face
-    normals: np.ndarray  # (n, 3)
-    middles: np.ndarray  # (n, 3)
-    colours: np.ndarray  # (n, 3)
-    warmth: np.ndarray  # (n,) K above the air
-    lamps: np.ndarray  # (n,) bool, shines by itself
+    points: Float64Array  # (m, 3)
+    ends: Int64Array  # (n,) index in `points` after the last corner of each face
+    normals: Float64Array  # (n, 3)
+    middles: Float64Array  # (n, 3)
+    colours: Float64Array  # (n, 3)
+    warmth: Float64Array  # (n,) K above the air
+    lamps: BoolArray  # (n,) whether the face emits light
 
 
-_LENGTH = 4.3  # of a car, m
+_LENGTH = 4.3  # m, of a car
 _PAINTS = np.array(
     [
-        (60, 48, 170),
-        (150, 90, 40),
-        (190, 192, 194),
-        (62, 60, 58),
-        (120, 130, 136),
-        (210, 214, 216),
-        (70, 110, 60),
+        (60, 48, 170), (150, 90, 40), (190, 192, 194), (62, 60, 58), (120, 130, 136),
+        (210, 214, 216), (70, 110, 60),
     ],
     float,
-)
-# Outline of a car seen from its left: (y, z), from the front bumper over the roof to the back.
+)  # fmt: skip
+# Left outline of a car: (y, z), from the front bumper over the roof to the back.
 _SIDE = [
-    (0.3, 0.0),
-    (0.72, 0.0),
-    (0.93, 1.05),
-    (1.4, 1.75),
-    (1.45, 3.0),
-    (1.02, 3.75),
-    (0.95, _LENGTH),
-    (0.3, _LENGTH),
-]
+    (0.3, 0.0), (0.72, 0.0), (0.93, 1.05), (1.4, 1.75), (1.45, 3.0), (1.02, 3.75),
+    (0.95, _LENGTH), (0.3, _LENGTH),
+]  # fmt: skip
 _WINDOW = [(0.96, 1.3), (1.33, 1.85), (1.37, 2.95), (1.03, 3.5)]
-# What lies between two points of the outline: name, factor of the paint, K above the air.
+# Panel between two points of the outline: name, factor of the paint, K above the air.
 _PANELS = [
-    ("front", 0.9, 16),
-    ("hood", 1.1, 17),
-    ("screen", 0.9, 1),
-    ("roof", 1.2, -1),
-    ("screen", 0.9, 1),
-    ("trunk", 1.1, 2),
-    ("back", 0.85, 3),
-]
+    ("front", 0.9, 16), ("hood", 1.1, 17), ("screen", 0.9, 1), ("roof", 1.2, -1),
+    ("screen", 0.9, 1), ("trunk", 1.1, 2), ("back", 0.85, 3),
+]  # fmt: skip
 
 
 def _half_width(y: float) -> float:
@@ -70,11 +52,11 @@ def _half_width(y: float) -> float:
 
 
 class _CarBuilder:
-    """Collects faces; turns them round if the car is seen from behind."""
+    """Collects the faces of a car; reverses them along z if the camera is behind the car."""
 
     def __init__(self, away: bool, grow: float) -> None:
         self.away, self.grow = away, grow
-        self.faces: list[tuple[np.ndarray, np.ndarray, np.ndarray, Any, float, bool]] = []
+        self.faces: list[tuple[Float64Array, Float64Array, Float64Array, Any, float, bool]] = []
 
     def add(self, points: Any, colour: Any, warmth: float, lamp: bool = False) -> None:
         p = np.array(points, float)
@@ -82,7 +64,7 @@ class _CarBuilder:
             p[:, 2] = _LENGTH - p[:, 2]
         p[:, 1] *= self.grow
         n = np.cross(p[1] - p[0], p[2] - p[0])
-        # Corners come in either order: outwards is away from the car's middle.
+        # Corners have any order, so make the normal point away from the car's middle.
         n *= math.copysign(1.0, float(n @ (p.mean(0) - (0, 0.75, _LENGTH / 2))))
         self.faces.append((p, n, p.mean(0), colour, warmth, lamp))
 
@@ -106,9 +88,9 @@ class _CarBuilder:
 
 
 def car(rng: np.random.Generator, away: bool, hot: bool) -> Mesh:
-    """A car, origin on the ground at its nearer end.
+    """A car; the origin is on the ground at its nearer end.
 
-    away: seen from behind. hot: it was driven, and its lamps are on.
+    away: the camera is behind it. hot: its engine is warm and its lamps are on.
     """
     paint = _PAINTS[rng.integers(len(_PAINTS))]
     heat = 1.0 if hot else 0.1
@@ -138,17 +120,17 @@ def car(rng: np.random.Generator, away: bool, hot: bool) -> Mesh:
     return build.mesh()
 
 
-def _flank(build: _CarBuilder, s: int, paint: np.ndarray, heat: float) -> None:
-    """One side: body, window, sill and wheels."""
+def _flank(build: _CarBuilder, s: int, paint: Float64Array, heat: float) -> None:
+    """Add one side: body, window, sill and wheels."""
     build.add([(s * _half_width(y), y, z) for y, z in _SIDE], paint * 0.78, 1)
     build.add([(s * (_half_width(y) + 0.01), y, z) for y, z in _WINDOW], (66, 58, 52), -2)
     low, high = s * _half_width(0.3), s * _half_width(0.42)
     sill = [(low, 0.3, 0.1), (low, 0.3, 4.2), (high, 0.42, 4.2), (high, 0.42, 0.1)]
     build.add(sill, paint * 0.45, 2 * heat)
-    turn = np.linspace(0, 2 * math.pi, 14, endpoint=False).tolist()
+    angles = np.linspace(0, 2 * math.pi, 14, endpoint=False).tolist()
     for z in (0.82, 3.45):
         for r, tone, warm in ((0.33, 26, 9), (0.18, 120, 13)):  # tyre, rim
-            ring = [(s * 0.89, 0.33 + r * math.sin(i), z + r * math.cos(i)) for i in turn]
+            ring = [(s * 0.89, 0.33 + r * math.sin(a), z + r * math.cos(a)) for a in angles]
             build.add(ring, (tone,) * 3, warm * heat)
     for z in (0.35, _LENGTH - 0.35):
         build.slab((s * 0.6, s * 0.86), (0.0, 0.36), z, (20, 20, 20), 10 * heat)
@@ -176,7 +158,7 @@ _SHOES = (34, 32, 30)
 
 
 def _swing(p: Point, length: float, angle: float, side: float = 0.0) -> Point:
-    """End of a bone that hangs from p, turned forward by `angle` (radians)."""
+    """End of a bone that hangs from p and is turned forward by `angle` (radians)."""
     return p[0] + length * math.sin(angle), p[1] + side, p[2] - length * math.cos(angle)
 
 
@@ -221,7 +203,7 @@ def walker(c: Clothes, gait: float, stride: float) -> list[Limb]:
 
 
 def rider(c: Clothes, gait: float) -> list[Limb]:
-    """The person on a bicycle whose wheels touch the ground at forward -0.52 and 0.52."""
+    """A person on a bicycle whose wheels touch the ground at forward -0.52 and 0.52."""
     limbs: list[Limb] = []
     for side, phase in ((-1, gait), (1, gait + math.pi)):
         hip = (-0.2, 0.1 * side, 0.95)
@@ -236,8 +218,8 @@ def rider(c: Clothes, gait: float) -> list[Limb]:
     return limbs + _upper_body(c, (-0.2, 0, 1.0), (0.15, 0, 1.44), hands, elbows)
 
 
-def bicycle() -> list[tuple[np.ndarray, float]]:
-    """Strokes (points (n, 3) as in a limb, radius in metres) of a bicycle."""
+def bicycle() -> list[tuple[Float64Array, float]]:
+    """Strokes of a bicycle: points (n, 3) as in `Limb`, radius in metres."""
     a = np.linspace(0, 2 * math.pi, 25)
     strokes = []
     for x in (-0.52, 0.52):

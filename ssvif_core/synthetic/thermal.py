@@ -1,6 +1,6 @@
-"""The thermal camera: its place beside the visible one, lens, drift, noise, stripes, dead pixels.
+"""The thermal camera: place beside the visible one, lens, drift, noise, stripes, dead pixels.
 
-Temperatures come drawn on a canvas; of smoke it sees only a trace.
+The canvas contains the temperatures. Smoke hardly changes them.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import math
 import cv2
 import numpy as np
 
-from ssvif_core.synthetic.canvas import Canvas
+from ssvif_core.synthetic.canvas import DEPTH, TEMPERATURE, Canvas
 from ssvif_core.synthetic.config import THERMAL_SCALES, DriveConfig
-from ssvif_core.synthetic.view import NEAR, View
+from ssvif_core.synthetic.viewpoint import NEAR, Viewpoint
+from ssvif_core.types import AnyArray, Float32Array
 
 
 class ThermalCamera:
@@ -21,8 +22,8 @@ class ThermalCamera:
     `dead_pixels` (n, 2) int lists the stuck pixels as (x, y).
     """
 
-    def __init__(self, config: DriveConfig, view: View, rng: np.random.Generator) -> None:
-        self._config, self._view = config, view
+    def __init__(self, config: DriveConfig, viewpoint: Viewpoint, rng: np.random.Generator) -> None:
+        self._config, self._viewpoint = config, viewpoint
         w, h = config.thermal_size
         stripes = rng.normal(0, config.stripe_noise, (1, w))
         pixels = rng.normal(0, 0.5 * config.stripe_noise, (h, w))
@@ -33,41 +34,44 @@ class ThermalCamera:
         self.dead_pixels = np.stack((flat % w, flat // w), 1)
         self._stuck = np.where(rng.random(config.dead_pixels) < 0.5, 0, 2**config.thermal_bits - 1)
 
-    def take(self, canvas: Canvas, t: float, rng: np.random.Generator) -> np.ndarray:
-        """(h, w) uint16 counts (uint8 for 8 bits) at time t (s)."""
-        config, view = self._config, self._view
-        warm = np.ascontiguousarray(canvas.heat[..., 0])
+    def capture(self, canvas: Canvas, t: float, rng: np.random.Generator) -> AnyArray:
+        """Thermal image (h, w) uint16 counts (uint8 for 8 bits) at time t (s)."""
+        config, viewpoint = self._config, self._viewpoint
+        celsius: Float32Array = np.ascontiguousarray(canvas.scalars[..., TEMPERATURE])
         if config.parallax:
-            warm = self._shifted(warm, canvas.heat[..., 2])
-        haze = np.float32(0.12 * canvas.mood.smoke)
-        warm = warm * (1 - haze) + haze * np.float32(canvas.air)
-        ratio = math.sqrt(abs(np.linalg.det(config.mapping)))  # visible pixels per thermal one
-        if ratio > 1.2:  # each thermal pixel collects from several
-            warm = cv2.GaussianBlur(warm, (0, 0), 0.4 * ratio)
-        border = cv2.BORDER_REPLICATE
-        warm = cv2.remap(warm, view.lens_x, view.lens_y, cv2.INTER_LINEAR, borderMode=border)
+            celsius = self._shift_by_parallax(celsius, canvas.scalars[..., DEPTH])
+        haze = np.float32(0.12 * canvas.effects.smoke)
+        celsius = celsius * (1 - haze) + haze * np.float32(canvas.air)
+        ratio = math.sqrt(abs(np.linalg.det(config.mapping)))  # visible pixels per thermal pixel
+        if ratio > 1.2:  # a thermal pixel averages several canvas pixels
+            celsius = cv2.GaussianBlur(celsius, (0, 0), 0.4 * ratio)
+        lens_x, lens_y, border = viewpoint.lens_x, viewpoint.lens_y, cv2.BORDER_REPLICATE
+        celsius = cv2.remap(celsius, lens_x, lens_y, cv2.INTER_LINEAR, borderMode=border)
         if config.thermal_blur > 0:
-            warm = cv2.GaussianBlur(warm, (0, 0), config.thermal_blur)
-        drift = config.thermal_drift
-        warm += drift * (math.sin(2 * math.pi * t / 47) + 0.3 * math.sin(0.05 * t) * self._shading)
-        warm += self._pattern
-        warm += rng.standard_normal(warm.shape, np.float32) * np.float32(config.thermal_noise)
+            celsius = cv2.GaussianBlur(celsius, (0, 0), config.thermal_blur)
+        wave = math.sin(2 * math.pi * t / 47) + 0.3 * math.sin(0.05 * t) * self._shading
+        celsius += config.thermal_drift * wave
+        celsius += self._pattern
+        celsius += rng.standard_normal(celsius.shape, np.float32) * np.float32(config.thermal_noise)
         zero, step = THERMAL_SCALES[config.thermal_bits]
-        counts = np.clip(np.rint((warm - zero) / step), 0, 2**config.thermal_bits - 1)
-        counts = counts.astype(np.uint8 if config.thermal_bits == 8 else np.uint16)
+        full = 2**config.thermal_bits - 1
+        dtype = np.uint8 if config.thermal_bits == 8 else np.uint16
+        counts: AnyArray = np.clip(np.rint((celsius - zero) / step), 0, full).astype(dtype)
         counts[self.dead_pixels[:, 1], self.dead_pixels[:, 0]] = self._stuck
         return counts
 
-    def _shifted(self, warm: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        """What a camera `parallax` metres to the right sees: near things move left."""
-        h, w = warm.shape
-        pull = (self._config.parallax * self._view.f / np.maximum(depth, NEAR)).astype(np.float32)
-        reach = max(3, 2 * math.ceil(float(np.abs(pull).max())) + 1)
+    def _shift_by_parallax(self, celsius: Float32Array, depth: Float32Array) -> Float32Array:
+        """Image of a camera `parallax` metres to the right: near objects move left."""
+        h, w = celsius.shape
+        disparity = self._config.parallax * self._viewpoint.f / np.maximum(depth, NEAR)
+        disparity = disparity.astype(np.float32)
+        reach = max(3, 2 * math.ceil(float(np.abs(disparity).max())) + 1)
         x, y = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
-        # Start from the nearest thing that could land on a pixel, so that it hides what is behind.
-        spread = cv2.dilate(np.abs(pull), np.ones((1, reach), np.uint8))
+        # Start from the nearest object that could reach a pixel, so that it hides the others.
+        spread = cv2.dilate(np.abs(disparity), np.ones((1, reach), np.uint8))
         shift = spread * math.copysign(1.0, self._config.parallax)
         border = cv2.BORDER_REPLICATE
         for _ in range(3):
-            shift = cv2.remap(pull, x + shift, y, cv2.INTER_NEAREST, borderMode=border)
-        return cv2.remap(warm, x + shift, y, cv2.INTER_LINEAR, borderMode=border)
+            shift = cv2.remap(disparity, x + shift, y, cv2.INTER_NEAREST, borderMode=border)
+        celsius = cv2.remap(celsius, x + shift, y, cv2.INTER_LINEAR, borderMode=border)
+        return celsius

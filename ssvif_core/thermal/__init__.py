@@ -1,8 +1,8 @@
-"""From a thermal camera's counts to what the network sees.
+"""Turns the counts of a thermal camera into the input of the network.
 
-The modules follow the data: `shutter` (is this frame of now?) -> `repair` (dead pixels) -> `gain`
-(which counts are black and white, or a tone curve). `stream` puts them together; `clock` tells
-them the time. This file only names what others may use.
+Data flow: `shutter` (does the frame show the present?) -> `repair` (dead pixels) -> `gain` (thermal
+range or tone curve). `stream` combines them; `clock` measures time. This file only lists the
+public names.
 """
 
 from ssvif_core.thermal.gain import NARROWEST, PlateauTone, ThermalGain, to_grey

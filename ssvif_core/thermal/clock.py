@@ -1,32 +1,38 @@
-"""Seconds between the frames of a stream, from stamps that may be missing."""
+"""Seconds between the frames of a stream; stamps may be missing."""
 
 from __future__ import annotations
 
-NOMINAL = 1 / 30  # s between frames that carry no stamps
-LONGEST = 2.0  # s; what lay before a longer gap says nothing about what comes after it
+NOMINAL_S = 1 / 30  # between frames without stamps
+LONGEST_S = 2.0  # after a longer gap the stream starts anew
 
 
 class StreamClock:
-    """Tells how long ago the frame before was."""
+    """Measures the time from frame to frame.
+
+    >>> clock = StreamClock()
+    >>> clock.tick(1_000_000_000)  # None: the stream starts
+    >>> clock.tick(1_250_000_000)
+    0.25
+    """
 
     def __init__(self) -> None:
-        self._stamp: int | None = None
+        self._stamp_ns: int | None = None
 
     def reset(self) -> None:
-        """Forget the frame before."""
-        self._stamp = None
+        """Forget the previous frame."""
+        self._stamp_ns = None
 
     def tick(self, stamp_ns: int) -> float | None:
-        """Seconds since the frame before; None where the stream begins, or begins anew.
+        """Seconds since the previous frame; None if the stream starts or starts anew.
 
-        It begins anew when the stamps jump back (a bag played again) or leave a gap of more than
-        `LONGEST`. A stamp of 0 is none: without stamps, frames are `NOMINAL` seconds apart. The
-        same stamp again is the same moment, 0 s.
+        It starts anew if the stamps jump back (a bag is played again) or leave a gap of more than
+        `LONGEST_S`. A stamp of 0 means no stamp: two such frames are `NOMINAL_S` apart. Two equal
+        stamps are the same moment: 0 s.
         """
-        last, self._stamp = self._stamp, stamp_ns
-        if last is None:
+        previous_ns, self._stamp_ns = self._stamp_ns, stamp_ns
+        if previous_ns is None:
             return None
-        if not last and not stamp_ns:
-            return NOMINAL
-        elapsed = (stamp_ns - last) * 1e-9
-        return elapsed if 0 <= elapsed <= LONGEST else None
+        if not previous_ns and not stamp_ns:
+            return NOMINAL_S
+        elapsed_s = (stamp_ns - previous_ns) * 1e-9
+        return elapsed_s if 0 <= elapsed_s <= LONGEST_S else None

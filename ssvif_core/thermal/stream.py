@@ -1,9 +1,10 @@
-"""One thermal frame of a stream after another -> counts, range and state, for the pipeline."""
+"""The frames of one thermal camera, one after another -> counts, thermal range and state."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from ssvif_core.errors import InputError
 from ssvif_core.thermal.gain import NARROWEST, PlateauTone, ThermalGain, is_range
 from ssvif_core.thermal.repair import DeadPixels
 from ssvif_core.thermal.shutter import ShutterWatch, StreamState
+from ssvif_core.types import AnyArray, Float32Array
 
 MODES = ("auto", "percentile", "plateau", "temperature")
 
@@ -20,24 +22,24 @@ class ThermalConfig:
     """How thermal counts are shown.
 
     Raises:
-        InputError: a value is not what was expected.
+        InputError: a value is invalid.
     """
 
-    # auto: 8-bit frames as they come, others as `percentile`. percentile: the range between two
+    # auto: 8-bit frames unchanged, others as in percentile. percentile: the range between two
     # percentiles. plateau: a tone curve by plateau equalisation. temperature: a fixed range.
     mode: str = "auto"
     # Counts shown as black and as white, for auto and percentile; None follows the scene.
     limits: tuple[float, float] | None = None
     percentiles: tuple[float, float] = (0.5, 99.5)
-    # Black lies at most this many times as far below the median as white above it.
+    # Black lies at most this many times as far below the median as white lies above it.
     depth: float = 0.6
-    # 0 judges each frame alone: for images that are no stream. Then there is no repair and no
-    # state either, for both need a past.
+    # 0 treats each frame alone, for unrelated images. It also turns off repair and state, which
+    # need earlier frames.
     smoothing: float = 0.9
     # Largest share of the pixels that counts in one of 256 bins of the histogram.
     plateau: float = 0.008
     # degC shown as black and as white, and the camera's degC = offset + scale * count. The
-    # defaults are those of FLIR's 14-bit cameras in their fine resolution, 0.04 K.
+    # defaults fit FLIR's 14-bit cameras in their fine resolution, 0.04 K.
     temperatures: tuple[float, float] = (0.0, 40.0)
     scale: float = 0.04
     offset: float = -273.15
@@ -49,23 +51,23 @@ class ThermalConfig:
             raise InputError(f"thermal mode {self.mode!r}; expected one of {', '.join(MODES)}")
         if self.limits is not None and self.mode in ("plateau", "temperature"):
             raise InputError(
-                f"thermal limits {self.limits} with mode {self.mode}, which has a range of its "
-                "own; leave the limits out, or take mode percentile"
+                f"thermal limits {self.limits} with mode {self.mode}; expected no limits, because "
+                "this mode sets its own range; remove the limits or use mode percentile"
             )
         if not is_range(self.temperatures):
             raise InputError(
-                f"thermal temperatures {self.temperatures}; expected those of black and white in "
-                "degC, black below white, such as (0, 40)"
+                f"thermal temperatures {self.temperatures}; expected (black, white) in degC, "
+                "black < white, such as (0, 40)"
             )
         if not 0 < self.scale < math.inf or not math.isfinite(self.offset):
             raise InputError(
                 f"thermal scale {self.scale}, offset {self.offset}; expected kelvin per count, "
-                "above 0, and degC at count 0; the camera's manual has them"
+                "above 0, and degC at count 0; look them up in the camera's manual"
             )
-        PlateauTone(self.gain(), self.plateau, self.depth)  # they check the others
+        PlateauTone(self.gain(), self.plateau, self.depth)  # checks the other values
 
     def gain(self) -> ThermalGain:
-        """A new gain as these settings want it."""
+        """A new gain with these settings."""
         return ThermalGain(
             self._counts() if self.mode == "temperature" else self.limits,
             self.percentiles,
@@ -74,8 +76,12 @@ class ThermalConfig:
             stretch_8_bit=self.mode != "auto",
         )
 
-    def check(self, thermal: np.ndarray) -> None:
-        """Raise InputError if a frame is none, or its counts cannot be as the settings say."""
+    def check(self, thermal: AnyArray) -> None:
+        """Check that an array is a thermal image and that its counts fit the settings.
+
+        Raises:
+            InputError: it is not (h, w) uint8 or uint16, or mode temperature cannot show it.
+        """
         if thermal.ndim != 2 or thermal.dtype not in NARROWEST or not thermal.size:
             raise InputError(
                 f"thermal image of shape {thermal.shape}, {thermal.dtype}; expected (h, w) uint8 "
@@ -88,7 +94,7 @@ class ThermalConfig:
                 raise InputError(
                     f"thermal temperatures {self.temperatures} degC are the counts {black:.0f} to "
                     f"{white:.0f}, but {thermal.dtype} counts go from 0 to {full}; set scale and "
-                    "offset to the camera's, or take another mode if it is not radiometric"
+                    "offset of the camera, or use another mode if it is not radiometric"
                 )
 
     def _counts(self) -> tuple[float, float]:
@@ -98,25 +104,29 @@ class ThermalConfig:
 
 @dataclass(frozen=True)
 class ThermalFrame:
-    """A thermal frame and how it is shown.
+    """A thermal image, its range and its state.
 
-    thermal: (h, w), contiguous, of the dtype that came: the counts without dead pixels; with
-        mode plateau the levels of its tone curve, which take the full range of the type. May be
-        the very array that came.
-    range: (2,) float32, the counts (or levels) shown as black and as white, with a straight line
+    thermal: (h, w), contiguous, same dtype as the input: counts without dead pixels. With mode
+        plateau it has the levels of the tone curve, over the full range of the type. May be the
+        input array itself.
+    range: (2,) float32, the counts (or levels) shown as black and as white; grey is linear
         between them.
-    state: whether it shows the scene of now.
+    state: whether the frame shows the present.
     """
 
-    thermal: np.ndarray
-    range: np.ndarray
+    thermal: AnyArray
+    range: Float32Array
     state: StreamState
 
 
 class ThermalStream:
-    """Makes views of the frames of one thermal camera; belongs to one thread.
+    """Processes the frames of one thermal camera; not thread-safe.
 
-    While the stream is frozen or the shutter closed, the range stays as it was.
+    The range does not change while the stream is frozen or the shutter is closed.
+
+    >>> frame = ThermalStream()(np.full((8, 8), 7300, np.uint16))
+    >>> frame.range, str(frame.state)
+    (array([7268., 7332.], dtype=float32), 'live')
     """
 
     def __init__(self, config: ThermalConfig | None = None) -> None:
@@ -124,32 +134,31 @@ class ThermalStream:
         self.gain = config.gain()
         self.tone = PlateauTone(self.gain, config.plateau, config.depth)
         self.pixels, self.watch = DeadPixels(), ShutterWatch()
-        self._kind: tuple | None = None
-        self._state = StreamState.LIVE  # of the frame before
+        self._format: tuple[tuple[int, ...], np.dtype[Any]] | None = None
+        self._state = StreamState.LIVE  # of the previous frame
 
     def reset(self) -> None:
-        """Forget the past, dead pixels included."""
-        self.tone.reset()  # and with it the gain
+        """Forget the past, including dead pixels."""
+        self.tone.reset()  # also resets the gain
         self.pixels.reset()
         self.watch.reset()
-        self._kind, self._state = None, StreamState.LIVE
+        self._format, self._state = None, StreamState.LIVE
 
-    def __call__(self, thermal: np.ndarray, stamp_ns: int = 0) -> ThermalFrame:
-        """View of the next frame.
+    def __call__(self, thermal: AnyArray, stamp_ns: int = 0) -> ThermalFrame:
+        """Process the next frame.
 
         Args:
-            thermal: (h, w) uint8 or uint16, never written to. Another size or dtype than that of
-                the frame before starts anew.
-            stamp_ns: when it was taken; 0 where that is not known.
+            thermal: (h, w) uint8 or uint16, never changed. A new size or dtype starts anew.
+            stamp_ns: time of the frame; 0 if unknown.
 
         Raises:
             InputError: see `ThermalConfig.check`.
         """
-        if self._kind != (thermal.shape, thermal.dtype):
+        if self._format != (thermal.shape, thermal.dtype):
             self.config.check(thermal)
             self.reset()
-            self._kind = (thermal.shape, thermal.dtype)
-        before, state = self._state, StreamState.LIVE
+            self._format = (thermal.shape, thermal.dtype)
+        previous, state = self._state, StreamState.LIVE
         if self.config.smoothing:
             self._state = state = self.watch(thermal, stamp_ns)
             if self.config.repair:
@@ -158,9 +167,9 @@ class ThermalStream:
         thermal = np.ascontiguousarray(thermal)
         if self.config.mode == "plateau":
             if state is StreamState.LIVE:
-                self.tone.update(thermal, stamp_ns, corrected=before is not state)
+                self.tone.update(thermal, stamp_ns, corrected=previous is not state)
             full = np.iinfo(thermal.dtype).max
             return ThermalFrame(self.tone.apply(thermal), np.array((0, full), np.float32), state)
         if state is StreamState.LIVE:
-            self._range = self.gain.update(thermal, stamp_ns, corrected=before is not state)
+            self._range = self.gain.update(thermal, stamp_ns, corrected=previous is not state)
         return ThermalFrame(thermal, self._range.copy(), state)

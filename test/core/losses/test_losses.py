@@ -1,4 +1,4 @@
-"""What the losses ask for."""
+"""Losses have their minimum at the intended result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_blur_keeps_the_mean_of_a_flat_image() -> None:
     assert torch.allclose(blur(torch.full((1, 1, 40, 40), 0.3), 3.0), torch.tensor(0.3))
 
 
-def test_a_dilation_in_two_passes_is_the_square_maximum() -> None:
+def test_dilation_is_the_maximum_over_a_square() -> None:
     x = torch.rand(1, 1, 30, 40)
     assert torch.equal(dilate(x, 7), torch.nn.functional.max_pool2d(x, 7, 1, 3))
 
@@ -39,8 +39,8 @@ def test_ssim_agrees_with_scikit_image() -> None:
         a[0, 0].numpy(), b[0, 0].numpy(), gaussian_weights=True, sigma=1.5,
         use_sample_covariance=False, data_range=1.0, full=True,
     )[1]  # fmt: skip
-    ours = ssim_maps(a, [b])[0][0, 0].numpy()
-    assert abs(ours[8:-8, 8:-8] - expected[8:-8, 8:-8]).max() < 2e-3
+    similarity = ssim_maps(a, [b])[0][0, 0].numpy()
+    assert abs(similarity[8:-8, 8:-8] - expected[8:-8, 8:-8]).max() < 2e-3
 
 
 @settings(max_examples=20, deadline=None)
@@ -54,7 +54,7 @@ def test_the_target_is_an_image(seed: int) -> None:
 
 
 def person(veil: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """A warm person (rows 20-44, columns 28-36) that a veil of that luma hides."""
+    """A warm person (rows 20-44, columns 28-36) behind a veil of luma `veil`."""
     visible, thermal = torch.full((1, 1, 64, 64), veil), torch.full((1, 1, 64, 64), 0.2)
     thermal[..., 20:44, 28:36] = 0.8
     return visible, thermal
@@ -62,13 +62,13 @@ def person(veil: float) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("veil", [0.1, 0.6, 0.85, 1.0])
 def test_a_person_behind_a_veil_stays_visible(veil: float) -> None:
-    """In the plain maximum of both, nothing is left of them once the veil is as bright."""
+    """The plain maximum would hide the person as soon as the veil is as bright."""
     target = fusion_target(*person(veil))[0][0, 0]
     inside, beside = target[24:40, 30:34].mean(), target[24:40, 40:44].mean()
     assert inside - beside > 0.35
 
 
-def test_the_loss_is_least_at_its_target() -> None:
+def test_the_loss_is_smallest_at_its_target() -> None:
     visible, thermal = person(0.6)
     loss = FusionLoss()
     at_target = loss(fusion_target(visible, thermal)[0], visible, thermal)
@@ -78,7 +78,7 @@ def test_the_loss_is_least_at_its_target() -> None:
 
 def test_balanced_assignment_has_equal_classes_and_rows_that_sum_to_one() -> None:
     logits = torch.randn(512, 8, generator=torch.Generator().manual_seed(0)) * 0.2
-    logits[:, 0] += 0.5  # a class that would take nearly all
+    logits[:, 0] += 0.5  # this class would take nearly all rows
     q = balanced_assignment(logits, iterations=50)
     assert torch.allclose(q.sum(1), torch.ones(512), atol=1e-3)
     assert torch.allclose(q.sum(0), torch.full((8,), 64.0), rtol=0.05)

@@ -1,4 +1,4 @@
-"""Dead pixels are found and replaced; what is hot and moves is not."""
+"""Dead pixels are detected and replaced; hot objects are kept."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def watch(pixels: DeadPixels, frames: Iterable[np.ndarray], rate: float = 10) ->
 
 
 def noise(n: int, sigma: float = 1.5) -> np.ndarray:
-    """A bland scene of 14 bits."""
+    """A 14-bit scene without texture."""
     return np.rint(np.random.default_rng(n).normal(7300, sigma, SHAPE)).astype(np.uint16)
 
 
@@ -31,30 +31,31 @@ def noise(n: int, sigma: float = 1.5) -> np.ndarray:
 def test_the_dead_pixels_of_a_drive_are_found_within_three_seconds(
     bits: int, condition: str, recall: float
 ) -> None:
-    """All of them and nothing else; what replaces them fits in.
+    """All of them and no other pixels; the replacements fit the scene.
 
-    In 8 bits full scale is near what the scene has, so where it is textured they take longer.
+    With 8 bits full scale is close to the counts of the scene, so detection takes longer in
+    textured regions.
     """
     config = DriveConfig(
         condition=condition, fps=9, visible_size=(160, 128), thermal_size=(160, 128),
         thermal_bits=bits, dead_pixels=60,
     )  # fmt: skip
-    scenes, clean = (
+    drive, clean = (
         DriveGenerator(c) for c in (config, DriveConfig(**{**vars(config), "dead_pixels": 0}))
     )
     pixels = DeadPixels()
-    frames = [scenes.frame(n).thermal for n in range(28)]
+    frames = [drive.frame(n).thermal for n in range(28)]
     repaired = watch(pixels, frames, rate=9)[-1]
-    truth, found = (set(map(tuple, p.tolist())) for p in (scenes.dead_pixels, pixels.found))
-    assert found <= truth
-    assert len(found) >= recall * len(truth)
-    x, y = scenes.dead_pixels.T
+    truth, detected = (set(map(tuple, p.tolist())) for p in (drive.dead_pixels, pixels.found))
+    assert detected <= truth
+    assert len(detected) >= recall * len(truth)
+    x, y = drive.dead_pixels.T
     expected = clean.frame(27).thermal[y, x].astype(float)
     spread = np.ptp(clean.frame(27).thermal)
     assert np.median(np.abs(repaired[y, x] - expected)) < 0.02 * spread
 
 
-def test_a_hot_pixel_that_adds_to_what_it_sees_is_found() -> None:
+def test_a_pixel_with_an_added_offset_is_found() -> None:
     pixels = DeadPixels()
     frames = []
     for n in range(30):
@@ -70,15 +71,15 @@ def test_dead_pixels_beside_each_other_and_in_corners_are_found() -> None:
     dead = [(0, 0), (0, 40), (63, 79), (20, 20), (20, 21)]
     frames = [noise(n) for n in range(30)]
     for frame in frames:
-        for place in dead:
-            frame[place] = 16383
+        for row_column in dead:
+            frame[row_column] = 16383
     repaired = watch(pixels, frames)[-1]
     assert {(y, x) for x, y in pixels.found.tolist()} == set(dead)
     assert repaired.max() < 7320
 
 
 def spot(x: float, y: float, blur: float) -> np.ndarray:
-    """(h, w) in 0..1: a point seen through a lens; `blur` 0 is one pixel and nothing else."""
+    """(h, w) in 0..1: a point behind a lens; `blur` 0 is exactly one pixel."""
     if not blur:
         plane = np.zeros(SHAPE)
         plane[round(y), round(x)] = 1
@@ -90,10 +91,10 @@ def spot(x: float, y: float, blur: float) -> np.ndarray:
 @pytest.mark.parametrize(
     "path,blur",
     [
-        (lambda t: (10 + 4 * t, 30), 0.0),  # 4 pixels in a second, sharper than lenses are
+        (lambda t: (10 + 4 * t, 30), 0.0),  # 4 pixels per second, sharper than any lens
         (lambda t: (10 + 1 * t, 30), 0.0),
-        (lambda t: (10 + 0.3 * t, 30.2), 0.7),  # somebody far away
-        (lambda t: (40, 30), 0.7),  # and standing there
+        (lambda t: (10 + 0.3 * t, 30.2), 0.7),  # a person far away
+        (lambda t: (40, 30), 0.7),  # who stands still
         (lambda t: (40.5, 30.5), 0.7),
     ],
 )
@@ -108,7 +109,7 @@ def test_a_small_hot_target_is_not_erased(path: Callable, blur: float, rate: int
         assert np.array_equal(before, after)
 
 
-def test_a_pixel_that_recovers_is_left_alone_again() -> None:
+def test_a_pixel_that_recovers_is_no_longer_replaced() -> None:
     pixels = DeadPixels()
     broken = [noise(n) for n in range(40)]
     for frame in broken:
@@ -121,8 +122,8 @@ def test_a_pixel_that_recovers_is_left_alone_again() -> None:
     assert np.array_equal(last, noise(39))
 
 
-def test_a_frame_that_stands_still_teaches_nothing() -> None:
-    """A hot target on one pixel, and the camera freezes: still a target."""
+def test_frozen_frames_are_not_learned() -> None:
+    """A hot target on one pixel stays a target while the camera is frozen."""
     pixels = DeadPixels()
     frame = noise(0)
     frame[30, 40] += 400
@@ -131,7 +132,7 @@ def test_a_frame_that_stands_still_teaches_nothing() -> None:
     assert len(pixels.found) == 0
 
 
-def test_what_came_is_never_written_to() -> None:
+def test_the_input_is_never_changed() -> None:
     pixels = DeadPixels()
     message = bytearray(noise(0).tobytes() + bytes(7))
     frame = np.frombuffer(message, np.uint16, 64 * 80).reshape(SHAPE)
@@ -148,8 +149,8 @@ def test_a_frame_without_dead_pixels_is_not_copied() -> None:
     assert DeadPixels()(frame) is frame
 
 
-def test_edges_and_texture_of_a_standing_camera_are_no_dead_pixels() -> None:
-    """Steps, thin wires and a checked floor, through a lens."""
+def test_edges_and_texture_in_front_of_a_still_camera_are_not_dead_pixels() -> None:
+    """Steps, thin wires and a checkered floor behind a lens."""
     scene = np.full(SHAPE, 7000, np.float32)
     scene[:, 40:] += 300
     scene[::6, :30] += 200

@@ -1,4 +1,4 @@
-"""Freezes and the closed shutter of a thermal camera that calibrates itself."""
+"""Detection of frozen streams and of the closed shutter of a thermal camera."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ SHAPE = (48, 64)
 LIVE, FROZEN, SHUTTER = StreamState.LIVE, StreamState.FROZEN, StreamState.SHUTTER
 
 
-def street(picture: int, contrast: float = 200) -> np.ndarray:
-    """Picture number `picture`, 14 bits."""
+def street(number: int, contrast: float = 200) -> np.ndarray:
+    """New frame `number`, 14 bits."""
     scene = np.random.default_rng(0).normal(7200, contrast / 4, SHAPE)
-    noise = np.random.default_rng(picture + 1).normal(0, 1.5, SHAPE)
+    noise = np.random.default_rng(number + 1).normal(0, 1.5, SHAPE)
     return np.rint(scene + noise).astype(np.uint16)
 
 
-def closed(picture: int) -> np.ndarray:
-    return street(picture, contrast=0)
+def closed(number: int) -> np.ndarray:
+    return street(number, contrast=0)
 
 
 def states(
@@ -38,93 +38,93 @@ def test_a_state_is_a_word() -> None:
 
 
 @pytest.mark.parametrize("rate", [9, 30, 60])
-def test_a_camera_that_runs_is_live(rate: float) -> None:
+def test_a_running_camera_is_live(rate: float) -> None:
     assert set(states((street(n) for n in range(90)), rate)) == {LIVE}
 
 
-@pytest.mark.parametrize("camera", [1, 2.5, 9, 15])
-def test_repeats_of_a_slow_camera_sent_at_thirty_hertz_are_no_freeze(camera: float) -> None:
-    """Once a few of its pictures were seen, which only one of less than 4 Hz needs."""
-    seen = states(street(int(n * camera / 30)) for n in range(300))
-    assert set(seen[120:]) == {LIVE}
-    if camera >= 4:
-        assert set(seen) == {LIVE}
+@pytest.mark.parametrize("rate", [1, 2.5, 9, 15])
+def test_regular_repeats_of_a_slow_camera_at_thirty_hertz_are_live(rate: float) -> None:
+    """Below 4 Hz, a few new frames are needed first."""
+    observed = states(street(int(n * rate / 30)) for n in range(300))
+    assert set(observed[120:]) == {LIVE}
+    if rate >= 4:
+        assert set(observed) == {LIVE}
 
 
-@pytest.mark.parametrize("camera", [9, 30])
-def test_a_freeze_is_noticed_within_a_third_of_a_second_and_cleared_at_once(camera: int) -> None:
-    pictures = [int(n * camera / 30) for n in range(120)]
-    pictures[60:75] = [pictures[60]] * 15  # half a second
-    seen = states(street(p) for p in pictures)
-    first = seen.index(FROZEN)
+@pytest.mark.parametrize("rate", [9, 30])
+def test_a_freeze_is_reported_within_a_third_of_a_second_and_cleared_at_once(rate: int) -> None:
+    numbers = [int(n * rate / 30) for n in range(120)]
+    numbers[60:75] = [numbers[60]] * 15  # half a second
+    observed = states(street(number) for number in numbers)
+    first = observed.index(FROZEN)
     assert 60 < first <= 70
-    thawed = next(n for n in range(61, 120) if pictures[n] != pictures[60])
-    assert set(seen[first:thawed]) == {FROZEN}
-    assert set(seen[:first] + seen[thawed:]) == {LIVE}
+    end = next(n for n in range(61, 120) if numbers[n] != numbers[60])
+    assert set(observed[first:end]) == {FROZEN}
+    assert set(observed[:first] + observed[end:]) == {LIVE}
 
 
 @pytest.mark.parametrize("rate", [9, 30, 60])
-def test_the_second_repeat_is_a_freeze_where_pictures_come_once(rate: float) -> None:
-    """One repeat is a driver's hiccup; and a camera that was frozen is believed less at once."""
-    pictures = list(range(90))
-    pictures[40] = 39
-    pictures[60:66] = [60] * 6
-    seen = states((street(p) for p in pictures), rate)
-    assert [n for n, state in enumerate(seen) if state is FROZEN] == [62, 63, 64, 65]
+def test_the_second_repeat_is_a_freeze_if_frames_are_not_repeated(rate: float) -> None:
+    """A single repeat is a hiccup of the driver."""
+    numbers = list(range(90))
+    numbers[40] = 39
+    numbers[60:66] = [60] * 6
+    observed = states((street(number) for number in numbers), rate)
+    assert [n for n, state in enumerate(observed) if state is FROZEN] == [62, 63, 64, 65]
 
 
-def test_freezes_are_not_taken_for_the_usual_rate() -> None:
-    pictures = np.arange(900)
+def test_freezes_do_not_change_the_usual_rate() -> None:
+    numbers = np.arange(900)
     for start in range(100, 900, 100):
-        pictures[start : start + 30] = start
-    seen = states(street(int(p)) for p in pictures)
-    assert all(FROZEN in seen[start : start + 30] for start in range(100, 900, 100))
+        numbers[start : start + 30] = start
+    observed = states(street(int(number)) for number in numbers)
+    assert all(FROZEN in observed[start : start + 30] for start in range(100, 900, 100))
 
 
-def test_without_stamps_frames_count_as_thirty_a_second() -> None:
+def test_frames_without_stamps_count_as_thirty_per_second() -> None:
     watch = ShutterWatch()
-    seen = [watch(street(min(n, 30))) for n in range(60)]
-    assert set(seen[:31]) == {LIVE} and seen.index(FROZEN) == 32
+    observed = [watch(street(min(n, 30))) for n in range(60)]
+    assert set(observed[:31]) == {LIVE} and observed.index(FROZEN) == 32
 
 
-def test_the_same_stamp_again_is_no_freeze() -> None:
-    """As when one thermal frame is paired with several visible ones."""
+def test_a_repeated_stamp_is_not_a_freeze() -> None:
+    """One thermal image may be in pairs with several visible images."""
     watch = ShutterWatch()
     assert {watch(street(0), SECOND) for _ in range(60)} == {LIVE}
 
 
 @pytest.mark.parametrize("rate", [9, 30])
-def test_a_closed_shutter_is_noticed_in_its_first_picture_and_its_opening_too(rate: int) -> None:
+def test_closing_and_opening_of_the_shutter_are_reported_at_the_first_frame(rate: int) -> None:
     shut = range(rate, rate + rate // 2)
-    seen = states(((closed if n in shut else street)(n) for n in range(3 * rate)), rate)
-    assert [n for n, state in enumerate(seen) if state is SHUTTER] == list(shut)
-    assert set(seen) == {LIVE, SHUTTER}
+    observed = states(((closed if n in shut else street)(n) for n in range(3 * rate)), rate)
+    assert [n for n, state in enumerate(observed) if state is SHUTTER] == list(shut)
+    assert set(observed) == {LIVE, SHUTTER}
 
 
-def test_a_shutter_picture_that_is_repeated_is_still_the_shutter() -> None:
-    pictures = [street(n) for n in range(30)] + [closed(0)] * 20 + [street(n) for n in range(9)]
-    seen = states(pictures)
-    assert set(seen[30:50]) == {SHUTTER} and set(seen[50:]) == {LIVE}
+def test_a_repeated_image_of_the_shutter_is_still_the_shutter() -> None:
+    frames = [street(n) for n in range(30)] + [closed(0)] * 20 + [street(n) for n in range(9)]
+    observed = states(frames)
+    assert set(observed[30:50]) == {SHUTTER} and set(observed[50:]) == {LIVE}
 
 
-def test_a_wall_before_the_camera_is_no_shutter_for_long() -> None:
-    seen = states((street if n < 30 else closed)(n) for n in range(150))
-    assert set(seen[30:80]) == {SHUTTER} and set(seen[100:]) == {LIVE}
+def test_a_wall_in_front_of_the_camera_soon_counts_as_live() -> None:
+    observed = states((street if n < 30 else closed)(n) for n in range(150))
+    assert set(observed[30:80]) == {SHUTTER} and set(observed[100:]) == {LIVE}
 
 
-def test_something_hot_that_leaves_is_no_shutter() -> None:
-    """It takes most of the contrast with it, but not that of the rest."""
+def test_a_hot_object_that_leaves_is_not_a_shutter() -> None:
+    """Most of the contrast disappears with it, but the rest of the image keeps its contrast."""
 
     def frame(n: int) -> np.ndarray:
-        picture = street(n)
-        picture[:10, :20] = 12_000 if n < 30 else picture[:10, :20]
-        return picture
+        image = street(n)
+        image[:10, :20] = 12_000 if n < 30 else image[:10, :20]
+        return image
 
     assert set(states(frame(n) for n in range(60))) == {LIVE}
 
 
-def test_a_scene_that_fades_within_a_second_is_no_shutter() -> None:
-    """Smoke, or a wall that comes nearer."""
+def test_a_scene_that_fades_within_a_second_is_not_a_shutter() -> None:
+    """Smoke, or an approaching wall."""
     fading = (street(n, 400 * max(0.0, 1 - max(0, n - 15) / 30)) for n in range(90))
     assert set(states(fading)) == {LIVE}
 
@@ -133,8 +133,9 @@ def test_a_generated_drive_is_live() -> None:
     size = (160, 128)
     config = DriveConfig(frames=40, fps=9, visible_size=size, thermal_size=size)
     stream = ThermalStream(ThermalConfig("plateau"))
-    seen = {stream(s.thermal, 1 + round(s.stamp * SECOND)).state for s in DriveGenerator(config)}
-    assert seen == {LIVE}
+    drive = DriveGenerator(config)
+    observed = {stream(f.thermal, 1 + round(f.stamp * SECOND)).state for f in drive}
+    assert observed == {LIVE}
 
 
 def test_a_bag_that_is_played_again_starts_live() -> None:
