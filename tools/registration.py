@@ -44,7 +44,8 @@ from ssvif_core.metrics import (
     summarise,
 )
 from ssvif_core.pipeline import FusionPipeline
-from ssvif_core.recordings.images import pair_folders, read_thermal, read_visible
+from ssvif_core.recordings.images import read_thermal, read_visible
+from ssvif_core.recordings.layouts import pair_folders
 from ssvif_core.recordings.video import video_pairs
 from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.thermal import StreamState, ThermalConfig, ThermalFrame

@@ -16,7 +16,9 @@ from ssvif_core.cameras.yaml_file import load_camera_pair
 from ssvif_core.errors import InputError
 from ssvif_core.overlay import colours_of, draw_overlay
 from ssvif_core.pipeline import FusionPipeline
-from ssvif_core.recordings.images import NamedPair, pair_folders, read_thermal, read_visible
+from ssvif_core.recordings.images import read_thermal, read_visible
+from ssvif_core.recordings.layouts import pair_folders
+from ssvif_core.recordings.sources import PairSource
 from ssvif_core.thermal import ThermalConfig
 from ssvif_core.types import Pair
 
@@ -66,7 +68,7 @@ def fuse(
 
 def _fuse_one(
     pipeline: FusionPipeline,
-    files: NamedPair,
+    files: PairSource,
     out: Path,
     labels: Path | None,
     overlay: Path | None,

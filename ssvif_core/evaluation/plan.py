@@ -20,11 +20,12 @@ from ssvif_core.cameras.model import CameraPair
 from ssvif_core.engines import ENGINES
 from ssvif_core.errors import InputError
 from ssvif_core.evaluation.results import OURS
-from ssvif_core.recordings.bag_pairs import SLOP
 from ssvif_core.recordings.images import SUFFIXES
 from ssvif_core.recordings.labels import SUFFIXES as LABEL_SUFFIXES
-from ssvif_core.recordings.layouts import PairSource, find_pairs, some
+from ssvif_core.recordings.layouts import find_pairs
 from ssvif_core.recordings.reading import read_frames, read_sources
+from ssvif_core.recordings.sources import PairSource, some
+from ssvif_core.recordings.time_pairing import SLOP_NS
 from ssvif_core.thermal import StreamState, ThermalFrame, ThermalStream, without_pixels
 from ssvif_core.types import AnyArray, Pair
 
@@ -58,7 +59,7 @@ class Settings:
     names: tuple[str, ...] = NAMES
     every: int = 1
     topics: tuple[str, str] | None = None
-    slop: int = SLOP
+    slop: int = SLOP_NS
     only: str = "*"
     calibration: CameraPair | None = None
 
@@ -211,7 +212,7 @@ def plan_input(path: Path, name: str, prefix: str, settings: Settings, pictured:
     spread = np.linspace(0, len(items) - 1, min(pictured, len(items))).round().astype(int)
     pictured_names = frozenset(items[index].name for index in spread)
     jobs = []
-    for stream, group in groupby(items, _stream):
+    for stream, group in groupby(items, lambda item: item.source.stream):
         members = list(group)
         if stream:
             members = _with_displays(members)
@@ -317,11 +318,6 @@ def read_items(items: Sequence[Item]) -> Iterator[tuple[Item, Pair | InputError]
         yield item, InputError(f"{item.name}: {pair}") if failed else pair
 
 
-def _stream(item: Item) -> tuple[Path, Path] | None:
-    source = item.source
-    return None if source.frame is None else (source.visible, source.thermal)
-
-
 def _with_displays(items: list[Item]) -> list[Item]:
     """The items of a stream with the node's display of their thermal images.
 
@@ -330,15 +326,13 @@ def _with_displays(items: list[Item]) -> list[Item]:
     stream, displays = ThermalStream(), {}
     last = items[-1].source.frame or 0
     with suppress(InputError):  # scoring the frame reports it
-        for index, pair in read_frames(items[0].source, range(last + 1)):
+        for index, pair in read_frames(items[0].source, last):
             if isinstance(pair, InputError):
                 continue
             frame = stream(pair.thermal, pair.thermal_stamp)
             black, white = (float(count) for count in frame.range)
             dead = tuple((int(x), int(y)) for x, y in stream.pixels.found)
             displays[index] = ThermalDisplay((black, white), frame.state, dead)
-            if index >= last:
-                break
     return [replace(item, display=displays.get(item.source.frame or 0)) for item in items]
 
 

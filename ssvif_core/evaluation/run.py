@@ -25,7 +25,7 @@ from ssvif_core.evaluation.summary import (
     summarise_segmentation,
 )
 from ssvif_core.graph.model_file import DEFAULT_MODEL, read_note
-from ssvif_core.recordings.layouts import some
+from ssvif_core.recordings.sources import some
 
 T = TypeVar("T")
 

@@ -175,7 +175,7 @@ class Scorer:
             return [], None
         person_id = names.index(PERSON) if PERSON in names else -1
         if path.suffix == ".txt":
-            boxes = [box for box in read_boxes(path, height, width) if box.kind == person_id]
+            boxes = [box for box in read_boxes(path, height, width) if box.class_id == person_id]
             edges = [(box.left, box.top, box.right, box.bottom) for box in boxes]
             return box_regions(edges, height, width), None  # boxes do not label single pixels
         mask = fit_mask(read_mask(path), height, width)

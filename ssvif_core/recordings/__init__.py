@@ -1,0 +1,15 @@
+"""Recordings: what people have, read as pairs.
+
+words         the words that mark visible, thermal, label and test data in names
+layouts       finds pairs in folders, videos and bags
+sources       where one pair lies, and what a search gives
+reading       sources -> pairs
+images        image files
+video         video files
+bags          bags and their messages
+recovery      mcap files that were cut off
+bag_pairs     the pairs of a bag
+time_pairing  which images belong together in time
+decode        image messages -> arrays, for bags and for the node
+labels        masks and boxes that people draw
+"""

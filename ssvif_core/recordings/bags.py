@@ -1,4 +1,4 @@
-"""Bags in and out, in pure Python: what is in one, its messages, and bags of image pairs."""
+"""Bags, read and written in pure Python: topics, messages, and new bags of image pairs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from ssvif_core.errors import InputError
 from ssvif_core.recordings.recovery import copy_whole_messages
-from ssvif_core.types import Pair
+from ssvif_core.types import AnyArray, Pair
 
 IMAGE_TYPE = "sensor_msgs/msg/Image"
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
@@ -29,7 +29,7 @@ TYPES = get_typestore(Stores.ROS2_JAZZY)
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic of a bag; `frames` describes the first image: '640x480 bgr8'."""
+    """One topic of a bag; `frames` describes its first image: '640x480 bgr8'."""
 
     name: str
     type: str
@@ -39,7 +39,7 @@ class Topic:
 
 @dataclass(frozen=True)
 class Message:
-    """A recorded message: its topic and type, time of recording in ns, and CDR bytes."""
+    """A recorded message: topic, type, time of recording (ns), and CDR bytes."""
 
     topic: str
     type: str
@@ -48,15 +48,15 @@ class Message:
 
 
 class Bag:
-    """A rosbag2 (sqlite3 or mcap; folder or file) or ROS 1 bag, opened for reading.
+    """A bag, opened for reading: rosbag2 (sqlite3 or mcap; folder or file) or ROS 1.
 
-    Use as a context manager. A ROS 1 bag is first converted into a temporary rosbag2.
+    Use it as a context manager. A ROS 1 bag is converted into a temporary rosbag2 first.
 
     Args:
-        recover: read an mcap that was cut off up to where it breaks, by way of a temporary copy.
+        recover: read an mcap that was cut off, up to its break, from a temporary copy.
 
     Attributes:
-        broken: of an open bag: '' if it is whole, else a sentence that says where it breaks off.
+        broken: a sentence that says where an open bag breaks off; empty if it is whole.
 
     Raises:
         InputError: there is no bag at `path`, or it is damaged or empty.
@@ -88,21 +88,21 @@ class Bag:
             if path.suffix == ".bag" and path.is_file():
                 path = self._converted(path)
             return self._reader_of(path)
-        except Exception as error:  # damaged files raise whatever their bytes lead to
+        except Exception as error:  # damaged files raise all kinds of errors
             recovered = self._recovered(path) if self.recover else None
             if recovered is not None:
                 return recovered
             raise InputError(
                 f"{self.path}: not a readable bag ({error or type(error).__name__}); expected a "
-                "whole rosbag2 (sqlite3 or mcap) or ROS 1 bag. A recording that was cut off can "
-                "be mended with `mcap recover` or `ros2 bag reindex`"
+                "whole rosbag2 (sqlite3 or mcap) or ROS 1 bag. `mcap recover` or "
+                "`ros2 bag reindex` repairs a recording that was cut off"
             ) from error
 
     def _reader_of(self, path: Path) -> AnyReader:
         return self._stack.enter_context(AnyReader([path], default_typestore=TYPES))
 
     def _temporary(self) -> Path:
-        """A folder that is removed with this bag."""
+        """A temporary folder that exists as long as this bag is open."""
         folder = Path(tempfile.mkdtemp(prefix="ssvif_bag_"))
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
         return folder
@@ -154,7 +154,8 @@ class Bag:
 
     @property
     def count(self) -> int:
-        return self._reader.message_count
+        """Number of messages."""
+        return int(self._reader.message_count)
 
     def topics(self) -> list[Topic]:
         """All topics in order of name."""
@@ -169,11 +170,11 @@ class Bag:
         ]
 
     def require(self, *names: str) -> None:
-        """Raises InputError, listing the topics that there are, if one of `names` is not."""
+        """Raise InputError, with the list of topics, if one of `names` is missing."""
         for name in names:
             if name not in self._reader.topics:
-                there = ", ".join(f"{t.name} ({t.type})" for t in self.topics())
-                raise InputError(f"{self.path}: no topic {name}; the bag has {there}")
+                topics = ", ".join(f"{topic.name} ({topic.type})" for topic in self.topics())
+                raise InputError(f"{self.path}: no topic {name}; the bag has {topics}")
 
     def messages(
         self,
@@ -184,14 +185,14 @@ class Bag:
         """Messages in order of recording, of all or some topics.
 
         Args:
-            start, stop: only what was recorded from `start` on and before `stop`, ns.
+            start, stop: only messages that were recorded from `start` to before `stop`, ns.
 
         Raises:
-            InputError: the bag breaks off; everything before has been given.
+            InputError: the bag breaks off. All messages before the break have been given.
         """
         wanted = None if topics is None else set(topics)
         connections = [c for c in self._reader.connections if wanted is None or c.topic in wanted]
-        if not connections:  # which the reader takes for all
+        if not connections:  # the reader takes an empty list for all topics
             return
         try:
             for connection, time, data in self._reader.messages(connections, start, stop):
@@ -209,15 +210,15 @@ class Bag:
 
 
 def decode(message: Message) -> Any:
-    """The message object of a recorded message (image data as a numpy array of bytes)."""
+    """The message object of a recorded message; image data is a NumPy array of bytes."""
     return TYPES.deserialize_cdr(message.data, message.type)
 
 
 def header_stamp(message: Message) -> int:
-    """Nanoseconds of the header's stamp, which opens the CDR bytes of every stamped message.
+    """The header's stamp in nanoseconds. It opens the CDR bytes of every stamped message.
 
     Raises:
-        InputError: the message is too short to have one.
+        InputError: the message is too short for a header.
     """
     try:
         order = "<" if message.data[1] & 1 else ">"
@@ -227,14 +228,14 @@ def header_stamp(message: Message) -> int:
             f"{message.topic}: a {message.type} of {len(message.data)} bytes; expected one that "
             "begins with a header; are the topics right?"
         ) from error
-    return seconds * 1_000_000_000 + nanoseconds
+    return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
 
 def _mcap_files(path: Path) -> list[Path]:
-    """The mcap files of a bag; none if it is of another kind."""
+    """The mcap files of a bag; none if it has another format."""
     if path.is_file():
         return [path] if path.suffix == ".mcap" else []
-    # The list of files in metadata.yaml is no help: it is written last.
+    # metadata.yaml lists the files too, but it is written last.
     return sorted(path.glob("*.mcap"))
 
 
@@ -244,10 +245,10 @@ def write_pairs(
     visible_topic: str = VISIBLE_TOPIC,
     thermal_topic: str = THERMAL_TOPIC,
 ) -> int:
-    """Write pairs as a rosbag2 (mcap), recorded at their stamps; returns their number.
+    """Write pairs as a rosbag2 (mcap), recorded at their stamps; return their number.
 
     Raises:
-        InputError: the folder exists already or cannot be written.
+        InputError: the folder exists or cannot be written.
     """
     count = 0
     try:
@@ -278,7 +279,7 @@ def write_pairs(
     return count
 
 
-def _image_cdr(image: np.ndarray, encoding: str, stamp: int, frame: str) -> memoryview | bytes:
+def _image_cdr(image: AnyArray, encoding: str, stamp: int, frame: str) -> memoryview | bytes:
     types = TYPES.types
     message = types[IMAGE_TYPE](
         header=types["std_msgs/msg/Header"](

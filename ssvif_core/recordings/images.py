@@ -1,43 +1,20 @@
-"""Image files and their pairing by name: folders in, arrays out."""
+"""Image files -> arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from ssvif_core.errors import InputError
+from ssvif_core.types import AnyArray, UInt8Array
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
-@dataclass(frozen=True)
-class NamedPair:
-    """One visible and one thermal image file of the same name."""
-
-    name: str
-    visible: Path
-    thermal: Path
-
-
-@dataclass(frozen=True)
-class NamedPairs:
-    """What two folders hold: pairs in order of name, and the files left without a partner."""
-
-    pairs: tuple[NamedPair, ...]
-    only_visible: tuple[Path, ...]
-    only_thermal: tuple[Path, ...]
-
-    @property
-    def unpaired(self) -> tuple[Path, ...]:
-        return self.only_visible + self.only_thermal
-
-
 def list_images(folder: Path) -> dict[str, Path]:
-    """The image files of `folder` by stem, in order of name.
+    """The image files of a folder by stem, in order of name.
 
     Raises:
         InputError: the folder is missing, or two files share a stem (`a.png` and `a.jpg`).
@@ -57,41 +34,16 @@ def list_images(folder: Path) -> dict[str, Path]:
     return images
 
 
-def pair_folders(visible: Path, thermal: Path) -> NamedPairs:
-    """Pair the images of two folders by file stem.
-
-    Raises:
-        InputError: a folder is missing, or no name is in both.
-    """
-    left, right = list_images(visible), list_images(thermal)
-    pairs = tuple(NamedPair(name, left[name], right[name]) for name in left if name in right)
-    if not pairs:
-        raise InputError(
-            f"no pairs: {visible} has {len(left)} images{_examples(list(left))}, {thermal} has "
-            f"{len(right)}{_examples(list(right))}, and no name is in both; a pair is two files "
-            "of the same name (without its ending)"
-        )
-    return NamedPairs(
-        pairs,
-        tuple(path for name, path in left.items() if name not in right),
-        tuple(path for name, path in right.items() if name not in left),
-    )
-
-
-def _examples(names: Sequence[str]) -> str:
-    return f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
-
-
-def read_visible(path: Path) -> np.ndarray:
-    """A visible image file as BGR, (H, W, 3) uint8; 16-bit files are scaled to 8 bits.
+def read_visible(path: Path) -> UInt8Array:
+    """A visible image file as BGR, (H, W, 3); 16-bit files are scaled to 8 bits.
 
     Raises:
         InputError: the file cannot be read as an image.
     """
-    return _decode(path, cv2.IMREAD_COLOR)
+    return np.asarray(_decode(path, cv2.IMREAD_COLOR), np.uint8)
 
 
-def read_thermal(path: Path) -> np.ndarray:
+def read_thermal(path: Path) -> AnyArray:
     """A thermal image file as counts, (h, w) uint8 or uint16; colour files give their luma.
 
     Raises:
@@ -100,13 +52,13 @@ def read_thermal(path: Path) -> np.ndarray:
     image = _decode(path, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_GRAYSCALE)
     if image.dtype not in (np.uint8, np.uint16):
         raise InputError(
-            f"{path}: thermal pixels of type {image.dtype}; expected 8 or 16 bit counts; save "
+            f"{path}: thermal pixels of type {image.dtype}; expected counts of 8 or 16 bits; save "
             "temperatures as 16-bit integers (for example in hundredths of a kelvin)"
         )
     return image
 
 
-def _decode(path: Path, flags: int) -> np.ndarray:
+def _decode(path: Path, flags: int) -> AnyArray:
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
@@ -117,4 +69,4 @@ def _decode(path: Path, flags: int) -> np.ndarray:
             f"{path}: not a readable image ({data.size} bytes); expected a whole "
             "PNG, JPEG, BMP or TIFF file"
         )
-    return image
+    return np.asarray(image)

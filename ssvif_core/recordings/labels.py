@@ -1,4 +1,4 @@
-"""What people draw on images: masks of class ids, and boxes in YOLO's text format."""
+"""Labels that people draw: masks of class ids, and boxes in YOLO's text format."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from ssvif_core.errors import InputError
 from ssvif_core.recordings.images import read_thermal, read_visible
+from ssvif_core.types import UInt8Array
 
 IGNORE = 255
 SUFFIXES = (".png", ".txt")  # of masks, of boxes
@@ -17,16 +18,25 @@ SUFFIXES = (".png", ".txt")  # of masks, of boxes
 
 @dataclass(frozen=True)
 class Box:
-    """A labelled box in pixels; `kind` is the class id as in a mask: YOLO's class n is n + 1."""
+    """A labelled box in pixels.
 
-    kind: int
+    Attributes:
+        class_id: as in a mask; YOLO's class n is n + 1.
+        left, top, right, bottom: edges, pixels.
+    """
+
+    class_id: int
     left: float
     top: float
     right: float
     bottom: float
 
     def slices(self, share: float = 1.0) -> tuple[slice, slice]:
-        """Rows and columns of its inner part, `share` of its sides."""
+        """Rows and columns of its inner part; `share` is the share of its sides.
+
+        >>> Box(1, 10, 0, 20, 40).slices(0.5)
+        (slice(10, 30, None), slice(12, 18, None))
+        """
         return (
             _slice(self.top, self.bottom, share),
             _slice(self.left, self.right, share),
@@ -48,11 +58,11 @@ def find_label(folder: Path, pair: str) -> Path | None:
     return None
 
 
-def read_mask(path: Path) -> np.ndarray:
-    """Class ids of an image file, (h, w) uint8.
+def read_mask(path: Path) -> UInt8Array:
+    """Class ids of an image file, (h, w).
 
     Raises:
-        InputError: the file cannot be read, or holds something other than ids up to 255.
+        InputError: the file cannot be read, or its values are not class ids from 0 to 255.
     """
     ids = read_thermal(path)
     if ids.max() > 255:
@@ -68,16 +78,19 @@ def read_mask(path: Path) -> np.ndarray:
     return ids.astype(np.uint8)
 
 
-def fit_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+def fit_mask(mask: UInt8Array, height: int, width: int) -> UInt8Array:
     """A mask on another grid, by nearest neighbours."""
-    return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+    resized = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(resized, np.uint8)
 
 
 def read_boxes(path: Path, height: int, width: int) -> list[Box]:
-    """The boxes of a YOLO file for an image of this size: lines `class x y w h`, shares of it.
+    """The boxes of a YOLO file.
+
+    Its lines are `class x y width height`; the last four are shares of the image.
 
     Raises:
-        InputError: the file cannot be read, or a line is not as expected.
+        InputError: the file cannot be read, or a line has another form.
     """
     try:
         lines = path.read_text().splitlines()
@@ -88,11 +101,11 @@ def read_boxes(path: Path, height: int, width: int) -> list[Box]:
         if not line.strip():
             continue
         try:
-            kind, *box = line.split()
+            number_text, *box = line.split()
             x, y, w, h = (float(value) for value in box)
             boxes.append(
                 Box(
-                    int(kind) + 1, (x - w / 2) * width, (y - h / 2) * height,
+                    int(number_text) + 1, (x - w / 2) * width, (y - h / 2) * height,
                     (x + w / 2) * width, (y + h / 2) * height,
                 )
             )  # fmt: skip
@@ -104,19 +117,19 @@ def read_boxes(path: Path, height: int, width: int) -> list[Box]:
     return boxes
 
 
-def mask_of_boxes(path: Path, height: int, width: int, background: int = 0) -> np.ndarray:
-    """Class ids (H, W) uint8 from a YOLO file; outside of all boxes is background.
+def mask_of_boxes(path: Path, height: int, width: int, background: int = 0) -> UInt8Array:
+    """Class ids (H, W) from a YOLO file; pixels outside all boxes are background.
 
-    A box holds background in its corners, so only its inner half (by side) counts as the class,
-    and the rest is ignored.
+    The corners of a box show background. So only its inner half (by side) gets the class, and the
+    rest is ignored.
 
     Raises:
-        InputError: a line is not as expected.
+        InputError: the file cannot be read, or a line has another form.
     """
     mask = np.full((height, width), background, np.uint8)
     boxes = read_boxes(path, height, width)
     for box in boxes:
         mask[box.slices()] = IGNORE
     for box in boxes:
-        mask[box.slices(0.5)] = box.kind
+        mask[box.slices(0.5)] = box.class_id
     return mask

@@ -1,21 +1,24 @@
-"""Finding pairs in what people have: folders by modality, files by modality, videos, bags.
+"""Finds pairs in what people have: folders by modality, files by modality, videos, bags.
 
-Names decide, in any case of letters: a folder or a file is visible, thermal or a mask if its name
-holds such a word. Folders of test data are never entered: to read one, give it as the root. What
-is found is only listed here; `pairs` reads it.
+Names decide, in any case of letters: a folder or file is visible, thermal or a mask if its name
+holds such a word. Folders of test data are never entered; to read one, give it as the root. This
+module only lists pairs; `reading` reads them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ssvif_core.errors import InputError
-from ssvif_core.recordings.bag_pairs import SLOP, choose_topics, synchronised
+from ssvif_core.recordings.bag_pairs import BagStream, choose_topics, match_images
 from ssvif_core.recordings.bags import Bag
 from ssvif_core.recordings.images import SUFFIXES as IMAGE_SUFFIXES
+from ssvif_core.recordings.images import list_images
+from ssvif_core.recordings.sources import Listing, PairSource, some
+from ssvif_core.recordings.time_pairing import SLOP_NS
 from ssvif_core.recordings.video import frame_count
 from ssvif_core.recordings.words import (
     HELD_OUT,
@@ -31,111 +34,39 @@ from ssvif_core.recordings.words import (
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov")
 BAG_SUFFIXES = (".mcap", ".db3", ".bag")
-DEPTH = 5  # folders below the root; links may lead in circles
-
-
-@dataclass(frozen=True)
-class PairSource:
-    """Where one pair lies: in two image files, two synchronised videos, or a bag.
-
-    mask: image of class ids.
-    frame: number of the frame in both videos, or of the synchronised pair in the bag, from 0.
-    topics: of a bag, which is then both `visible` and `thermal`.
-    slop, offset, recover: how the pairs of the bag were found and numbered; it must be read in
-        this way.
-    """
-
-    name: str
-    visible: Path
-    thermal: Path
-    mask: Path | None = None
-    frame: int | None = None
-    topics: tuple[str, str] | None = None
-    slop: int = SLOP
-    offset: int = 0
-    recover: bool = False
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What is below `root`: pairs with unique names, and what could not be paired.
-
-    layout: what was recognised, in words.
-    left_out: folders that were not entered, since they are held out for tests.
-    problems: what is wrong with files that are neither paired nor without a partner.
-    """
-
-    root: Path
-    layout: str
-    pairs: tuple[PairSource, ...]
-    only_visible: tuple[Path, ...] = ()
-    only_thermal: tuple[Path, ...] = ()
-    left_out: tuple[Path, ...] = ()
-    problems: tuple[str, ...] = ()
-
-    @property
-    def unpaired(self) -> tuple[Path, ...]:
-        return self.only_visible + self.only_thermal
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(pair.name for pair in self.pairs)
-
-    def only(self, names: Collection[str]) -> Listing:
-        """This listing with no other pairs than those in `names`."""
-        return replace(self, pairs=tuple(pair for pair in self.pairs if pair.name in names))
-
-    def describe(self) -> str:
-        """A few lines of text for people."""
-        masks = sum(pair.mask is not None for pair in self.pairs)
-        with_masks = f", {masks} with masks" if masks else ""
-        lines = [f"{self.root}: {self.layout}", f"  {len(self.pairs)} pairs{with_masks}"]
-        for what, paths in (
-            ("not read, as it may be test data", self.left_out),
-            (f"{len(self.only_visible)} visible without partner", self.only_visible),
-            (f"{len(self.only_thermal)} thermal without partner", self.only_thermal),
-        ):
-            if paths:
-                names = [path.relative_to(self.root).as_posix() for path in paths]
-                lines.append(f"  {what}: {some(names)}")
-        return "\n".join(lines + [f"  {problem}" for problem in self.problems])
-
-
-def some(names: Sequence[str], count: int = 3) -> str:
-    """The first few names, in words: 'a, b, c and 4 more'."""
-    rest = len(names) - count
-    return ", ".join(names[:count]) + (f" and {rest} more" if rest > 0 else "")
+DEPTH = 5  # folders below the root; links may form circles
 
 
 def find_pairs(
     root: Path,
     frame_step: int = 10,
     topics: tuple[str, str] | None = None,
-    slop: int = SLOP,
+    slop_ns: int = SLOP_NS,
     recover: bool = False,
-    offset: int = 0,
+    offset_ns: int = 0,
 ) -> Listing:
-    """The pairs below `root`, a folder or a bag.
+    """Find the pairs below `root`, a folder or a bag.
 
-    A folder of visible and one of thermal files side by side (vi and ir, Visible and Infrared,
-    ...) are paired by stem, with masks if there is a folder of them; files of one folder by what
-    their names share beside the modality (1_vis.png and 1_ir.png). Otherwise the folders below
-    are searched in the same way. Of two videos, and of a bag, every `frame_step`-th pair is taken.
+    Files in a visible and a thermal folder next to each other (vi and ir, Visible and Infrared,
+    ...) are paired by stem, with masks if there is a folder of masks. Files in one folder are
+    paired by the part of their names without the modality (1_vis.png and 1_ir.png). Otherwise the
+    folders below are searched in the same way. Two videos and bags give every `frame_step`-th
+    pair.
 
     Args:
-        topics: visible and thermal topic of bags; default: found by name, then by encoding.
-        slop: images of a bag are a pair if their stamps are less than this apart, ns.
-        recover: list a bag that was cut off up to its break, which goes into `problems`.
-        offset: ns to add to a bag's thermal stamps before, as a calibration's `time_offset`.
+        topics: visible and thermal topic of bags. By default names, then encodings decide.
+        slop_ns: the stamps of a pair in a bag are less than this apart.
+        recover: list a bag that was cut off, up to its break; the break goes into `problems`.
+        offset_ns: is added to a bag's thermal stamps first, as a calibration's time offset.
 
     Raises:
-        InputError: no such folder or no pairs; says what is there instead.
+        InputError: there is no such folder, or there are no pairs; says what is there.
     """
     if frame_step < 1:
         raise InputError(f"frame_step={frame_step}; expected at least 1")
     if not root.exists():
         raise InputError(f"{root}: no such folder; expected a folder of pairs, or a bag")
-    search = _Search(root, frame_step, topics, slop, recover, offset)
+    search = _Search(root, frame_step, topics, slop_ns, recover, offset_ns)
     try:
         if is_bag(root):
             search.bag(root, "")
@@ -146,6 +77,34 @@ def find_pairs(
     if not search.pairs:
         raise InputError(search.why_nothing())
     return search.listing()
+
+
+def pair_folders(visible: Path, thermal: Path) -> Listing:
+    """Pair the images of two folders by file stem.
+
+    Raises:
+        InputError: a folder is missing, or no name is in both.
+    """
+    left, right = list_images(visible), list_images(thermal)
+    pairs = tuple(PairSource(name, left[name], right[name]) for name in left if name in right)
+    if not pairs:
+        raise InputError(
+            f"no pairs: {visible} has {_counted(left)}, {thermal} has {_counted(right)}, and no "
+            "name is in both; a pair is two files of the same name (without its ending)"
+        )
+    return Listing(
+        visible,
+        f"{visible.name} + {thermal.name}",
+        pairs,
+        tuple(path for name, path in left.items() if name not in right),
+        tuple(path for name, path in right.items() if name not in left),
+    )
+
+
+def _counted(images: dict[str, Path]) -> str:
+    names = list(images)
+    examples = f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
+    return f"{len(names)} images{examples}"
 
 
 # --- names
@@ -160,7 +119,7 @@ def _whole(name: str, _modality: re.Pattern[str]) -> dict[str, str]:
 
 
 def _slots(name: str, modality: re.Pattern[str]) -> dict[str, str]:
-    """`name` with each of its words of the modality blanked, and what it is called without it."""
+    """`name` with each word of the modality blanked -> the name without that word."""
     return {
         f"{name[: word.start()]}\0{name[word.end() :]}": _without(name, word)
         for word in modality.finditer(name)
@@ -183,15 +142,21 @@ def _without(name: str, word: re.Match[str]) -> str:
 def match_names(
     visible: dict[str, Path],
     thermal: dict[str, Path],
-    ways: Sequence[Keys] = (_whole, _slots, _shortened),
+    rules: Sequence[Keys] = (_whole, _slots, _shortened),
 ) -> list[Match]:
-    """Pair files by name: (name of the pair, visible, thermal).
+    """Pair files by name.
 
-    Tried in turn, until one gives pairs: equal names; names that differ in the word for the
-    modality (1_vis, 1_ir); names that are equal once it is removed (1, ir_1). A file that has
-    several possible partners gets none.
+    The first rule that gives pairs is used: equal names; names that differ in the word for the
+    modality (1_vis, 1_ir); names that are equal without that word (1, ir_1). A file with several
+    possible partners gets none.
+
+    Returns:
+        Name of the pair, visible file, thermal file.
+
+    >>> match_names({"1_vis": Path("1_vis.png")}, {"1_ir": Path("1_ir.png")})[0][0]
+    '1'
     """
-    for keys in ways:
+    for keys in rules:
         by_key: tuple[dict[str, list[Path]], ...] = ({}, {})
         shorts: dict[str, str] = {}
         for side, files, modality in zip(
@@ -224,12 +189,12 @@ class _Search:
         root: Path,
         frame_step: int,
         topics: tuple[str, str] | None,
-        slop: int,
+        slop_ns: int,
         recover: bool,
-        offset: int,
+        offset_ns: int,
     ) -> None:
         self.root, self.frame_step, self.topics = root, frame_step, topics
-        self.slop, self.recover, self.offset = slop, recover, offset
+        self.slop_ns, self.recover, self.offset_ns = slop_ns, recover, offset_ns
         self.layouts: list[str] = []
         self.pairs: list[PairSource] = []
         self.only_visible: list[Path] = []
@@ -249,7 +214,7 @@ class _Search:
         )
 
     def folder(self, folder: Path, prefix: str, depth: int) -> None:
-        """Search a folder; names of its pairs begin with `prefix`."""
+        """Search a folder; the names of its pairs begin with `prefix`."""
         entries = _entries(folder)
         folders = [path for path in entries if path.is_dir()]
         visible, thermal, masks = (
@@ -273,7 +238,7 @@ class _Search:
     def _of_modality(
         self, folders: list[Path], words: tuple[str, ...], depth: int
     ) -> _Files | None:
-        """The files of the folder that is named best for a modality, if any has files."""
+        """The files of the folder whose name fits a modality best, if any such folder has files."""
         exact = [path for word in words for path in folders if path.name.lower() == word]
         modality = pattern(words)
         others = [
@@ -291,7 +256,7 @@ class _Search:
         return None
 
     def _files(self, folder: Path, prefix: str, depth: int) -> Iterator[tuple[str, Path]]:
-        """The images and videos in and below a folder, with their name from there."""
+        """The images and videos in and below a folder, with their names relative to it."""
         entries = _entries(folder)
         for path in entries:
             if path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES and path.is_file():
@@ -301,10 +266,10 @@ class _Search:
                 yield from self._files(path, prefix + name, depth - 1)
 
     def _to_enter(self, folders: list[Path]) -> list[tuple[str, Path]]:
-        """The subfolders that may be read, with what they add to names."""
+        """The subfolders that may be read, each with its prefix for names."""
         held_out = [path for path in folders if path.name.lower() in HELD_OUT]
         train = [path for path in folders if path.name.lower() == "train"]
-        # Beside `train` and `test` may lie copies of either, so then nothing else is entered.
+        # Copies of `train` or `test` may lie next to them, so nothing else is entered then.
         kept = train if held_out and train else [p for p in folders if p not in held_out]
         self.left_out += [path for path in folders if path not in kept + self.left_out]
         if kept == train:
@@ -325,7 +290,7 @@ class _Search:
         self.layouts.append(" + ".join(self._short(folder) for folder in folders))
 
     def _by_file_name(self, folder: Path, files: list[Path], prefix: str) -> bool:
-        """Pair the files of one folder by the modality in their names; True if there are pairs."""
+        """Pair the files of one folder by the modality in their names; whether there are pairs."""
         before = len(self.pairs)
         masks, others = [], _Files(folder, [])
         for path in files:
@@ -342,19 +307,19 @@ class _Search:
             mask_of = _mask_names(masks)
             matches = match_names(left, right, (_slots,))
             if not matches and len(left) == len(right) == 1 and left != right:
-                # One of each in a folder belong together, whatever else is in their names.
+                # A single file of each modality belong together, whatever their names are.
                 matches = [("", next(iter(left.values())), next(iter(right.values())))]
                 if masks:
                     mask_of[""] = masks[0][1]
             self._add(matches, left, right, mask_of, prefix)
-        found = self.pairs[before:]
-        if found and not any(layout.startswith("files") for layout in self.layouts):
-            example = f"{self._short(found[0].visible)} + {found[0].thermal.name}"
+        added = self.pairs[before:]
+        if added and not any(layout.startswith("files") for layout in self.layouts):
+            example = f"{self._short(added[0].visible)} + {added[0].thermal.name}"
             self.layouts.append(f"files named by modality, as {example}")
-        return bool(found)
+        return bool(added)
 
     def _by_name(self, files: _Files, suffixes: tuple[str, ...]) -> dict[str, Path]:
-        """Files with one of the suffixes by name; those that share one with another are named."""
+        """Files with one of the suffixes, by name; shared names go into `problems`."""
         named: dict[str, list[Path]] = {}
         for name, path in files.files:
             if path.suffix.lower() in suffixes:
@@ -377,7 +342,7 @@ class _Search:
         mask_of: dict[str, Path],
         prefix: str,
     ) -> None:
-        """Add pairs, and what is left of `visible` and `thermal`, the files by name."""
+        """Add the pairs, and the files of `visible` and `thermal` without a partner."""
         name_of = {path: name for files in (thermal, visible) for name, path in files.items()}
         names = [f"{prefix}{short}".strip("/") for short, _, _ in matches]
         if len(set(names)) < len(names) or "" in names:
@@ -403,8 +368,8 @@ class _Search:
             return
         if count < 1:
             self.problems.append(
-                f"{visible} or {thermal}: says to have no frames; if it plays, "
-                "`ffmpeg -i OLD -c copy NEW` gives it a right header"
+                f"{visible} or {thermal}: its header says that it has no frames; if it plays, "
+                "`ffmpeg -i OLD -c copy NEW` writes a correct header"
             )
         if counts[0] != counts[1]:
             self.layouts.append(f"{name} has {counts[0]} visible and {counts[1]} thermal frames")
@@ -423,30 +388,24 @@ class _Search:
         """Add every `frame_step`-th synchronised pair of a bag."""
         with Bag(path, self.recover) as bag:
             topics = choose_topics(bag, self.topics)
-            count = len(synchronised(bag, topics, self.slop, self.offset))
+            matches = match_images(bag, topics, self.slop_ns, self.offset_ns)
             images = {topic.name: topic.count for topic in bag.topics()}
             broken = bag.broken
         if broken:
             self.problems.append(broken)
-        if not count:
+        if not matches:
             raise InputError(
                 f"{path}: no image on {topics[0]} has one on {topics[1]} within "
-                f"{self.slop * 1e-6:.0f} ms; are the cameras' clocks the same?"
+                f"{self.slop_ns * 1e-6:.0f} ms; are the cameras' clocks the same?"
             )
-        there = " + ".join(f"{topic} ({images[topic]})" for topic in topics)
-        self.layouts.append(f"bag {path.name} with {there}, {count} synchronised")
+        counts = " + ".join(f"{topic} ({images[topic]})" for topic in topics)
+        self.layouts.append(f"bag {path.name} with {counts}, {len(matches)} synchronised")
+        stream = BagStream(path, topics, self.slop_ns, self.offset_ns, self.recover)
         self.pairs += [
             PairSource(
-                f"{prefix}{path.name}#{frame}",
-                path,
-                path,
-                frame=frame,
-                topics=topics,
-                slop=self.slop,
-                offset=self.offset,
-                recover=self.recover,
+                f"{prefix}{path.name}#{frame}", path, path, frame=frame, bag=stream, match=match
             )
-            for frame in range(0, count, self.frame_step)
+            for frame, match in list(enumerate(matches))[:: self.frame_step]
         ]
 
     def why_nothing(self) -> str:
@@ -458,20 +417,22 @@ class _Search:
             ]
             text = (
                 f"{self.root}: no pairs: {' and '.join(counts)}, and no name is in both; a pair "
-                "is two files of one name, but for its ending and a word such as vis and ir"
+                "is two files whose names differ only in the ending and in a word such as vis or ir"
             )
         elif self.problems:
             text = f"{self.root}: no pairs"
         else:
-            there = [path.name for path in _entries(self.root)] if self.root.is_dir() else []
+            entries = [path.name for path in _entries(self.root)] if self.root.is_dir() else []
             text = (
                 f"{self.root}: no pair of folders for visible ({', '.join(VISIBLE_WORDS)}) and "
                 f"thermal ({', '.join(THERMAL_WORDS)}), no files such as 1_vis.png and 1_ir.png, "
-                f"no bag; found: {some(there, 10) or 'nothing'}"
+                f"no bag; found: {some(entries, 10) or 'nothing'}"
             )
         if self.left_out:
             left_out = some([self._short(path) for path in self.left_out])
-            text += f"; not read, as it may be test data: {left_out}; to read it, give that folder"
+            text += (
+                f"; not read, because it may be test data: {left_out}; to read it, give that folder"
+            )
         return "; ".join([text, *self.problems[:3]])
 
     def _short(self, path: Path) -> str:
@@ -480,7 +441,7 @@ class _Search:
 
 @dataclass(frozen=True)
 class _Files:
-    """Files in and below a folder, each with its name from there, without ending."""
+    """Files in and below a folder, each with its name relative to it, without ending."""
 
     folder: Path
     files: list[tuple[str, Path]]
@@ -491,7 +452,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _mask_names(files: Iterable[tuple[str, Path]]) -> dict[str, Path]:
-    """Mask images by their name, and by their name without a word such as mask."""
+    """Mask images by name, and by name without a word such as mask."""
     return {
         short: path
         for name, path in files

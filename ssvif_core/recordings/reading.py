@@ -1,4 +1,4 @@
-"""Listed pairs -> images, whatever they lie in."""
+"""Sources -> pairs, from files, videos and bags alike."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ssvif_core.errors import InputError
-from ssvif_core.recordings.bag_pairs import bag_pairs
 from ssvif_core.recordings.images import read_thermal, read_visible
-from ssvif_core.recordings.layouts import PairSource, find_pairs
+from ssvif_core.recordings.layouts import find_pairs
+from ssvif_core.recordings.sources import PairSource
 from ssvif_core.recordings.video import video_pairs
 from ssvif_core.types import Pair
 
 
 def read_sources(sources: Sequence[PairSource]) -> Iterator[tuple[int, Pair | InputError]]:
-    """The index of each source with its pair, or why it cannot be read.
+    """The index of each source with its pair, or with the error that says why it cannot be read.
 
-    Frames of one video or bag that follow each other in `sources` must be in its order.
+    Frames of one video or bag must follow each other in its order.
     """
-    for stream, group in itertools.groupby(enumerate(sources), lambda one: _stream(one[1])):
+    for stream, group in itertools.groupby(enumerate(sources), lambda item: item[1].stream):
         if stream is not None:
             yield from _read_stream({source.frame or 0: (i, source) for i, source in group})
             continue
@@ -30,18 +30,23 @@ def read_sources(sources: Sequence[PairSource]) -> Iterator[tuple[int, Pair | In
                 yield index, error
 
 
-def read_frames(
-    source: PairSource, numbers: Sequence[int]
-) -> Iterator[tuple[int, Pair | InputError]]:
-    """Frames of a source's stream with their numbers; of a video more than those asked for."""
-    if source.topics:
-        way = source.slop, source.recover, source.offset
-        return bag_pairs(source.visible, source.topics, set(numbers), *way)
-    return enumerate(video_pairs(source.visible, source.thermal, start=numbers[0]), numbers[0])
+def read_frames(source: PairSource, last: int) -> Iterator[tuple[int, Pair | InputError]]:
+    """All frames of a source's video or bag up to number `last`, with their numbers.
+
+    Raises:
+        InputError: the video or bag cannot be read.
+    """
+    if source.bag is not None:
+        yield from source.bag.numbered(range(last + 1))
+        return
+    for number, pair in enumerate(video_pairs(source.visible, source.thermal)):
+        if number > last:
+            return
+        yield number, pair
 
 
 def sample_pairs(data: Path, count: int) -> list[Pair]:
-    """At most `count` pairs, spread over all that `find_pairs` lists there.
+    """At most `count` pairs, spread over all that `find_pairs` lists.
 
     Raises:
         InputError: there are no pairs, or none can be read.
@@ -54,22 +59,25 @@ def sample_pairs(data: Path, count: int) -> list[Pair]:
     return pairs
 
 
-def _stream(source: PairSource) -> tuple[object, ...] | None:
-    return None if source.frame is None else (source.visible, source.thermal, source.topics)
-
-
 def _read_stream(
     waiting: dict[int, tuple[int, PairSource]],
 ) -> Iterator[tuple[int, Pair | InputError]]:
-    source = next(iter(waiting.values()))[1]
+    """The frames of one video or bag; `waiting`: by frame number, index and source."""
+    first, source = next((number, source) for number, (_, source) in waiting.items())
     try:
-        for number, pair in read_frames(source, list(waiting)):
+        if source.bag is not None:
+            matches = {n: s.match for n, (_, s) in waiting.items() if s.match is not None}
+            frames = source.bag.pairs(matches)
+        else:
+            videos = video_pairs(source.visible, source.thermal, start=first)
+            frames = enumerate(videos, first)
+        for number, pair in frames:
             if number in waiting:
                 yield waiting.pop(number)[0], pair
             if not waiting:
                 return
-        broken = InputError(f"{source.visible}: ends early")
+        reason = InputError(f"{source.visible}: ends before frame {min(waiting)}")
     except InputError as error:
-        broken = error
+        reason = error
     for index, _ in waiting.values():
-        yield index, broken
+        yield index, reason

@@ -1,7 +1,7 @@
-"""Mcap files that were cut off, as by a loss of power: what is whole in them, copied into one file.
+"""Mcap files that were cut off, for example by a loss of power: copies their whole messages.
 
-An mcap is written from front to back, and its index comes last. Without it no reader of bags opens
-the file; but its records can still be read one by one, up to the first that is not whole.
+An mcap is written from front to back, and its index comes last. Without the index no bag reader
+opens the file. But its records can still be read one by one, up to the first broken one.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ssvif_core.errors import InputError
 
 @dataclass(frozen=True)
 class Copied:
-    """How many messages were copied, and whether all files were whole, which means that is all."""
+    """How many messages were copied, and whether all files were whole."""
 
     messages: int
     whole: bool
 
 
 def copy_whole_messages(files: Sequence[Path], target: Path) -> Copied:
-    """Copy the messages of mcap files, up to where each breaks off, into the new mcap `target`.
+    """Copy the messages of mcap files, up to the break of each, into the new mcap `target`.
 
-    A chunk that is not whole is lost, with the messages in it. Attachments are not copied.
+    A broken chunk is lost, with the messages in it. Attachments are not copied.
 
     Raises:
         InputError: `target` cannot be written.
@@ -36,28 +36,28 @@ def copy_whole_messages(files: Sequence[Path], target: Path) -> Copied:
     whole = True
     try:
         with target.open("wb") as stream:
-            # Neither compressed nor checked by sums: it is read once or twice, and then removed.
+            # No compression and no checksums: the copy is read once or twice, then removed.
             writer = Writer(stream, compression=CompressionType.NONE, enable_crcs=False)
             copy = _Copy(writer)
             for file in files:
                 with file.open("rb") as source:
-                    size = file.stat().st_size  # no record is larger, whatever a broken one says
+                    size = file.stat().st_size  # no record is larger; a broken one may claim it
                     reader = StreamReader(source, validate_crcs=True, record_size_limit=size)
                     records = _Records(reader.records)
                     copy.add(records)
                     whole = whole and records.whole
             if copy.messages:
-                writer.finish()
+                writer.finish()  # type: ignore[no-untyped-call]
     except OSError as error:
         raise InputError(
-            f"{target}: what is whole of a bag cannot be copied there ({error.strerror}); free "
-            "some space, or set TMPDIR to a folder with room for it"
+            f"{target}: the whole part of a bag cannot be copied there ({error.strerror}); free "
+            "some space, or set TMPDIR to a folder with more space"
         ) from error
     return Copied(copy.messages, whole)
 
 
 class _Records:
-    """Records up to the end or the break; `whole` tells afterwards which it was."""
+    """Records up to the end or the break; afterwards `whole` says which it was."""
 
     def __init__(self, records: Iterator[McapRecord]) -> None:
         self._records = records
@@ -70,13 +70,13 @@ class _Records:
             except StopIteration:
                 self.whole = True
                 return
-            except Exception:  # half a record raises whatever its bytes lead to
+            except Exception:  # half a record raises all kinds of errors
                 return
             yield record
 
 
 class _Copy:
-    """Writes the records of several files into one, where their numbers for topics may differ."""
+    """Writes the records of several files into one. Their numbers for topics may differ."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer

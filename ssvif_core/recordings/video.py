@@ -1,4 +1,4 @@
-"""Video files: two synchronised ones in, one out."""
+"""Video files: reads two synchronised ones, writes one."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ import cv2
 import numpy as np
 
 from ssvif_core.errors import InputError
-from ssvif_core.types import Pair
+from ssvif_core.types import Pair, UInt8Array
 
 
 def video_pairs(
     visible: Path, thermal: Path, start_stamp: int = 1_000_000_000, start: int = 0
 ) -> Iterator[Pair]:
-    """Pairs of two synchronised videos, frame n with frame n, stamped by the visible frame rate.
+    """Pairs of two synchronised videos: frame n of one with frame n of the other.
 
-    Begins with frame `start`, ends with the shorter video. Thermal frames become (h, w) uint8.
+    The shorter video ends the pairs. Thermal frames become (h, w) uint8.
+
+    Args:
+        start_stamp: stamp of frame 0, ns; the visible frame rate gives the others.
+        start: number of the first frame to give.
 
     Raises:
         InputError: a file cannot be read as a video.
@@ -25,20 +29,25 @@ def video_pairs(
     visible_video, thermal_video = _open(visible), _open(thermal)
     period = round(1e9 / (visible_video.get(cv2.CAP_PROP_FPS) or 30.0))
     stamp = start_stamp + start * period
-    for _ in range(start):  # seeking by number is not exact in every format
+    for _ in range(start):  # seeking is not exact in every format
         if not (visible_video.grab() and thermal_video.grab()):
             return
     while True:
-        seen_visible, visible_frame = visible_video.read()
-        seen_thermal, thermal_frame = thermal_video.read()
-        if not (seen_visible and seen_thermal):
+        has_visible, visible_frame = visible_video.read()
+        has_thermal, thermal_frame = thermal_video.read()
+        if not (has_visible and has_thermal):
             break
-        yield Pair(visible_frame, cv2.cvtColor(thermal_frame, cv2.COLOR_BGR2GRAY), stamp, stamp)
+        grey = cv2.cvtColor(thermal_frame, cv2.COLOR_BGR2GRAY)
+        yield Pair(np.asarray(visible_frame, np.uint8), grey, stamp, stamp)
         stamp += period
 
 
 def frame_count(path: Path) -> int:
-    """Number of frames a video says it has."""
+    """The number of frames in the header of a video.
+
+    Raises:
+        InputError: the file cannot be read as a video.
+    """
     return int(_open(path).get(cv2.CAP_PROP_FRAME_COUNT))
 
 
@@ -52,10 +61,10 @@ def _open(path: Path) -> cv2.VideoCapture:
 
 
 class VideoWriter:
-    """Writes MPEG-4 video, which players show; use as a context manager.
+    """Writes MPEG-4 video for players. Use it as a context manager.
 
-    Browsers want H.264 or VP9; but OpenCV's wheels hold no H.264 encoder, theirs for VP9 takes
-    minutes for a short drive, and PyAV would add 110 MB to what a laptop must fetch.
+    Browsers need H.264 or VP9. OpenCV's wheels have no H.264 encoder, their VP9 encoder takes
+    minutes for a short drive, and PyAV would add 110 MB to the installation.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
@@ -65,8 +74,8 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         return self
 
-    def write(self, frame: np.ndarray) -> None:
-        """Add a frame, (H, W, 3) uint8 BGR; all of one size.
+    def write(self, frame: UInt8Array) -> None:
+        """Add a frame, (H, W, 3) BGR. All frames have one size.
 
         Raises:
             InputError: the file cannot be written.

@@ -1,11 +1,11 @@
-"""The words by which visible, thermal, label and held-out data are known in names."""
+"""The words that mark visible, thermal, label and test data in the names of files and folders."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-# In order of preference: some sets hold a coloured label in `color` beside `visible`.
+# The most likely first: some data sets hold a coloured label in `color` next to `visible`.
 VISIBLE_WORDS = (
     "visible", "vis", "vi", "visual", "rgb", "eo", "crop_lr_visible", "colour", "color",
 )  # fmt: skip
@@ -15,7 +15,11 @@ HELD_OUT = ("test", "testing", "val", "validation")
 
 
 def pattern(words: Iterable[str]) -> re.Pattern[str]:
-    """Matches a word that no letter adjoins: in `1_vis` and `VIS1`, but not in `television`."""
+    """A pattern for one of the words, with no letter next to it, in any case of letters.
+
+    >>> bool(pattern(["vis"]).search("1_vis")), bool(pattern(["vis"]).search("television"))
+    (True, False)
+    """
     longest_first = sorted(words, key=len, reverse=True)
     return re.compile(rf"(?<![a-z])(?:{'|'.join(longest_first)})(?![a-z])", re.IGNORECASE)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ssvif_core.recordings.layouts import Listing, find_pairs
+from ssvif_core.recordings.layouts import find_pairs
+from ssvif_core.recordings.sources import Listing
 from ssvif_core.recordings.video import VideoWriter
 
 VISIBLE, THERMAL = "/visible/image_raw", "/thermal/image_raw"

@@ -20,7 +20,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer, storage_mcap
 from ssvif_core.cameras.model import aligned
 from ssvif_core.errors import InputError
 from ssvif_core.evaluation.plan import Settings, plan_input
-from ssvif_core.recordings.bag_pairs import BagMatch, bag_pairs, choose_topics, synchronised
+from ssvif_core.recordings.bag_pairs import BagMatch, BagStream, choose_topics, match_images
 from ssvif_core.recordings.bags import IMAGE_TYPE, TYPES, Bag, decode, header_stamp, write_pairs
 from ssvif_core.recordings.layouts import find_pairs
 from ssvif_core.recordings.reading import read_sources
@@ -138,18 +138,18 @@ def test_pairs_say_where_and_when_their_images_are(tmp_path: Path) -> None:
         ],
     )
     with Bag(tmp_path / "b") as bag:
-        pairs = synchronised(bag, TOPICS)
+        pairs = match_images(bag, TOPICS)
     assert pairs == [
-        BagMatch(START, START + 4 * MS, START + 31 * MS, START + 30 * MS, 0, 0),
-        BagMatch(START + 50 * MS, START + 55 * MS, START + 80 * MS, START + 140 * MS, 1, 1),
+        BagMatch(START, START + 4 * MS, START + 31 * MS, START + 30 * MS),
+        BagMatch(START + 50 * MS, START + 55 * MS, START + 80 * MS, START + 140 * MS),
     ]
 
 
 def test_stamps_of_zero_are_replaced_by_the_time_of_recording(tmp_path: Path) -> None:
     write_images(tmp_path / "b", [(VISIBLE, 0, START), (THERMAL, 0, START + 7 * MS)])
     with Bag(tmp_path / "b") as bag:
-        assert synchronised(bag, TOPICS) == [BagMatch(*(START, START + 7 * MS) * 2, 0, 0)]
-    ((_, pair),) = bag_pairs(tmp_path / "b", TOPICS, {0})
+        assert match_images(bag, TOPICS) == [BagMatch(*(START, START + 7 * MS) * 2, 0, 0)]
+    ((_, pair),) = BagStream(tmp_path / "b", TOPICS).numbered({0})
     assert (pair.visible_stamp, pair.thermal_stamp) == (START, START + 7 * MS)
 
 
@@ -159,17 +159,17 @@ def test_the_slop_decides_what_is_a_pair(tmp_path: Path) -> None:
     pairs = [small_pair(n, time, time + n * 10 * MS) for n, time in enumerate(times)]
     write_pairs(tmp_path / "b", pairs)
     for slop, count in ((1, 1), (20 * MS, 2), (20 * MS + 1, 3), (35 * MS, 4)):
-        listing = find_pairs(tmp_path / "b", 1, slop=slop)
+        listing = find_pairs(tmp_path / "b", 1, slop_ns=slop)
         assert len(listing.pairs) == len(PairDataset([listing])) == count
-        assert len(list(bag_pairs(tmp_path / "b", TOPICS, range(9), slop))) == count
-    assert len(list(bag_pairs(tmp_path / "b", TOPICS, range(9)))) == 2
+        assert len(BagStream(tmp_path / "b", TOPICS, slop).matches()) == count
+    assert len(BagStream(tmp_path / "b", TOPICS).matches()) == 2
 
 
 def test_a_known_delay_decides_what_is_of_one_moment(tmp_path: Path) -> None:
     """Thermal stamps 100 ms too late: two frames on, at this rate."""
     pairs = [replace(p, thermal_stamp=p.thermal_stamp + 100 * MS) for p in small_pairs(6)]
     write_pairs(tmp_path / "bag", pairs)
-    listing = find_pairs(tmp_path / "bag", 1, recover=False, offset=-100 * MS)
+    listing = find_pairs(tmp_path / "bag", 1, recover=False, offset_ns=-100 * MS)
     read = dict(read_sources(listing.pairs))
     assert len(read) == 6
     for index, pair in read.items():
@@ -186,7 +186,7 @@ def test_a_listing_with_another_slop_is_read_with_it(tmp_path: Path) -> None:
         small_pair(n, START + n * 200 * MS, START + n * 200 * MS) for n in (8, 9)
     ]
     write_pairs(tmp_path / "b", pairs)
-    dataset = PairDataset([find_pairs(tmp_path / "b", 1, slop=40 * MS)])
+    dataset = PairDataset([find_pairs(tmp_path / "b", 1, slop_ns=40 * MS)])
     assert [int(visible[0, 0, 0]) for visible, _ in dataset] == [7, 8, 9]
 
 
@@ -198,16 +198,16 @@ def test_a_topic_of_something_else_is_named(tmp_path: Path) -> None:
     with Bag(tmp_path / "b") as bag, pytest.raises(
         InputError, match="topic /text is of type std_msgs/msg/String; expected sensor_msgs"
     ):  # fmt: skip
-        synchronised(bag, ("/text", "/text"))
+        match_images(bag, ("/text", "/text"))
     with Bag(tmp_path / "b") as bag, pytest.raises(InputError, match="no topic /x; the bag has"):
-        synchronised(bag, ("/text", "/x"))
+        match_images(bag, ("/text", "/x"))
 
 
 def test_compressed_images_are_pairs(compressed_bag: Path, drive_pairs: list[Pair]) -> None:
     with Bag(compressed_bag) as bag:
         topics = choose_topics(bag)
     assert topics == (f"{VISIBLE}/compressed", f"{THERMAL}/compressed")
-    found = dict(bag_pairs(compressed_bag, topics, range(99)))
+    found = dict(BagStream(compressed_bag, topics).numbered(range(99)))
     assert list(found) == list(range(12))
     for pair, written in zip(found.values(), drive_pairs, strict=True):
         assert np.abs(pair.visible.astype(int) - written.visible).mean() < 6  # JPEG
@@ -219,7 +219,7 @@ def test_compressed_images_are_pairs(compressed_bag: Path, drive_pairs: list[Pai
 
 
 def test_pairs_come_as_written_with_their_stamps(drive_bag: Path, drive_pairs: list[Pair]) -> None:
-    found = list(bag_pairs(drive_bag, TOPICS, {2, 3, 11, 50}))
+    found = list(BagStream(drive_bag, TOPICS).numbered({2, 3, 11, 50}))
     assert [number for number, _ in found] == [2, 3, 11]
     for number, pair in found:
         written = drive_pairs[number]
@@ -235,16 +235,15 @@ def test_pairs_come_as_written_with_their_stamps(drive_bag: Path, drive_pairs: l
 def test_only_the_part_with_the_wanted_pairs_is_read(
     long_bag: Path, monkeypatch, frames, most: int
 ) -> None:
-    """Counted in chunks, which are read whole, of 60; a bag listed before is not read again."""
-    find_pairs(long_bag)
+    """Counted in chunks, which are read whole, of 60. The listing holds where the pairs lie."""
+    sources = [source for source in find_pairs(long_bag, 1).pairs if source.frame in frames]
     read = []
     inner = storage_mcap.decompress
     monkeypatch.setattr(
         storage_mcap, "decompress", lambda *chunk: (read.append(1), inner(*chunk))[1]
     )
-    found = list(bag_pairs(long_bag, TOPICS, frames))
-    assert [number for number, _ in found] == sorted(frames)
-    assert [int(pair.thermal[0, 0]) for _, pair in found] == sorted(frames)
+    pairs = [pair for _, pair in read_sources(sources)]
+    assert [int(pair.thermal[0, 0]) for pair in pairs] == sorted(frames)
     assert len(read) <= most < len(ends_of_chunks(long_bag)) / 10
 
 
@@ -265,7 +264,10 @@ def test_a_part_of_any_kind_of_bag_is_read(tmp_path: Path) -> None:
             some = list(bag.messages([VISIBLE], START + 50 * MS, START + 200 * MS))
             assert [message.time for message in some] == [START + n * 50 * MS for n in (1, 2, 3)]
             assert not list(bag.messages(["/none"]))
-        found = [(n, int(pair.thermal[0, 0])) for n, pair in bag_pairs(path, TOPICS, {9, 60, 61})]
+        found = [
+            (n, int(pair.thermal[0, 0]))
+            for n, pair in BagStream(path, TOPICS).numbered({9, 60, 61})
+        ]
         assert found == [(9, 9), (60, 60), (61, 61)]
 
 
@@ -275,7 +277,7 @@ def test_pairs_are_in_order_of_number_however_late_a_camera_is(tmp_path: Path) -
     images = [(VISIBLE, stamp, START + n // 2) for n, stamp in enumerate(stamps)]
     images += [(THERMAL, stamps[n], START + 10 + i // 2) for i, n in enumerate((2, 1, 3, 0))]
     write_images(tmp_path / "b", images)
-    found = list(bag_pairs(tmp_path / "b", TOPICS, {0, 1, 3}))
+    found = list(BagStream(tmp_path / "b", TOPICS).numbered({0, 1, 3}))
     assert [number for number, _ in found] == [0, 1, 3]
     assert [int(pair.visible[0, 0, 0]) for _, pair in found] == [0, 1, 3]
     assert [int(pair.thermal[0, 0]) for _, pair in found] == [3, 1, 2]
@@ -319,7 +321,7 @@ def test_a_bag_cut_anywhere_gives_the_pairs_before(
         try:
             with Bag(path, recover=True) as bag:
                 count, broken = bag.count, bag.broken
-            found = list(bag_pairs(path, TOPICS, range(99), recover=True))
+            found = list(BagStream(path, TOPICS, recover=True).numbered(range(99)))
         except InputError as error:
             assert "cut.mcap: not a readable bag" in str(error)
             assert not last
@@ -378,7 +380,7 @@ def test_a_folder_of_several_files_is_read_to_the_break(
     with Bag(folder, recover=True) as bag:
         assert bag.count == 40 + messages
         assert f"run: the recording breaks off after {bag.duration:.2f} s" in bag.broken
-        assert len(synchronised(bag, TOPICS)) == 20 + messages // 2
+        assert len(match_images(bag, TOPICS)) == 20 + messages // 2
     with pytest.raises(InputError, match="run: not a readable bag"), Bag(folder):
         pass
 

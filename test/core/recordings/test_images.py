@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ssvif_core.errors import InputError
-from ssvif_core.recordings.images import pair_folders, read_thermal, read_visible
+from ssvif_core.recordings.images import read_thermal, read_visible
+from ssvif_core.recordings.layouts import pair_folders
 
 
 def write(path: Path, image: np.ndarray) -> Path:
@@ -73,5 +74,5 @@ def test_an_unreadable_image_is_named(tmp_path: Path, content: bytes) -> None:
 
 def test_float_thermal_says_what_to_do(tmp_path: Path) -> None:
     path = write(tmp_path / "t" / "a.tiff", np.full((20, 30), np.nan, np.float32))
-    with pytest.raises(InputError, match="float32; expected 8 or 16 bit counts; save"):
+    with pytest.raises(InputError, match="float32; expected counts of 8 or 16 bits; save"):
         read_thermal(path)

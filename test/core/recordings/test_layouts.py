@@ -107,12 +107,14 @@ def test_of_a_set_with_test_data_only_train_is_read(tmp_path: Path, layout: str)
     plant(tmp_path, *LAYOUTS[layout][0])
     listing = find_pairs(tmp_path)
     assert any("test" in path.parts for path in listing.left_out)
-    assert "not read, as it may be test data: " in listing.describe()
+    assert "not read, because it may be test data: " in listing.describe()
 
 
 def test_test_data_alone_is_not_read(tmp_path: Path) -> None:
     plant(tmp_path, "test/vi/1.png", "test/ir/1.png")
-    with pytest.raises(InputError, match="not read, as it may be test data: test; to read it, "):
+    with pytest.raises(
+        InputError, match="not read, because it may be test data: test; to read it, "
+    ):
         find_pairs(tmp_path)
     assert find_pairs(tmp_path / "test").names == ("1",)
 
@@ -241,7 +243,8 @@ def test_a_video_that_ends_early_gives_what_it_has(tmp_path: Path) -> None:
     film(tmp_path / "ir" / "a.mp4", 8)
     dataset = PairDataset([listing])
     assert dataset.names == ("a#0", "a#5")
-    assert "ends before frame 10, so 1 of 3 pairs are missing" in dataset.skipped[0]
+    assert "1 of 3 pairs cannot be read" in dataset.skipped[0]
+    assert "ends before frame 10" in dataset.skipped[0]
 
 
 def test_of_a_bag_every_nth_pair_is_taken(drive_bag: Path, drive_pairs: list[Pair]) -> None:
