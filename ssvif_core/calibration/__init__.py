@@ -1,15 +1,9 @@
-"""Registration: where in the visible image each thermal pixel lies.
+"""Calibration: finding a camera pair from recorded or live pairs. See `ssvif_core.cameras`.
 
-    camera_pair    the calibration: lenses, mapping, delay; one YAML file
-    camera_info    CameraInfo messages -> cameras
-    sampling       calibration -> map and coverage, inputs of the graph
-    features       what both spectra show alike: edge orientation
-    search, refine, scene    calibration from any scene, without a target
-    target         calibration from a checkerboard or circle grid
-    time_offset    the delay between the streams
-    drift          whether a mapping still fits
-    picture        before and after, for eyes
-
-Conventions: the centre of the top-left pixel is (0, 0); sizes are (width, height); a homography
-maps thermal to visible pixels, both undistorted.
+board          from a checkerboard or a circle grid
+scene          from any scene: `search` (coarse), then `refine` (fine)
+features       edge orientation, which both spectra show alike
+time_offset    the delay between the streams
+drift          how far the images have moved away from the calibration
+picture        an image that shows the registration before and after
 """

@@ -1,11 +1,12 @@
 """Calibration from a board that both cameras see: a checkerboard or a grid of circles.
 
-A board that a thermal camera sees has parts of unlike emissivity or temperature: a printed board
-in the sun or before a heater, holes in a plate before something warm. Which parts are bright in it
-is anybody's guess, so both polarities are tried.
+The thermal camera sees a board whose parts differ in emissivity or temperature: a printed board in
+the sun or near a heater, or a plate with holes in front of something warm. Either part may be the
+brighter one, so both polarities are tried.
 
-With lenses known, or views enough to find them: extrinsics, and the plane of a working distance.
-Otherwise, with the board held at the working distance: a homography of that plane.
+With known lenses, or enough views to estimate them, the result is extrinsics plus the plane of a
+working distance. Otherwise the board is held at the working distance, and the result is the
+homography of that plane.
 """
 
 from __future__ import annotations
@@ -14,40 +15,47 @@ import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
 
 from ssvif_core.cameras.model import Camera, CameraPair, PlaneMapping
 from ssvif_core.errors import InputError
-from ssvif_core.types import Pair
+from ssvif_core.types import AnyArray, Float32Array, Float64Array, Pair, Shapes, UInt8Array
 
-# m. With lenses apart by b and a focal length of f pixels the mapping is off by f b |1/d - 1/z| at
-# a distance z: for d = 10 m by the same at 5 m and at the horizon, 3 pixels for 5 cm and 600.
-DISTANCE = 10.0
-CELLS = 5  # of coverage, each way
+# Metres. With cameras b apart and a focal length of f pixels, the mapping error at a distance z is
+# f b |1/d - 1/z|. For d = 10 m it is equal at 5 m and at the horizon: 3 pixels for b = 5 cm and
+# f = 600.
+DEFAULT_DISTANCE = 10.0
+CELLS = 5  # rows and columns of the grid for coverage
 MIN_COVERAGE = 0.4
 MIN_VIEWS, MIN_LENS_VIEWS = 3, 6
-MIN_TILT = 15.0  # degrees between the most unlike views from which a lens is estimated
-MAX_ERROR = 0.0015  # of the image's width, reprojection; but a pixel at least is allowed
+MIN_TILT = 15.0  # degrees between the two most different views, to estimate a lens
+MAX_ERROR = 0.0015  # reprojection error, share of the image width; one pixel is always accepted
 MAX_FOCAL_ERROR = 0.02  # standard deviation of an estimated focal length, share of it
 
-_LARGE = 640  # pixels to which narrower images are enlarged
-_OUTLIER = 3.0  # times the median of all views
-_SMALL = 0.3  # pixels of error below which no view is an outlier
+_MIN_WIDTH = 640  # pixels; narrower images are enlarged
+_OUTLIER_RATIO = 3.0  # to the median error of all views
+_MIN_OUTLIER_ERROR = 0.3  # pixels; a view below this is no outlier
 
 
 @dataclass(frozen=True)
 class Board:
-    """What is held before the cameras.
+    """The printed pattern.
 
-    kind: "checkerboard", or "circles": OpenCV's asymmetric grid, every other row moved by half.
-    columns, rows: of inner corners, or of circles.
-    size: metres; a square's side, or from one row of circles to the next.
+    kind: "checkerboard", or "circles": OpenCV's asymmetric grid, every second row shifted by half.
+    columns, rows: numbers of inner corners or of circles, 3 to 50.
+    size: metres, 0.001 to 5: a square's side, or the distance between two rows of circles.
 
     Raises:
-        InputError: a value is not what was expected; names it.
+        InputError: a value is invalid.
+
+    >>> board = Board("checkerboard", 9, 6, 0.04)
+    >>> print(board)
+    checkerboard of 9x6 inner corners
+    >>> board.points[1]
+    array([0.04, 0.  , 0.  ], dtype=float32)
     """
 
     kind: Literal["checkerboard", "circles"]
@@ -65,12 +73,12 @@ class Board:
             raise InputError(f"board size {self.size!r}; expected metres, 0.001 to 5")
         if self.kind == "checkerboard" and self.columns == self.rows:
             raise InputError(
-                f"checkerboard of {self.columns}x{self.rows} inner corners; expected unlike numbers"
-                ", which tell how it is turned; count inner corners, not squares"
+                f"checkerboard of {self.columns}x{self.rows} inner corners; expected different "
+                "numbers, which show its orientation; count inner corners, not squares"
             )
 
     @property
-    def points(self) -> np.ndarray:
+    def points(self) -> Float32Array:
         """(n, 3) float32 metres, row by row, in the board's plane z = 0."""
         column, row = np.meshgrid(np.arange(self.columns), np.arange(self.rows))
         x = column if self.kind == "checkerboard" else 2 * column + row % 2
@@ -78,23 +86,22 @@ class Board:
         return (self.size * flat).astype(np.float32)
 
     def __str__(self) -> str:
-        what = "inner corners" if self.kind == "checkerboard" else "circles"
-        return f"{self.kind} of {self.columns}x{self.rows} {what}"
+        elements = "inner corners" if self.kind == "checkerboard" else "circles"
+        return f"{self.kind} of {self.columns}x{self.rows} {elements}"
 
 
 @dataclass(frozen=True)
 class BoardCalibration:
-    """What came out, and how good it is.
+    """The camera pair from a board, and its quality.
 
-    pair: the calibration.
-    visible_error, thermal_error: root mean square of reprojection, pixels of that camera's images.
-        Of a homography, where no board's place is known: the mapping's error, either way.
-    mapping_error: root mean square, visible pixels, of thermal points mapped to visible ones by
-        the plane of their own view; of a homography by itself.
-    visible_coverage, thermal_coverage: share of 5x5 cells of the image in which points lie.
-    used: indices of the pairs it rests on.
-    rejected: index of a pair -> why it was left out.
-    problems: what is too bad to use it, and what to do; empty: it is good.
+    visible_error, thermal_error: root mean square of the reprojection, pixels of that camera's
+        sent images. For a homography: of the mapping in either direction.
+    mapping_error: root mean square, visible pixels, of thermal points mapped to the visible image
+        by the plane of their view; for a homography, by the homography.
+    visible_coverage, thermal_coverage: share of the image's 5x5 cells that contain points.
+    used: indices of the used pairs.
+    rejected: index of a rejected pair -> reason.
+    problems: why the result is not good enough, and what to do; empty if it is good.
     """
 
     pair: CameraPair
@@ -112,74 +119,82 @@ class BoardCalibration:
         return not self.problems
 
 
-# --- finding it
+# --- finding the board
 
 
-def find_board(image: np.ndarray, board: Board) -> np.ndarray | None:
+def find_board(image: AnyArray, board: Board) -> Float64Array | None:
     """Pixels of the board's points, (n, 2) float64 in the order of `Board.points`, or None.
 
     image: visible (H, W, 3) uint8 BGR, or thermal (h, w) uint8 or uint16.
 
-    Where the board looks the same upside down, the order begins at either end.
+    If the board looks the same upside down, the order may start at either end.
     """
     grey = _grey(image)
-    factor = max(1, math.ceil(_LARGE / grey.shape[1]))
+    factor = max(1, math.ceil(_MIN_WIDTH / grey.shape[1]))
     if factor > 1:
         grey = cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
     find = _corners if board.kind == "checkerboard" else _circles
     for polarity in (grey, 255 - grey):
-        found = find(polarity, (board.columns, board.rows))
-        if found is not None:
-            return (found.reshape(-1, 2).astype(np.float64) + 0.5) / factor - 0.5
+        points = find(polarity, (board.columns, board.rows))
+        if points is not None:
+            return (points.reshape(-1, 2).astype(np.float64) + 0.5) / factor - 0.5
     return None
 
 
-def _grey(image: np.ndarray) -> np.ndarray:
+def _grey(image: AnyArray) -> UInt8Array:
+    grey: UInt8Array
     if image.ndim == 3:
-        return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-    # Also of 8 bits: a board that is hardly warmer than its surroundings is of few grey levels.
+        grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        return grey
+    # Stretch 8-bit images as well: a board with small temperature differences has few grey levels.
     low, high = np.percentile(image, (0.5, 99.5))
     stretched = (image.astype(np.float32) - low) * (255 / max(high - low, 1))
-    return np.clip(stretched, 0, 255).astype(np.uint8)
+    grey = np.clip(stretched, 0, 255).astype(np.uint8)
+    return grey
 
 
-def _corners(grey: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
+def _corners(grey: UInt8Array, size: tuple[int, int]) -> Float32Array | None:
     flags = cv2.CALIB_CB_NORMALIZE_IMAGE | cv2.CALIB_CB_ACCURACY
-    found, corners = cv2.findChessboardCornersSB(grey, size, flags=flags)
-    if not found:
+    success, corners = cv2.findChessboardCornersSB(grey, size, flags=flags)
+    if not success:
         return None
-    grid = corners.reshape(size[1], size[0], 2)
-    # Seen from behind it would be mirrored; a board has no back.
+    grid: Float32Array = corners.reshape(size[1], size[0], 2)
+    # Undo a mirrored order: a board is seen from the front only.
     (ax, ay), (bx, by) = grid[0, -1] - grid[0, 0], grid[-1, 0] - grid[0, 0]
     return grid[:, ::-1] if ax * by < ay * bx else grid
 
 
-def _circles(grey: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
+def _circles(grey: UInt8Array, size: tuple[int, int]) -> Float32Array | None:
     settings = cv2.SimpleBlobDetector.Params()
     settings.blobColor = 0
     settings.minArea, settings.maxArea = 12, grey.size / 30
     settings.minDistBetweenBlobs = 4
     settings.minThreshold, settings.maxThreshold, settings.thresholdStep = 10, 245, 10
     detector = cv2.SimpleBlobDetector.create(settings)
+    centres: Float32Array
     for flags in (0, cv2.CALIB_CB_CLUSTERING):
-        found, centres = cv2.findCirclesGrid(
+        success, centres = cv2.findCirclesGrid(
             grey, size, flags=cv2.CALIB_CB_ASYMMETRIC_GRID | flags, blobDetector=detector
         )
-        if found:
+        if success:
             return centres
     return None
 
 
-# --- calibrating
+# --- calibration
 
 
 @dataclass(frozen=True)
 class _View:
-    """A board in both images: index of the pair, and pixels of each image, (n, 2)."""
+    """A board in both images: index of the pair, and pixels (n, 2) in each sent image."""
 
     index: int
-    visible: np.ndarray
-    thermal: np.ndarray
+    visible: Float64Array
+    thermal: Float64Array
+
+
+# Camera pair, reprojection errors (views, 2 cameras, n), mapping errors (views, n); in pixels.
+_Fit = tuple[CameraPair, Float64Array, Float64Array]
 
 
 def calibrate_from_board(
@@ -187,52 +202,52 @@ def calibrate_from_board(
     board: Board,
     visible: Camera | None = None,
     thermal: Camera | None = None,
-    distance: float = DISTANCE,
+    distance: float = DEFAULT_DISTANCE,
     plane: bool = False,
 ) -> BoardCalibration:
-    """The calibration of two cameras from pairs of images of one board.
+    """Calibrate two cameras from pairs that show a board.
 
-    visible, thermal: lenses, if known; else they are estimated, which takes `MIN_LENS_VIEWS` views
-        at unlike tilts.
-    distance: metres at which the mapping is to fit; kept beside the extrinsics, to be changed.
-    plane: fit a homography instead: for a board held at the working distance; lenses are used as
-        far as they are known, and one view is enough.
+    visible, thermal: cameras with known lenses. Unknown lenses are estimated, which needs
+        `MIN_LENS_VIEWS` views with different tilts.
+    distance: metres at which the mapping is exact. It is stored with the extrinsics and can be
+        changed later.
+    plane: fit a homography, for a board at the working distance. Known lenses are used, and one
+        view is enough.
 
-    Views are left out one by one, the worst first, while its error is more than 3 times the median
-    and 0.3 pixels, and two thirds of the views remain.
+    The worst view is left out, one at a time, while its error is above 0.3 pixels and 3 times the
+    median, and two thirds of the views remain.
 
     Raises:
-        InputError: the board is not found often enough, or the views do not tell the lens.
+        InputError: too few views show the board, or the views do not determine a lens.
     """
     views, rejected, sizes = _views(pairs, board)
-    least = 1 if plane else MIN_VIEWS
-    if len(views) < least:
-        raise InputError(_too_few(len(views), least, rejected, board))
-    visible = (visible or Camera(*sizes[0])).sending(sizes[0], "visible")
-    thermal = (thermal or Camera(*sizes[1])).sending(sizes[1], "thermal")
-    dropped: dict[int, str] = {}
-    most_dropped = len(views) // 3
+    min_views = 1 if plane else MIN_VIEWS
+    if len(views) < min_views:
+        raise InputError(_too_few(len(views), min_views, rejected, board))
+    visible = (visible or Camera(*sizes[0])).with_image_size(sizes[0], "visible")
+    thermal = (thermal or Camera(*sizes[1])).with_image_size(sizes[1], "thermal")
+    fit = _fit_plane if plane else _fit_extrinsics
+    max_outliers = len(views) // 3
+    outliers: dict[int, str] = {}
     while True:
-        fit = _fit_plane if plane else _fit_extrinsics
-        pair, errors, transfer = fit(views, board, visible, thermal, distance)
-        each = np.sqrt((errors**2).mean(2))  # (views, cameras)
-        ratio = each / np.maximum(np.median(each, 0), _SMALL / _OUTLIER)
-        worst = int(ratio.max(1).argmax())
-        if ratio[worst].max() <= _OUTLIER or len(dropped) >= most_dropped:
+        camera_pair, errors, mapping_errors = fit(views, board, visible, thermal, distance)
+        view_errors = np.sqrt((errors**2).mean(2))  # (views, cameras)
+        median = np.median(view_errors, 0)
+        ratio = view_errors / np.maximum(median, _MIN_OUTLIER_ERROR / _OUTLIER_RATIO)
+        worst, camera = divmod(int(ratio.argmax()), 2)
+        if ratio[worst, camera] <= _OUTLIER_RATIO or len(outliers) >= max_outliers:
             break
-        camera = int(ratio[worst].argmax())
-        dropped[views[worst].index] = (
-            f"{('visible', 'thermal')[camera]} error of {each[worst, camera]:.2f} pixels, median "
-            f"{np.median(each[:, camera]):.2f}"
+        outliers[views.pop(worst).index] = (
+            f"{('visible', 'thermal')[camera]} error of {view_errors[worst, camera]:.2f} pixels, "
+            f"median {median[camera]:.2f}"
         )
-        views = [view for view in views if view is not views[worst]]
     visible_error, thermal_error = np.sqrt((errors**2).mean((0, 2))).tolist()
-    mapping_error = float(np.sqrt((transfer**2).mean()))
+    mapping_error = float(np.sqrt((mapping_errors**2).mean()))
     coverage = (
         _coverage(np.concatenate([view.visible for view in views]), sizes[0]),
         _coverage(np.concatenate([view.thermal for view in views]), sizes[1]),
     )
-    made: dict[str, Any] = {
+    made = {
         "method": f"{board}, {board.size:g} m, {'homography' if plane else 'extrinsics'}",
         "date": time.strftime("%Y-%m-%d"),
         "views": len(views),
@@ -242,114 +257,117 @@ def calibrate_from_board(
     }
     problems = _problems((visible_error, thermal_error), coverage, sizes, plane)
     return BoardCalibration(
-        replace(pair, made=made), visible_error, thermal_error, mapping_error, *coverage,
-        tuple(view.index for view in views), {**rejected, **dropped}, problems,
+        replace(camera_pair, made=made), visible_error, thermal_error, mapping_error, *coverage,
+        tuple(view.index for view in views), {**rejected, **outliers}, problems,
     )  # fmt: skip
 
 
 def _views(
     pairs: Iterable[Pair], board: Board
-) -> tuple[list[_View], dict[int, str], list[tuple[int, int]]]:
-    """The views, why there is none in the other pairs, and the sizes of both images."""
+) -> tuple[list[_View], dict[int, str], Sequence[tuple[int, int]]]:
+    """The views, the reasons why other pairs have none, and the sizes of both images."""
     views: list[_View] = []
     rejected: dict[int, str] = {}
-    sizes: list[tuple[int, int]] = []
+    first: Shapes | None = None
     for index, pair in enumerate(pairs):
-        images = (pair.visible, pair.thermal)
-        now = [(image.shape[1], image.shape[0]) for image in images]
-        sizes = sizes or now
-        if now != sizes:
+        shapes = Shapes.of(pair)
+        first = first or shapes
+        if shapes.sizes != first.sizes:
             raise InputError(
-                f"pair {index} of {now[0][0]}x{now[0][1]} and {now[1][0]}x{now[1][1]} pixels; "
-                f"expected {sizes[0][0]}x{sizes[0][1]} and {sizes[1][0]}x{sizes[1][1]} like the "
-                "first; calibrate each resolution for itself"
+                f"pair {index} of {shapes.width}x{shapes.height} and {shapes.thermal_width}x"
+                f"{shapes.thermal_height} pixels; expected {first.width}x{first.height} and "
+                f"{first.thermal_width}x{first.thermal_height} like the first; calibrate each "
+                "resolution alone"
             )
-        seen, warm = (find_board(image, board) for image in images)
-        if seen is None or warm is None:
-            which = ["visible"] * (seen is None) + ["thermal"] * (warm is None)
-            rejected[index] = f"no board found in the {' and the '.join(which)} image"
+        visible, thermal = find_board(pair.visible, board), find_board(pair.thermal, board)
+        if visible is None or thermal is None:
+            missing = ["visible"] * (visible is None) + ["thermal"] * (thermal is None)
+            rejected[index] = f"no board found in the {' and the '.join(missing)} image"
             continue
-        # A board that looks the same upside down: both cameras are the same way up.
-        if np.dot(seen[-1] - seen[0], warm[-1] - warm[0]) < 0:
-            warm = warm[::-1]
-        views.append(_View(index, seen, warm))
-    return views, rejected, sizes
+        # If the board looks the same upside down, let both orders start at the same end.
+        if np.dot(visible[-1] - visible[0], thermal[-1] - thermal[0]) < 0:
+            thermal = thermal[::-1]
+        views.append(_View(index, visible, thermal))
+    return views, rejected, first.sizes if first else ()
 
 
-def _too_few(count: int, least: int, rejected: dict[int, str], board: Board) -> str:
+def _too_few(count: int, min_views: int, rejected: dict[int, str], board: Board) -> str:
     reasons = list(rejected.values())
-    told = "; ".join(f"{reasons.count(why)} with {why}" for why in dict.fromkeys(reasons))
+    summary = "; ".join(f"{reasons.count(text)} with {text}" for text in dict.fromkeys(reasons))
     return (
         f"the {board} was found in both images of {count} of {count + len(rejected)} pairs"
-        f"{f' ({told})' if told else ''}; expected {least} or more; check the counts of columns "
-        "and rows, hold it nearer and wholly in both images, and make its parts differ in warmth"
+        f"{f' ({summary})' if summary else ''}; expected {min_views} or more; check the counts of "
+        "columns and rows, show the whole board in both images and nearer to the cameras, and make "
+        "its parts differ in temperature"
     )
 
 
 def _fit_extrinsics(
     views: Sequence[_View], board: Board, visible: Camera, thermal: Camera, distance: float
-) -> tuple[CameraPair, np.ndarray, np.ndarray]:
-    """The pair, and errors in pixels: (views, 2 cameras, n) of reprojection, (views, n) mapped."""
+) -> _Fit:
     layout = board.points
-    if visible.matrix is None:
-        visible = _lens([view.visible for view in views], layout, visible, "visible")
-    if thermal.matrix is None:
-        thermal = _lens([view.thermal for view in views], layout, thermal, "thermal")
+    visible = _with_lens(visible, [view.visible for view in views], layout, "visible")
+    thermal = _with_lens(thermal, [view.thermal for view in views], layout, "thermal")
     assert visible.matrix is not None and thermal.matrix is not None
-    seen = [visible.undistorted(visible.to_full(view.visible)) for view in views]
-    warm = [thermal.undistorted(thermal.to_full(view.thermal)) for view in views]
-    nothing = np.zeros(5)
-    # Points are undistorted already, so any lens model will do. Thermal first: x_v = R x_t + t.
-    _, _, _, _, _, rotation, translation, _, _, turns, places, _ = cv2.stereoCalibrateExtended(
-        [layout] * len(views), _as_points(warm), _as_points(seen), thermal.matrix.copy(), nothing,
-        visible.matrix.copy(), nothing, thermal.size, np.eye(3), np.zeros(3),
-        flags=cv2.CALIB_FIX_INTRINSIC,
+    visible_points = [visible.undistorted(visible.to_full(view.visible)) for view in views]
+    thermal_points = [thermal.undistorted(thermal.to_full(view.thermal)) for view in views]
+    no_distortion = np.zeros(5)
+    # The points are undistorted, so this works for any lens model. Thermal first: x_v = R x_t + t.
+    _, _, _, _, _, rotation, translation, _, _, turns, origins, _ = cv2.stereoCalibrateExtended(
+        [layout] * len(views), _as_points(thermal_points), _as_points(visible_points),
+        thermal.matrix.copy(), no_distortion, visible.matrix.copy(), no_distortion, thermal.size,
+        np.eye(3), np.zeros(3), flags=cv2.CALIB_FIX_INTRINSIC,
         criteria=(cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-9),
     )  # fmt: skip
-    mapping = PlaneMapping(rotation, translation, distance)
-    pair = CameraPair(visible, thermal, mapping)
-    errors, transfer = [], []
-    for view, warm_points, turn, place in zip(views, warm, turns, places, strict=True):
-        turned = cv2.Rodrigues(turn)[0]
-        in_thermal = layout @ turned.T + place.reshape(3)
+    camera_pair = CameraPair(visible, thermal, PlaneMapping(rotation, translation, distance))
+    errors, mapping_errors = [], []
+    for view, points, turn, origin in zip(views, thermal_points, turns, origins, strict=True):
+        board_rotation = cv2.Rodrigues(turn)[0]
+        in_thermal = layout @ board_rotation.T + origin.reshape(3)
         in_visible = in_thermal @ rotation.T + translation.reshape(3)
-        seen_as = visible.to_sent(visible.distorted(_flat(in_visible @ visible.matrix.T)))
-        warm_as = thermal.to_sent(thermal.distorted(_flat(in_thermal @ thermal.matrix.T)))
-        errors.append([_lengths(seen_as - view.visible), _lengths(warm_as - view.thermal)])
-        # The view's own plane: coordinates on the board -> thermal and -> visible pixels.
-        onto = np.column_stack([turned[:, :2], place.reshape(3)])
-        to_thermal = thermal.matrix @ onto
-        onto_visible = rotation @ onto
-        onto_visible[:, 2] += translation.reshape(3)
-        to_visible = visible.matrix @ onto_visible
-        mapped = _mapped(to_visible @ np.linalg.inv(to_thermal), warm_points)
-        transfer.append(_lengths(visible.to_sent(visible.distorted(mapped)) - view.visible))
-    return pair, np.array(errors), np.array(transfer)
+        visible_pixels = visible.to_sent(visible.distorted(_flat(in_visible @ visible.matrix.T)))
+        thermal_pixels = thermal.to_sent(thermal.distorted(_flat(in_thermal @ thermal.matrix.T)))
+        errors.append(
+            [_lengths(visible_pixels - view.visible), _lengths(thermal_pixels - view.thermal)]
+        )
+        # Homographies of the view's own plane: board -> thermal and board -> visible pixels.
+        board_to_thermal = np.column_stack([board_rotation[:, :2], origin.reshape(3)])
+        board_to_visible = rotation @ board_to_thermal
+        board_to_visible[:, 2] += translation.reshape(3)
+        homography = (visible.matrix @ board_to_visible) @ np.linalg.inv(
+            thermal.matrix @ board_to_thermal
+        )
+        mapped = _flat(np.concatenate([points, np.ones((len(points), 1))], 1) @ homography.T)
+        mapping_errors.append(_lengths(visible.to_sent(visible.distorted(mapped)) - view.visible))
+    return camera_pair, np.array(errors), np.array(mapping_errors)
 
 
-def _lens(points: list[np.ndarray], layout: np.ndarray, camera: Camera, name: str) -> Camera:
-    """The camera with its lens estimated: Zhang, PAMI 22 (2000), by OpenCV.
+def _with_lens(
+    camera: Camera, views: Sequence[Float64Array], layout: Float32Array, name: str
+) -> Camera:
+    """The camera; its lens is estimated if unknown: Zhang, PAMI 22 (2000), by OpenCV.
 
-    Two radial terms only: a third would follow the noise of small images.
+    Only two radial terms are estimated. A third would follow the noise of small images.
     """
+    if camera.matrix is not None:
+        return camera
     advice = (
-        f"; take more pictures of the board, tilted by 20 to 40 degrees to all sides and in all "
-        f"corners of the image, give the {name} camera's intrinsics (camera_info), or hold it at "
-        "the working distance and fit a homography"
+        "; take more pictures with the board tilted by 20 to 40 degrees to all sides and in all "
+        f"corners of the image, or give the {name} camera's intrinsics (camera_info), or hold the "
+        "board at the working distance and fit a homography"
     )
-    if len(points) < MIN_LENS_VIEWS:
+    if len(views) < MIN_LENS_VIEWS:
         raise InputError(
-            f"{len(points)} views for the lens of the {name} camera; expected {MIN_LENS_VIEWS} or "
+            f"{len(views)} views for the lens of the {name} camera; expected {MIN_LENS_VIEWS} or "
             f"more{advice}"
         )
     _, matrix, distortion, turns, _, deviations, _, _ = cv2.calibrateCameraExtended(
-        [layout] * len(points), _as_points([camera.to_full(one) for one in points]),
-        camera.size, None, None,  # type: ignore[arg-type]
-        flags=cv2.CALIB_FIX_K3,
+        [layout] * len(views), _as_points([camera.to_full(points) for points in views]),
+        camera.size, None, None, flags=cv2.CALIB_FIX_K3,
     )  # fmt: skip
     normals = np.array([cv2.Rodrigues(turn)[0][:, 2] for turn in turns])
     tilt = float(np.degrees(np.arccos(np.clip(normals @ normals.T, -1, 1)).max()))
-    if not tilt >= MIN_TILT:  # of parallel boards the deviations below promise too much
+    if not tilt >= MIN_TILT:  # the deviations below are too optimistic for parallel boards
         raise InputError(
             f"the views of the {name} camera differ in tilt by {tilt:.0f} degrees; expected "
             f"{MIN_TILT:.0f} or more{advice}"
@@ -357,25 +375,25 @@ def _lens(points: list[np.ndarray], layout: np.ndarray, camera: Camera, name: st
     focal_error = float(deviations[0, 0] / matrix[0, 0])
     if not 0 <= focal_error < MAX_FOCAL_ERROR:
         raise InputError(
-            f"the focal length of the {name} camera is known to {100 * focal_error:.0f} % only; "
-            f"expected {100 * MAX_FOCAL_ERROR:.0f} %: the views are too much alike{advice}"
+            f"the focal length of the {name} camera is uncertain by {100 * focal_error:.0f} %; "
+            f"expected less than {100 * MAX_FOCAL_ERROR:.0f} %; the views are too similar{advice}"
         )
     return replace(camera, matrix=matrix, distortion=tuple(distortion.reshape(-1)[:5].tolist()))
 
 
 def _fit_plane(
     views: Sequence[_View], board: Board, visible: Camera, thermal: Camera, distance: float
-) -> tuple[CameraPair, np.ndarray, np.ndarray]:
-    """As `_fit_extrinsics`, of a homography."""
-    seen = np.concatenate([visible.undistorted(visible.to_full(view.visible)) for view in views])
-    warm = np.concatenate([thermal.undistorted(thermal.to_full(view.thermal)) for view in views])
-    matrix, _ = cv2.findHomography(warm, seen)
+) -> _Fit:
+    matrix, _ = cv2.findHomography(
+        np.concatenate([thermal.undistorted(thermal.to_full(view.thermal)) for view in views]),
+        np.concatenate([visible.undistorted(visible.to_full(view.visible)) for view in views]),
+    )
     if matrix is None or not np.isfinite(np.linalg.cond(matrix)):
         raise InputError("the points of the board define no homography; hold it nearer")
-    pair = CameraPair(visible, thermal, matrix)
-    there = [_lengths(pair.to_visible(view.thermal) - view.visible) for view in views]
-    back = [_lengths(pair.to_thermal(view.visible) - view.thermal) for view in views]
-    return pair, np.stack([there, back], 1), np.array(there)
+    camera_pair = CameraPair(visible, thermal, matrix)
+    forward = [_lengths(camera_pair.to_visible(view.thermal) - view.visible) for view in views]
+    backward = [_lengths(camera_pair.to_thermal(view.visible) - view.thermal) for view in views]
+    return camera_pair, np.stack([forward, backward], 1), np.array(forward)
 
 
 def _problems(
@@ -384,45 +402,45 @@ def _problems(
     sizes: Sequence[tuple[int, int]],
     plane: bool,
 ) -> tuple[str, ...]:
-    found = []
+    problems = []
     for name, error, share, size in zip(
         ("visible", "thermal"), errors, coverage, sizes, strict=True
     ):
-        most = max(1.0, MAX_ERROR * size[0])
-        if not error <= most:  # so that NaN is caught
-            cause = (
+        max_error = max(1.0, MAX_ERROR * size[0])
+        if not error <= max_error:  # also for NaN
+            advice = (
                 "hold the board at one distance, the working distance"
                 if plane
                 else "check the board's size and flatness, hold it still, and give the lens that "
                 "belongs to the camera"
             )
-            found.append(f"{name} error {error:.2f} pixels; expected {most:.1f} or less; {cause}")
-        if share < MIN_COVERAGE:
-            found.append(
-                f"the points cover {100 * share:.0f} % of the {name} image; expected "
-                f"{100 * MIN_COVERAGE:.0f} % or more; hold the board nearer, and also in the "
-                "corners"
+            problems.append(
+                f"{name} error {error:.2f} pixels; expected {max_error:.1f} or less; {advice}"
             )
-    return tuple(found)
+        if share < MIN_COVERAGE:
+            problems.append(
+                f"the points cover {100 * share:.0f} % of the {name} image; expected "
+                f"{100 * MIN_COVERAGE:.0f} % or more; hold the board nearer and also in the corners"
+            )
+    return tuple(problems)
 
 
-def _coverage(points: np.ndarray, size: tuple[int, int]) -> float:
+def _coverage(points: Float64Array, size: tuple[int, int]) -> float:
     cells = np.floor((points + 0.5) / size * CELLS).astype(int)
     inside = ((cells >= 0) & (cells < CELLS)).all(1)
     return len(np.unique(cells[inside], axis=0)) / CELLS**2
 
 
-def _as_points(views: Sequence[np.ndarray]) -> list[np.ndarray]:
+def _as_points(views: Sequence[Float64Array]) -> list[Float32Array]:
     return [np.ascontiguousarray(points, np.float32).reshape(-1, 1, 2) for points in views]
 
 
-def _lengths(vectors: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(vectors, axis=1)
+def _lengths(vectors: Float64Array) -> Float64Array:
+    lengths: Float64Array = np.linalg.norm(vectors, axis=1)
+    return lengths
 
 
-def _flat(space: np.ndarray) -> np.ndarray:
-    return space[:, :2] / space[:, 2:]
-
-
-def _mapped(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    return _flat(np.concatenate([points, np.ones((len(points), 1))], 1) @ matrix.T)
+def _flat(space: Float64Array) -> Float64Array:
+    """Homogeneous (n, 3) -> (n, 2)."""
+    flat: Float64Array = space[:, :2] / space[:, 2:]
+    return flat

@@ -1,4 +1,4 @@
-"""Whether a mapping still fits: how far the images lie apart under it."""
+"""Drift: how far the images have moved away from the calibration."""
 
 from __future__ import annotations
 
@@ -8,48 +8,50 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssvif_core.calibration.refine import PASSES, overlap, refine
-from ssvif_core.calibration.scene import AGREEMENT, BEYOND, calibrate_from_scene
+from ssvif_core.calibration.scene import MIN_AGREEMENT, MIN_BEYOND, calibrate_from_scene
 from ssvif_core.cameras.model import CameraPair
-from ssvif_core.types import Pair
+from ssvif_core.types import Pair, Shapes
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """offset: mean distance at the corners of the overlap between where the calibration puts the
-    thermal image and where it belongs, visible pixels; deviation: its uncertainty."""
+    """How far the thermal image lies from where the camera pair puts it, visible pixels.
+
+    offset: mean distance at the corners of the overlap.
+    deviation: standard deviation of the offset.
+    """
 
     offset: float
     deviation: float
 
 
 def alignment(
-    pairs: Sequence[Pair], calibration: CameraPair, anywhere: bool = False
+    pairs: Sequence[Pair], camera_pair: CameraPair, anywhere: bool = False
 ) -> Alignment | None:
-    """How far a few pairs lie apart; None if they do not tell.
+    """Measure the drift in a few pairs; None if the scene does not show it.
 
-    anywhere: look for the place of the thermal image in the whole visible one, which takes some
-        seconds, and not only up to 6 % of the width from where the calibration has it.
+    anywhere: search the whole visible image, which takes some seconds. Otherwise offsets up to 6 %
+        of the image width are measured.
 
     Raises:
-        InputError: the pairs are of other sizes than the calibration, or than each other.
+        InputError: the sizes of the pairs differ or do not fit the camera pair.
     """
-    first = pairs[0]
-    calibration = calibration.sending(first.visible.shape[1::-1], first.thermal.shape[::-1]).as_sent
+    camera_pair = camera_pair.with_image_sizes(*Shapes.of(pairs[0]).sizes).as_sent
     if anywhere:
-        scene = calibrate_from_scene(pairs, calibration.visible, calibration.thermal)
-        # Where it is to some pixels is enough here, so the gate on the deviation is left out.
-        if scene.beyond < BEYOND or scene.agreement < AGREEMENT:
+        scene = calibrate_from_scene(pairs, camera_pair.visible, camera_pair.thermal)
+        # A few pixels are accurate enough here, so the deviation has no limit.
+        if scene.beyond < MIN_BEYOND or scene.agreement < MIN_AGREEMENT:
             return None
-        found, deviation = scene.best, scene.deviation
+        measured, deviation = scene.best, scene.deviation
     else:
         refined = refine(
-            [pair.visible for pair in pairs], [pair.thermal for pair in pairs], calibration,
+            [pair.visible for pair in pairs], [pair.thermal for pair in pairs], camera_pair,
             PASSES[:2],
         )  # fmt: skip
-        if refined.agreement < AGREEMENT or not len(refined.corners):
+        if refined.agreement < MIN_AGREEMENT or not len(refined.corners):
             return None
-        found, deviation = refined.pair, float(refined.deviation.max())
-    corners = overlap(found)
-    moved = found.to_visible(calibration.to_thermal(corners)) - corners
-    apart = np.linalg.norm(moved[np.isfinite(moved).all(1)], axis=1)
-    return Alignment(float(apart.mean()), deviation) if len(apart) else None
+        measured, deviation = refined.pair, float(refined.deviation.max())
+    corners = overlap(measured)
+    moved = measured.to_visible(camera_pair.to_thermal(corners)) - corners
+    distances = np.linalg.norm(moved[np.isfinite(moved).all(1)], axis=1)
+    return Alignment(float(distances.mean()), deviation) if len(distances) else None

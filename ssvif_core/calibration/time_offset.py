@@ -1,19 +1,19 @@
-"""The constant delay between the two streams, from what moves in both.
+"""The constant delay between the two streams, from motion that both cameras show.
 
-Two witnesses, neither of which needs the other's pixels in place:
+Two methods, neither of which needs registered pixels:
 
-    moving camera    how the image as a whole shifts and turns; high-passed and compared over time
-    moving objects   where something changes, above each pixel's own noise, as a small film; the
-                     films are compared over all delays and all small shifts at once, so that an
-                     error in space is not taken for one in time
+    moving camera    compares the shift and rotation of the whole image over time, without slow
+                     motion
+    moving objects   compares films of where each pixel changes more than its noise, for all delays
+                     and all small shifts at once, so that a shift is not taken for a delay
 
-Both give a curve over the delay. Its peak is the answer. How sure it is, the spread of the peaks
-tells when seconds of the recording are drawn at random (block bootstrap: Künsch, Annals of
-Statistics 17, 1989). What a still or a periodic scene leaves open is said, not guessed.
+Both give a curve over the delay, and its peak is the result. Its uncertainty is the spread of the
+peaks when seconds of the recording are drawn at random (block bootstrap: Künsch, Annals of
+Statistics 17, 1989). A still or periodic scene gives a refusal.
 
-Without a mapping, moving objects need one that is good enough to lay the films over each other;
-scale and shift are then searched. Each is a centre of exposure: what the cameras' drivers stamp,
-and the some 10 ms in which a microbolometer warms up, are part of the delay.
+Without a mapping, scale and shift of the films are searched for moving objects. Each stamp counts
+as the centre of exposure. The delay includes what the drivers stamp and the thermal time constant
+of a microbolometer, about 10 ms.
 """
 
 from __future__ import annotations
@@ -21,43 +21,48 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from ssvif_core.errors import InputError
+from ssvif_core.types import AnyArray, Float32Array, Float64Array, Int64Array, UInt8Array
 
-REACH = 0.5  # s; delays that are tried, either way
-STEP = 0.005  # s
-LONGEST = 60.0  # s of a recording that are used
-SHORTEST = 4.0  # s
-SURE = 0.010  # s; an uncertainty beyond this is no result
-LAGS = np.linspace(-REACH, REACH, 2 * round(REACH / STEP) + 1)
+# Seconds.
+MAX_DELAY = 0.5  # in both directions
+DELAY_STEP = 0.005
+MAX_LENGTH = 60.0  # of a recording that is used
+MIN_LENGTH = 4.0
+MAX_UNCERTAINTY = 0.010  # of an accepted result
+DELAYS = np.linspace(-MAX_DELAY, MAX_DELAY, 2 * round(MAX_DELAY / DELAY_STEP) + 1, dtype=np.float64)
 
-_WIDTH = 160  # of the small images; their shape is the camera's
-_SHIFT = 5  # small pixels; by how much films may be off, either way
-_BASELINE = 1 / 15  # s between the two images of a change, at least
-_FEWEST = 3e-4  # of all pixels that must change; noise beyond 4 deviations is 6e-5
-_SEARCHED = 0.005  # s that a searched place adds to the uncertainty, as measured on real clips
-_FLOOR = 0.003  # s; thirds of real clips differ by more than seconds drawn at random tell
+_MIN_BASELINE = 1 / 15  # between the two images of a change
+_SEARCH_UNCERTAINTY = 0.005  # added by a searched mapping, measured on real clips
+_MIN_UNCERTAINTY = 0.003  # thirds of real clips differ by more than the bootstrap shows
+_SMOOTHING = 0.3  # slower motion of the camera is ignored
+
+_WIDTH = 160  # small pixels, width of the reduced images; they keep their aspect ratio
+_MAX_SHIFT = 5  # small pixels, error of the registration in all directions
+_MIN_CHANGED = 3e-4  # share of the pixels; noise beyond 4 deviations gives 6e-5
 _DRAWS = 100
-_RIVAL = 0.95  # of the peak; from here on another one is as good
-_SLOW = 0.3  # s; motion of the camera slower than this is left out
+_MAX_RIVAL = 0.95  # height of the second peak, share of the first
 
-STILL, STEADY = 0.02, 0.25  # small pixels of shaking: none to be measured; none that matters
-CAMERA, OBJECTS = "the camera's motion", "what moves in the image"
+# Shaking of the camera, small pixels. Below STILL it is not measurable, below STEADY harmless.
+STILL, STEADY = 0.02, 0.25
+CAMERA, OBJECTS = "the camera's motion", "objects that move in the image"
 
-Stream = Iterable[tuple[int, np.ndarray]]
+Stream = Iterable[tuple[int, AnyArray]]
 
 
 @dataclass(frozen=True)
 class TimeOffset:
-    """What was found.
+    """The measured time offset.
 
-    seconds: to add to thermal stamps so that they mean the visible camera's time.
-    uncertainty: one standard deviation, seconds; infinite if nothing was found.
-    confident: whether to use it.
-    reason: for people: what it rests on, or why there is no result and what to do.
+    seconds: to add to thermal stamps so that they fit the visible ones.
+    uncertainty: one standard deviation, seconds; infinite without a result.
+    confident: whether to use the result.
+    reason: for people: the method, or why there is no result and what to do.
     """
 
     seconds: float
@@ -66,84 +71,90 @@ class TimeOffset:
     reason: str
 
 
+class _Series(NamedTuple):
+    """Values (n, ...) at rising times (n,) in seconds."""
+
+    times: Float64Array
+    values: AnyArray
+
+
 def time_offset(
-    visible: Stream, thermal: Stream, homography: np.ndarray | None = None
+    visible: Stream, thermal: Stream, homography: Float64Array | None = None
 ) -> TimeOffset:
-    """The delay between two streams of images; some 20 s in which something moves are enough.
+    """The time offset between two streams. About 20 s with motion are enough.
 
     visible: (stamp in nanoseconds, (H, W, 3) uint8 BGR or (H, W) uint8), in order of time.
-    thermal: (stamp in nanoseconds, (h, w) uint8 or uint16), in order of time, at any rate from
-        5 Hz; its stamps are wrong by up to `REACH`. Images of both streams must be of one size.
-    homography: (3, 3) thermal -> visible pixels, right to some 5 visible pixels in 160; None: it
-        is searched, which takes a while and more motion.
+    thermal: (stamp in nanoseconds, (h, w) uint8 or uint16), in order of time, at 5 Hz or more. The
+        stamps may be wrong by up to `MAX_DELAY`. All images of a stream have one size.
+    homography: (3, 3) thermal -> visible pixels, right to about 5 visible pixels of 160. None: it
+        is searched, which takes longer and needs more motion.
 
     Raises:
-        InputError: a stream is too short, too slow, out of order or no images.
+        InputError: a stream is too short, too slow, out of order, or has invalid images.
     """
-    seen, warm = _Film("visible", visible), _Film("thermal", thermal)
-    start = max(seen.stamps[0], warm.stamps[0])
-    common = min(seen.stamps[-1], warm.stamps[-1]) - start
-    if common < SHORTEST:
+    films = _Film("visible", visible), _Film("thermal", thermal)
+    start = max(film.times[0] for film in films)
+    common = min(film.times[-1] for film in films) - start
+    if common < MIN_LENGTH:
         raise InputError(
-            f"the streams have {common:.1f} s in common; expected {SHORTEST:.0f} s or more; record "
-            "longer, and check that both stamp with the same clock"
+            f"the streams have {common:.1f} s in common; expected {MIN_LENGTH:.0f} s or more; "
+            "record longer, and check that both cameras use the same clock"
         )
-    # Nanoseconds since 1970 would leave no digits for fractions of a millisecond.
-    seen_times, warm_times = seen.stamps - start, warm.stamps - start
-    path, warm_path = _path(seen.frames), _path(warm.frames)
-    by_camera = _of_camera(seen_times, path, warm_times, warm_path)
+    # Relative times: nanoseconds since 1970 exceed the precision of float64.
+    for film in films:
+        film.times = film.times - start
+    paths = [_Series(film.times, _camera_path(film.frames)) for film in films]
+    by_camera = _by_camera(*paths)
     if by_camera.confident:
         return by_camera
-    shaking = min(_shaking(seen_times, path), _shaking(warm_times, warm_path))
-    if shaking > STEADY:
-        # Everything changes then, and parallax passes for delay.
-        by_objects = _nothing(f"{OBJECTS}: not told from the camera's own motion")
+    if min(map(_shaking, paths)) > STEADY:
+        # The whole image changes, and parallax looks like a delay.
+        by_objects = _refused(f"{OBJECTS}: the camera itself moves too much")
     else:
-        by_objects = _of_objects(seen, seen_times, warm, warm_times, homography)
+        by_objects = _by_objects(*films, homography)
     if by_objects.confident:
         return by_objects
-    return TimeOffset(
-        0.0, float("inf"), False,
-        f"{by_camera.reason}; {by_objects.reason}; record again while the rig is turned by hand to "
-        "and fro, unevenly, or stands still while people walk through both images",
-    )  # fmt: skip
+    return _refused(
+        f"{by_camera.reason}; {by_objects.reason}; record again: turn the cameras by hand to and "
+        "fro, unevenly, or keep them still while people walk through both images"
+    )
 
 
 class _Film:
-    """A stream, made small.
+    """A stream of reduced images.
 
-    stamps: (n,) seconds, float64.
-    frames: (n, h, 160) float32, grey levels 0 to 255 of the whole film's range.
-    size: width and height of the images that came.
+    times: (n,) seconds, float64.
+    frames: (n, h, 160), grey levels 0 to 255 of the film's range.
+    size: width and height of the original images.
     """
 
     def __init__(self, name: str, stream: Stream) -> None:
         nanoseconds: list[int] = []
-        frames: list[np.ndarray] = []
+        frames: list[Float32Array] = []
         for stamp, image in stream:
             if nanoseconds and stamp <= nanoseconds[-1]:
                 raise InputError(
                     f"{name} stamp {stamp} after {nanoseconds[-1]}; expected rising nanoseconds"
                 )
-            if nanoseconds and stamp - nanoseconds[0] > LONGEST * 1e9:
+            if nanoseconds and stamp - nanoseconds[0] > MAX_LENGTH * 1e9:
                 break
-            frames.append(self._small(name, image))
+            frames.append(self._reduced(name, image))
             nanoseconds.append(stamp)
-        if len(frames) < 5 * SHORTEST:
+        if len(frames) < 5 * MIN_LENGTH:
             raise InputError(
-                f"{len(frames)} {name} images; expected at least {5 * SHORTEST:.0f}, {SHORTEST:.0f}"
-                " s at 5 Hz or more"
+                f"{len(frames)} {name} images; expected at least {5 * MIN_LENGTH:.0f}: "
+                f"{MIN_LENGTH:.0f} s at 5 Hz or more"
             )
-        self.stamps = np.array(nanoseconds, np.float64) / 1e9
-        self.period = float(np.median(np.diff(self.stamps)))
+        self.times = np.array(nanoseconds, np.float64) / 1e9
+        self.period = float(np.median(np.diff(self.times)))
         if self.period > 0.21:
             raise InputError(f"{name} images at {1 / self.period:.1f} Hz; expected 5 Hz or more")
-        self.frames = np.array(frames)
+        self.frames: AnyArray = np.array(frames)
         if self.dtype != np.uint8:
             low, high = np.percentile(self.frames[:: max(len(frames) // 20, 1)], (0.5, 99.5))
             self.frames = np.clip((self.frames - low) * (255 / max(high - low, 64)), 0, 255)
 
-    def _small(self, name: str, image: np.ndarray) -> np.ndarray:
+    def _reduced(self, name: str, image: AnyArray) -> Float32Array:
         if not hasattr(self, "size"):
             self.size, self.dtype = image.shape[1::-1], image.dtype
         if image.shape[1::-1] != self.size or image.dtype not in (np.uint8, np.uint16):
@@ -153,11 +164,12 @@ class _Film:
             )
         grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) if image.ndim == 3 else image
         height = max(round(_WIDTH * image.shape[0] / image.shape[1]), 16)
-        return cv2.resize(grey, (_WIDTH, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+        reduced: AnyArray = cv2.resize(grey, (_WIDTH, height), interpolation=cv2.INTER_AREA)
+        return reduced.astype(np.float32)
 
     @property
-    def shrinking(self) -> np.ndarray:
-        """Pixels that came -> small ones, (3, 3)."""
+    def reduction(self) -> Float64Array:
+        """Original pixels -> small pixels, (3, 3)."""
         height, width = self.frames.shape[1:]
         x, y = width / self.size[0], height / self.size[1]
         return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
@@ -166,380 +178,370 @@ class _Film:
 # --- moving camera
 
 
-def _path(frames: np.ndarray) -> np.ndarray:
-    """Motion of the whole image, (n, 3): x and y in small pixels, turn in radians, summed.
+def _camera_path(frames: AnyArray) -> Float64Array:
+    """Accumulated motion of the whole image, (n, 3): x and y in small pixels, rotation in radians.
 
-    A step on which too few corners are found counts as none.
+    A step with too few corners counts as no motion.
     """
-    steps = np.zeros((len(frames), 3))
-    before = _levelled(frames[0])
-    for index in range(1, len(frames)):
-        now = _levelled(frames[index])
-        steps[index] = _step(before, now)
-        before = now
+    levelled = [_levelled(frame) for frame in frames]
+    steps = [(0.0, 0.0, 0.0), *map(_step, levelled[:-1], levelled[1:])]
     return np.cumsum(steps, 0)
 
 
-def _levelled(frame: np.ndarray) -> np.ndarray:
-    """Contrast made alike everywhere, uint8, so that a hot spot does not take all the corners."""
+def _levelled(frame: AnyArray) -> UInt8Array:
+    """The image with equal contrast everywhere, so that a hot spot does not attract all corners."""
     mean = cv2.GaussianBlur(frame, (0, 0), 8)
     spread = np.sqrt(cv2.GaussianBlur((frame - mean) ** 2, (0, 0), 12))
-    return np.clip(128 + 40 * (frame - mean) / (spread + 3), 0, 255).astype(np.uint8)
+    levelled: AnyArray = 128 + 40 * (frame - mean) / (spread + 3)
+    return np.clip(levelled, 0, 255).astype(np.uint8)
 
 
-def _step(before: np.ndarray, now: np.ndarray) -> tuple[float, float, float]:
-    """Shift of the image's middle, and turn, as most corners say."""
+def _step(before: UInt8Array, after: UInt8Array) -> tuple[float, float, float]:
+    """Shift of the image centre and rotation, by a robust fit to tracked corners."""
     corners = cv2.goodFeaturesToTrack(before, 150, 0.02, 5)
     if corners is None or len(corners) < 12:
         return 0, 0, 0
-    there, found, _ = cv2.calcOpticalFlowPyrLK(before, now, corners, None, winSize=(15, 15))
-    back, again, _ = cv2.calcOpticalFlowPyrLK(now, before, there, None, winSize=(15, 15))
-    good = (found & again)[:, 0].astype(bool) & (np.abs(back - corners).max((1, 2)) < 0.3)
+    tracked, forward, _ = cv2.calcOpticalFlowPyrLK(before, after, corners, None, winSize=(15, 15))
+    back, backward, _ = cv2.calcOpticalFlowPyrLK(after, before, tracked, None, winSize=(15, 15))
+    good = (forward & backward)[:, 0].astype(bool) & (np.abs(back - corners).max((1, 2)) < 0.3)
     if good.sum() < 12:
         return 0, 0, 0
     middle = (np.array(before.shape[::-1]) - 1) / 2
-    a, b = corners[good, 0] - middle, there[good, 0] - middle
-    matrix, _ = cv2.estimateAffinePartial2D(a, b, method=cv2.LMEDS, refineIters=10)
+    start, end = corners[good, 0] - middle, tracked[good, 0] - middle
+    matrix, _ = cv2.estimateAffinePartial2D(start, end, method=cv2.LMEDS, refineIters=10)
     if matrix is None:
         return 0, 0, 0
     return matrix[0, 2], matrix[1, 2], float(np.arctan2(matrix[1, 0], matrix[0, 0]))
 
 
-def _of_camera(
-    seen_times: np.ndarray, seen: np.ndarray, warm_times: np.ndarray, warm: np.ndarray
-) -> TimeOffset:
-    """The delay between two paths (n, 3).
+def _by_camera(visible: _Series, thermal: _Series) -> TimeOffset:
+    """The time offset between two paths (n, 3).
 
-    For jointly normal signals with correlation r, a channel tells -log(1 - r^2) / 2 about the
-    delay (its mutual information), so that a channel of noise adds next to nothing.
+    A channel of jointly normal signals with correlation r adds -log(1 - r^2) / 2, their mutual
+    information. A channel of noise therefore adds almost nothing.
     """
-    if min(_shaking(seen_times, seen), _shaking(warm_times, warm)) < STILL:
-        return _nothing(f"{CAMERA}: it stands still")
-    fast, slow = _high_pass(seen_times, seen), _high_pass(warm_times, warm)
-    inside = (warm_times > seen_times[0] + REACH) & (warm_times < seen_times[-1] - REACH)
-    times, slow = warm_times[inside], slow[inside]
+    if min(_shaking(visible), _shaking(thermal)) < STILL:
+        return _refused(f"{CAMERA}: the camera stands still")
+    fast_visible, fast_thermal = _high_pass(visible), _high_pass(thermal)
+    inside = (thermal.times > visible.times[0] + MAX_DELAY) & (
+        thermal.times < visible.times[-1] - MAX_DELAY
+    )
+    times, fast_thermal = thermal.times[inside], fast_thermal[inside]
     blocks = _blocks(times)
     count = int(blocks.max(initial=-1)) + 1
-    # Products of both and of each with itself, of every second: (count, lags, channels).
-    both, own, other = (np.zeros((count, len(LAGS), 3)) for _ in range(3))
-    for index, lag in enumerate(LAGS):
-        moved = _cubic(seen_times, fast, times + lag)
-        for target, product in ((both, moved * slow), (own, moved**2), (other, slow**2)):
-            np.add.at(target[:, index], blocks, product)
+    # Sums over each second of v t, v^2 and t^2: (seconds, delays, channels).
+    sums = [np.zeros((count, len(DELAYS), 3)) for _ in range(3)]
+    for index, delay in enumerate(DELAYS):
+        moved = _cubic(visible.times, fast_visible, times + delay)
+        products = (moved * fast_thermal, moved**2, fast_thermal**2)
+        for total, product in zip(sums, products, strict=True):
+            np.add.at(total[:, index], blocks, product)
 
-    def curve(weights: np.ndarray) -> np.ndarray:
-        xy, xx, yy = (np.tensordot(weights, part, 1) for part in (both, own, other))
-        r = np.clip(xy / np.sqrt(xx * yy + 1e-12), 0, 0.9999)
-        return -0.5 * np.log(1 - r**2).sum(1)
+    def curve(weights: Float64Array) -> Float64Array:
+        vt, vv, tt = (np.tensordot(weights, total, 1) for total in sums)
+        r = np.clip(vt / np.sqrt(vv * tt + 1e-12), 0, 0.9999)
+        information: Float64Array = -0.5 * np.log(1 - r**2).sum(1)
+        return information
 
     return _judged(CAMERA, curve, count, 0.1)
 
 
-def _shaking(times: np.ndarray, path: np.ndarray) -> float:
-    """Standard deviation of the faster motion, small pixels."""
-    return float(_high_pass(times, path)[:, :2].std(0).max())
+def _shaking(path: _Series) -> float:
+    """Standard deviation of the fast motion, small pixels."""
+    return float(_high_pass(path)[:, :2].std(0).max())
 
 
-def _high_pass(times: np.ndarray, path: np.ndarray) -> np.ndarray:
-    apart = (times[:, None] - times[None]) / _SLOW
-    weights = np.exp(-0.5 * apart**2)
-    return path - weights @ path / weights.sum(1, keepdims=True)
+def _high_pass(path: _Series) -> Float64Array:
+    weights = np.exp(-0.5 * ((path.times[:, None] - path.times[None]) / _SMOOTHING) ** 2)
+    fast: Float64Array = path.values - weights @ path.values / weights.sum(1, keepdims=True)
+    return fast
 
 
 # --- moving objects
 
 
-def _of_objects(
-    seen: _Film,
-    seen_times: np.ndarray,
-    warm: _Film,
-    warm_times: np.ndarray,
-    homography: np.ndarray | None,
-) -> TimeOffset:
-    slower = max(seen.period, warm.period)
-    baseline = slower * math.ceil(_BASELINE / slower - 0.1)
-    seen_times, changes = _changes(seen_times, seen.frames, baseline)
-    warm_times, warm_changes = _changes(warm_times, warm.frames, baseline)
-    if min(len(seen_times), len(warm_times)) < 5 * SHORTEST:
-        return _nothing(f"{OBJECTS}: too many images are missing")
-    if not (changes.any() and warm_changes.any()):
-        where = "either" if not (changes.any() or warm_changes.any()) else (
-            "the thermal" if changes.any() else "the visible"
-        )  # fmt: skip
-        return _nothing(f"{OBJECTS}: nothing does in {where} image")
+def _by_objects(visible: _Film, thermal: _Film, homography: Float64Array | None) -> TimeOffset:
+    slower = max(visible.period, thermal.period)
+    baseline = slower * math.ceil(_MIN_BASELINE / slower - 0.1)
+    visible_changes = _changes(_Series(visible.times, visible.frames), baseline)
+    thermal_changes = _changes(_Series(thermal.times, thermal.frames), baseline)
+    if min(len(visible_changes.times), len(thermal_changes.times)) < 5 * MIN_LENGTH:
+        return _refused(f"{OBJECTS}: too many images are missing")
+    moves = visible_changes.values.any(), thermal_changes.values.any()
+    if not all(moves):
+        image = "either" if not any(moves) else "the thermal" if moves[0] else "the visible"
+        return _refused(f"{OBJECTS}: nothing moves in {image} image")
     if homography is None:
-        place = _place(seen_times, changes, warm_times, warm_changes)
+        mapping = _searched_mapping(visible_changes, thermal_changes)
     else:
-        place = seen.shrinking @ np.asarray(homography) @ np.linalg.inv(warm.shrinking)
-    size = changes.shape[:0:-1]
-    laid = np.array([cv2.warpPerspective(one, place, size) for one in warm_changes])
-    found = _compared(seen_times, changes, warm_times, laid)
-    if homography is None and found.confident:
-        return replace(found, uncertainty=math.hypot(found.uncertainty, _SEARCHED))
-    return found
+        mapping = visible.reduction @ np.asarray(homography) @ np.linalg.inv(thermal.reduction)
+    size = visible_changes.values.shape[:0:-1]
+    warped = [cv2.warpPerspective(frame, mapping, size) for frame in thermal_changes.values]
+    result = _by_films(visible_changes, _Series(thermal_changes.times, np.array(warped)))
+    if homography is None and result.confident:
+        return replace(result, uncertainty=math.hypot(result.uncertainty, _SEARCH_UNCERTAINTY))
+    return result
 
 
-def _changes(
-    times: np.ndarray, frames: np.ndarray, baseline: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """How much more than its noise each pixel changes over `baseline` seconds.
+def _changes(film: _Series, baseline: float) -> _Series:
+    """How much each pixel changes over `baseline` seconds, beyond its noise.
 
-    Returns the middles of the intervals (m,), and (m, h, w) float32 of zero mean over time.
+    Returns the middles of the intervals, and (m, h, w) with zero mean over time.
     """
+    times, frames = film
     later = np.abs(times[:, None] + baseline - times[None]).argmin(1)
-    apart = times[later] - times
-    good = np.abs(apart - baseline) < 0.55 * float(np.median(np.diff(times)))
+    interval = times[later] - times
+    good = np.abs(interval - baseline) < 0.55 * float(np.median(np.diff(times)))
     before, later = np.flatnonzero(good), later[good]
     if not len(before):
-        return times[:0], frames[:0]
+        return _Series(times[:0], frames[:0])
     change = frames[later] - frames[before]
-    # What changes everywhere is the camera's gain.
+    # A change of the whole image is the camera's gain.
     change = np.abs(change - np.median(change, (1, 2), keepdims=True))
-    noise = 1.48 * np.median(change, 0) + 1  # median absolute deviation of normal noise
+    noise = 1.48 * np.median(change, 0) + 1  # from the median absolute deviation of normal noise
     change = np.clip(change / noise - 3, 0, 12)
-    if (change > 1).mean() < _FEWEST:
+    if (change > 1).mean() < _MIN_CHANGED:
         change[:] = 0
-    return (times[before] + times[later]) / 2, change - change.mean(0)
+    return _Series((times[before] + times[later]) / 2, change - change.mean(0))
 
 
-def _place(
-    seen_times: np.ndarray, seen: np.ndarray, warm_times: np.ndarray, warm: np.ndarray
-) -> np.ndarray:
-    """Scale and shift, as a homography (3, 3) of small pixels, that lay one film over the other.
+def _searched_mapping(visible: _Series, thermal: _Series) -> Float64Array:
+    """The similarity (3, 3) in small pixels, thermal -> visible, that fits both films best.
 
-    All delays and shifts of each scale are tried by one Fourier transform over time and space.
+    For each scale, one Fourier transform over time and space compares all delays and shifts.
     """
     rate, shrink = 15.0, 3
-    times = np.arange(0, min(seen_times[-1], warm_times[-1], 30.0), 1 / rate)
-    lags = round(REACH * rate)
-    height, width = (n // shrink for n in seen.shape[1:])
-    reach = (round(0.3 * height), round(0.3 * width))
+    times = np.arange(0, min(visible.times[-1], thermal.times[-1], 30.0), 1 / rate)
+    max_lag = round(MAX_DELAY * rate)
+    height, width = (n // shrink for n in visible.values.shape[1:])
+    y, x = reach = (round(0.3 * height), round(0.3 * width))
     canvas = tuple(
-        cv2.getOptimalDFTSize(n)
-        for n in (len(times) + lags, height + 2 * reach[0], width + 2 * reach[1])
+        cv2.getOptimalDFTSize(n) for n in (len(times) + max_lag, height + 2 * y, width + 2 * x)
     )
-    y, x = reach
     fixed = np.zeros(canvas, np.float32)
-    for index, frame in enumerate(seen[_nearest(seen_times, times)]):
+    for index, frame in enumerate(visible.values[_nearest(visible.times, times)]):
         fixed[index, y : y + height, x : x + width] = cv2.resize(
             frame, (width, height), interpolation=cv2.INTER_AREA
         )
     fixed_spectrum = np.fft.rfftn(fixed)
-    source = warm[_nearest(warm_times, times)]
+    source = thermal.values[_nearest(thermal.times, times)]
     scales = np.geomspace(0.37, 2.7, 33)
     scores = np.zeros(len(scales))
     shifts, delays = np.zeros((len(scales), 2)), np.zeros(len(scales))
     rows, cols = (np.arange(-n, n + 1) for n in reach)
-    which = np.ix_(np.arange(-lags, lags + 1), rows, cols)
+    searched = np.ix_(np.arange(-max_lag, max_lag + 1), rows, cols)
     middle = np.array([x + (width - 1) / 2, y + (height - 1) / 2])
-    own_middle = (np.array(source.shape[:0:-1]) - 1) / 2
+    thermal_middle = (np.array(source.shape[:0:-1]) - 1) / 2
     for number, scale in enumerate(scales):
         zoom = scale / shrink
         matrix = np.array([[zoom, 0, 0], [0, zoom, 0]])
-        matrix[:, 2] = middle - zoom * own_middle
+        matrix[:, 2] = middle - zoom * thermal_middle
         moving = np.zeros(canvas, np.float32)
         for index, frame in enumerate(source):
-            if zoom < 1:  # against aliasing
+            if zoom < 1:  # avoid aliasing
                 frame = cv2.GaussianBlur(frame, (0, 0), 0.5 / zoom)
             moving[index] = cv2.warpAffine(frame, matrix, canvas[:0:-1])
         spectrum = np.fft.rfftn(moving).conj() * fixed_spectrum
-        score = np.fft.irfftn(spectrum, canvas, (0, 1, 2))[which]
+        score = np.fft.irfftn(spectrum, canvas, (0, 1, 2))[searched]
         lag, row, col = np.unravel_index(int(score.argmax()), score.shape)
         scores[number] = score.max() / (float(np.linalg.norm(moving)) + 1e-9)
         shifts[number] = cols[col], rows[row]
-        delays[number] = (lag - lags) / rate
+        delays[number] = (lag - max_lag) / rate
     best = int(scores.argmax())
     scale, shift = scales[best], shifts[best]
     if 0 < best < len(scales) - 1:
-        low, top, high = scores[best - 1 : best + 2]
-        between = 0.5 * (low - high) / min(low - 2 * top + high, -1e-12)
-        scale *= (scales[1] / scales[0]) ** between
+        scale *= (scales[1] / scales[0]) ** _vertex(*scores[best - 1 : best + 2])
     # Small visible pixel = shrink * (coarse - (x, y) + 0.5) - 0.5.
-    there = shrink * (middle + shift - (x, y) + 0.5) - 0.5
-    return _refined(seen_times, seen, warm_times, warm, delays[best], scale, there)
+    centre = shrink * (middle + shift - (x, y) + 0.5) - 0.5
+    return _refined_mapping(visible, thermal, delays[best], scale, centre)
 
 
-def _refined(
-    seen_times: np.ndarray,
-    seen: np.ndarray,
-    warm_times: np.ndarray,
-    warm: np.ndarray,
-    delay: float,
-    scale: float,
-    there: np.ndarray,
-) -> np.ndarray:
-    """The similarity (3, 3) near a scale, a place of the thermal image's middle and a delay.
+def _refined_mapping(
+    visible: _Series, thermal: _Series, delay: float, scale: float, centre: Float64Array
+) -> Float64Array:
+    """The similarity (3, 3) near a delay (s), a scale, and the thermal image's centre (x, y).
 
-    All are found together, by Newton's method: a wrong place makes up for a wrong delay, so that
-    one after the other would hardly move.
+    Newton's method refines all parameters together. One after the other would hardly move, because
+    a wrong position compensates for a wrong delay.
     """
     reach = 0.1  # s around the coarse delay
-    inside = (warm_times + delay - reach > seen_times[0]) & (
-        warm_times + delay + reach < seen_times[-1]
+    inside = (thermal.times + delay - reach > visible.times[0]) & (
+        thermal.times + delay + reach < visible.times[-1]
     )
     chosen = np.flatnonzero(inside)[:: max(int(inside.sum()) // 200, 1)]
-    size = seen.shape[:0:-1]
-    middle = (np.array(warm.shape[:0:-1]) - 1) / 2
+    size = visible.values.shape[:0:-1]
+    middle = (np.array(thermal.values.shape[:0:-1]) - 1) / 2
 
-    def similarity(values: np.ndarray) -> np.ndarray:
+    def similarity(values: Float64Array) -> Float64Array:
         c, s = np.exp(values[0]) * np.array([np.cos(values[1]), np.sin(values[1])])
         x, y = values[2:4] - np.array([[c, -s], [s, c]]) @ middle
         return np.array([[c, -s, x], [s, c, y], [0, 0, 1]])
 
-    def score(values: np.ndarray) -> float:
+    def score(values: Float64Array) -> float:
         matrix = similarity(values)[:2]
-        at = np.clip(warm_times[chosen] + values[4], seen_times[0], seen_times[-1])
-        after = np.clip(np.searchsorted(seen_times, at), 1, len(seen_times) - 1)
-        gap = seen_times[after] - seen_times[after - 1]
-        share = ((at - seen_times[after - 1]) / gap).astype(np.float32)
-        product = own = other = 0.0
-        for index, late, part in zip(chosen, after, share, strict=True):
-            laid = cv2.warpAffine(warm[index], matrix, size)
-            frame = cv2.addWeighted(seen[late - 1], 1 - part, seen[late], part, 0)
-            product += float(np.vdot(laid, frame))
-            own += float(np.vdot(laid, laid))
-            other += float(np.vdot(frame, frame))
-        return product / math.sqrt(own * other + 1e-9)
+        times = np.clip(thermal.times[chosen] + values[4], visible.times[0], visible.times[-1])
+        after = np.clip(np.searchsorted(visible.times, times), 1, len(visible.times) - 1)
+        gap = visible.times[after] - visible.times[after - 1]
+        shares = ((times - visible.times[after - 1]) / gap).astype(np.float32)
+        product = thermal_energy = visible_energy = 0.0
+        for index, late, share in zip(chosen, after, shares, strict=True):
+            warped = cv2.warpAffine(thermal.values[index], matrix, size)
+            early_frame, late_frame = visible.values[late - 1], visible.values[late]
+            frame = cv2.addWeighted(early_frame, 1 - share, late_frame, share, 0)
+            product += float(np.vdot(warped, frame))
+            thermal_energy += float(np.vdot(warped, warped))
+            visible_energy += float(np.vdot(frame, frame))
+        return product / math.sqrt(thermal_energy * visible_energy + 1e-9)
 
-    values = np.array([np.log(scale), 0, *there, delay])
+    values: Float64Array = np.array([np.log(scale), 0, *centre, delay])
     steps = np.diag([0.015, 0.01, 0.7, 0.7, 0.012])
     best = score(values)
     for _ in range(8):
-        ahead = [score(values + step) for step in steps]
-        back = [score(values - step) for step in steps]
-        slope = (np.array(ahead) - back) / 2
-        bend = np.diag(np.array(ahead) + back - 2 * best)
+        ahead = np.array([score(values + step) for step in steps])
+        behind = np.array([score(values - step) for step in steps])
+        gradient = (ahead - behind) / 2
+        hessian = np.diag(ahead + behind - 2 * best)
         for i in range(5):
             for j in range(i):
                 both = score(values + steps[i] + steps[j])
-                bend[i, j] = bend[j, i] = both - ahead[i] - ahead[j] + best
-        # Newton's step, uphill also where the score is no hill yet, and not too far.
-        power, axes = np.linalg.eigh(bend)
-        move = axes @ ((axes.T @ slope) / np.maximum(np.abs(power), 1e-9))
+                hessian[i, j] = hessian[j, i] = both - ahead[i] - ahead[j] + best
+        # A Newton step that always leads uphill and has a limited length.
+        curvature, axes = np.linalg.eigh(hessian)
+        move = axes @ ((axes.T @ gradient) / np.maximum(np.abs(curvature), 1e-9))
         move = steps @ (move / max(1.0, float(np.abs(move).max()) / 3))
-        while (now := score(values + move)) <= best:
+        while (moved := score(values + move)) <= best:
             move = move / 2
             if np.abs(move[2:4]).max() < 0.02 and abs(move[4]) < 5e-4:
                 return similarity(values)
-        values, best = values + move, now
+        values, best = values + move, moved
     return similarity(values)
 
 
-def _nearest(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def _nearest(times: Float64Array, wanted: Float64Array) -> Int64Array:
+    """Index of the nearest time for each wanted one."""
     after = np.clip(np.searchsorted(times, wanted), 1, len(times) - 1)
     return after - (wanted - times[after - 1] < times[after] - wanted)
 
 
-def _compared(
-    seen_times: np.ndarray, seen: np.ndarray, warm_times: np.ndarray, warm: np.ndarray
-) -> TimeOffset:
-    """The delay between two films of one size, that may be off by `_SHIFT` pixels.
+def _by_films(visible: _Series, thermal: _Series) -> TimeOffset:
+    """The time offset between two films of one size, registered to within `_MAX_SHIFT` pixels.
 
-    Every thermal frame is correlated with all visible ones around it, for all shifts; so no image
-    is ever interpolated in time, only the correlation, which is smooth.
+    Each thermal frame is correlated with all visible frames around it, for all shifts. Only the
+    correlation, which is smooth, is interpolated in time; images are not.
     """
-    side = 2 * _SHIFT + 1
-    canvas = tuple(cv2.getOptimalDFTSize(n + _SHIFT) for n in seen.shape[1:])
-    fixed = np.fft.rfft2(seen, canvas)
-    energy = (seen**2).sum((1, 2))[:, None]
-    margin = REACH + 2 * float(np.median(np.diff(seen_times)))
-    inside = (warm_times > seen_times[0] + margin) & (warm_times < seen_times[-1] - margin)
-    times, warm = warm_times[inside], warm[inside]
+    side = 2 * _MAX_SHIFT + 1
+    canvas = tuple(cv2.getOptimalDFTSize(n + _MAX_SHIFT) for n in visible.values.shape[1:])
+    spectra = np.fft.rfft2(visible.values, canvas)
+    energy = (visible.values**2).sum((1, 2))[:, None]
+    margin = MAX_DELAY + 2 * float(np.median(np.diff(visible.times)))
+    inside = (thermal.times > visible.times[0] + margin) & (
+        thermal.times < visible.times[-1] - margin
+    )
+    times, frames = thermal.times[inside], thermal.values[inside]
     blocks = _blocks(times)
     count = int(blocks.max(initial=-1)) + 1
-    both = np.zeros((count, len(LAGS), side * side), np.float32)
-    own = np.zeros((count, len(LAGS), 1))
-    for block, time, frame in zip(blocks, times, warm, strict=True):
-        first = int(np.searchsorted(seen_times, time - REACH)) - 2
-        last = int(np.searchsorted(seen_times, time + REACH)) + 2
-        product = fixed[first:last] * np.fft.rfft2(frame, canvas).conj()
-        near = np.fft.irfft2(product, canvas)
-        near = np.roll(near, (_SHIFT, _SHIFT), (1, 2))[:, :side, :side].reshape(-1, side * side)
-        delays = seen_times[first:last] - time
-        both[block] += _cubic(delays, near, LAGS)
-        own[block] += _cubic(delays, energy[first:last], LAGS)
+    products = np.zeros((count, len(DELAYS), side * side), np.float32)
+    energies = np.zeros((count, len(DELAYS), 1))
+    for block, time, frame in zip(blocks, times, frames, strict=True):
+        first = int(np.searchsorted(visible.times, time - MAX_DELAY)) - 2
+        last = int(np.searchsorted(visible.times, time + MAX_DELAY)) + 2
+        spectrum = spectra[first:last] * np.fft.rfft2(frame, canvas).conj()
+        product = np.roll(np.fft.irfft2(spectrum, canvas), (_MAX_SHIFT, _MAX_SHIFT), (1, 2))
+        product = product[:, :side, :side].reshape(-1, side * side)
+        delays = visible.times[first:last] - time
+        products[block] += _cubic(delays, product, DELAYS)
+        energies[block] += _cubic(delays, energy[first:last], DELAYS)
 
-    def curve(weights: np.ndarray) -> np.ndarray:
-        product = np.tensordot(weights, both, 1)
-        return _best_shift(product / np.sqrt(np.maximum(np.tensordot(weights, own, 1), 1e-9)))
+    def curve(weights: Float64Array) -> Float64Array:
+        product = np.tensordot(weights, products, 1)
+        energy = np.maximum(np.tensordot(weights, energies, 1), 1e-9)
+        return _best_shift(product / np.sqrt(energy))
 
     return _judged(OBJECTS, curve, count, 0.12)
 
 
-def _best_shift(product: np.ndarray) -> np.ndarray:
-    """Per row of (n, shifts y by x), the maximum over fractions of a shift."""
-    side = 2 * _SHIFT + 1
-    each = np.arange(len(product))
-    y, x = np.divmod(product.argmax(1), side)
+def _best_shift(correlation: Float64Array) -> Float64Array:
+    """(n, y and x shifts) -> the maximum of each row (n,), also between whole shifts."""
+    side = 2 * _MAX_SHIFT + 1
+    rows = np.arange(len(correlation))
+    y, x = np.divmod(correlation.argmax(1), side)
     y, x = np.clip(y, 1, side - 2), np.clip(x, 1, side - 2)
-    planes = product.reshape(-1, side, side)
-    peak = planes[each, y, x]
-    gain = np.zeros(len(product))
+    planes = correlation.reshape(-1, side, side)
+    peak: Float64Array = planes[rows, y, x]
+    gain = np.zeros(len(correlation))
     for dy, dx in ((1, 0), (0, 1)):
-        low, high = planes[each, y - dy, x - dx], planes[each, y + dy, x + dx]
-        bend = 2 * peak - low - high
-        top = (peak >= low) & (peak >= high) & (bend > 0)
-        gain += np.where(top, (high - low) ** 2 / np.where(top, 8 * bend, 1), 0)
+        low, high = planes[rows, y - dy, x - dx], planes[rows, y + dy, x + dx]
+        curvature = 2 * peak - low - high
+        is_peak = (peak >= low) & (peak >= high) & (curvature > 0)
+        gain += np.where(is_peak, (high - low) ** 2 / np.where(is_peak, 8 * curvature, 1), 0)
     return peak + gain
 
 
-# --- what a curve over the delay says
+# --- the peak of a curve over the delay
 
 
-def _blocks(times: np.ndarray) -> np.ndarray:
-    """The second in which each time lies, from 0."""
+def _blocks(times: Float64Array) -> Int64Array:
+    """The whole seconds since the first time."""
     return (times - times[0]).astype(int) if len(times) else np.zeros(0, int)
 
 
 def _judged(
-    name: str, curve: Callable[[np.ndarray], np.ndarray], count: int, apart: float
+    name: str, curve: Callable[[Float64Array], Float64Array], count: int, distance: float
 ) -> TimeOffset:
-    """The peak of a curve that is a function of the weights of `count` seconds.
+    """The peak of a curve and its uncertainty, or a refusal.
 
-    apart: seconds from the peak at which another one is another.
+    curve: weights (count,) of the recording's seconds -> values at `DELAYS`.
+    distance: seconds from the peak from which another peak counts as a rival.
     """
     if count < 3:
-        return _nothing(f"{name}: the recording is too short")
+        return _refused(f"{name}: the recording is too short")
     whole = curve(np.ones(count))
     best = _peak(whole)
     if not whole.max() > 0:
-        return _nothing(f"{name}: nothing in common")
-    rival = whole[np.abs(LAGS - best) > apart].max() / whole.max()
-    if rival > _RIVAL:
-        return _nothing(f"{name}: other delays fit as well, as in periodic motion")
-    if abs(best) > REACH - 0.02:
-        return _nothing(f"{name}: no peak within {REACH} s")
+        return _refused(f"{name}: the streams have nothing in common")
+    rival = whole[np.abs(DELAYS - best) > distance].max() / whole.max()
+    if rival > _MAX_RIVAL:
+        return _refused(f"{name}: other delays fit as well, as in periodic motion")
+    if abs(best) > MAX_DELAY - 0.02:
+        return _refused(f"{name}: no peak within {MAX_DELAY} s")
     rng = np.random.default_rng(0)
-    drawn = np.array([
+    peaks = np.array([
         _peak(curve(rng.multinomial(count, np.full(count, 1 / count)).astype(float)))
         for _ in range(_DRAWS)
     ])  # fmt: skip
-    astray = float((np.abs(drawn - best) > apart / 3).mean())
-    if astray > 0.03:
-        return _nothing(f"{name}: parts of the recording contradict each other")
-    spread = 0.741 * float(np.subtract(*np.percentile(drawn, (75, 25))))  # as of normal errors
-    uncertainty = float(np.hypot(max(spread, drawn.std() / 2), _FLOOR))
-    if uncertainty > SURE:
-        return _nothing(f"{name}: only to {1000 * uncertainty:.0f} ms")
+    if (np.abs(peaks - best) > distance / 3).mean() > 0.03:
+        return _refused(f"{name}: parts of the recording contradict each other")
+    # The interquartile range times 0.741 is the standard deviation of normal errors.
+    spread = 0.741 * float(np.subtract(*np.percentile(peaks, (75, 25))))
+    uncertainty = float(np.hypot(max(spread, peaks.std() / 2), _MIN_UNCERTAINTY))
+    if uncertainty > MAX_UNCERTAINTY:
+        return _refused(f"{name}: the delay is uncertain by {1000 * uncertainty:.0f} ms")
     return TimeOffset(best, uncertainty, True, name)
 
 
-def _nothing(reason: str) -> TimeOffset:
+def _refused(reason: str) -> TimeOffset:
     return TimeOffset(0.0, float("inf"), False, reason)
 
 
-def _peak(curve: np.ndarray) -> float:
-    """Where a curve over `LAGS` is highest, by the parabola through three samples."""
+def _peak(curve: Float64Array) -> float:
+    """The delay at which a curve over `DELAYS` is highest, with a parabola through three values."""
     index = int(curve.argmax())
     if not 0 < index < len(curve) - 1:
-        return float(LAGS[index])
+        return float(DELAYS[index])
     low, top, high = curve[index - 1 : index + 2]
-    return float(LAGS[index] + STEP * 0.5 * (low - high) / min(low - 2 * top + high, -1e-12))
+    return float(DELAYS[index] + _vertex(low, top, high, DELAY_STEP))
 
 
-def _cubic(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Rows of y (n, k) between times x (n,), by the cubic of Catmull and Rom (1974)."""
-    k = np.clip(np.searchsorted(x, at) - 1, 1, len(x) - 3)
-    u = ((at - x[k]) / (x[k + 1] - x[k]))[:, None]
-    a, b, c, d = y[k - 1], y[k], y[k + 1], y[k + 2]
-    return b + 0.5 * u * (c - a + u * (2 * a - 5 * b + 4 * c - d + u * (3 * (b - c) + d - a)))
+def _vertex(low: float, top: float, high: float, step: float = 1.0) -> float:
+    """Distance from the middle to the maximum of a parabola through three values `step` apart."""
+    return step * 0.5 * (low - high) / min(low - 2 * top + high, -1e-12)
+
+
+def _cubic(times: Float64Array, values: AnyArray, wanted: Float64Array) -> Float64Array:
+    """Rows of values (n, k) between times (n,), by the cubic of Catmull and Rom (1974)."""
+    k = np.clip(np.searchsorted(times, wanted) - 1, 1, len(times) - 3)
+    u = ((wanted - times[k]) / (times[k + 1] - times[k]))[:, None]
+    a, b, c, d = values[k - 1], values[k], values[k + 1], values[k + 2]
+    slope = c - a + u * (2 * a - 5 * b + 4 * c - d + u * (3 * (b - c) + d - a))
+    between: Float64Array = b + 0.5 * u * slope
+    return between

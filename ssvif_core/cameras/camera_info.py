@@ -1,4 +1,4 @@
-"""What a sensor_msgs/CameraInfo says of a camera (REP 104); recorded and live messages alike."""
+"""Cameras from sensor_msgs/CameraInfo messages (REP 104), recorded or live."""
 
 from __future__ import annotations
 
@@ -9,43 +9,52 @@ import numpy as np
 
 from ssvif_core.cameras.model import Camera
 from ssvif_core.errors import InputError
+from ssvif_core.types import Float64Array
 
-# What image_transport adds to the name of an image topic.
+# Suffixes that image_transport adds to the name of an image topic.
 TRANSPORTS = ("compressed", "compressedDepth", "theora", "ffmpeg", "zstd")
 
 
 def info_topic(image_topic: str) -> str:
-    """Where the camera_info of an image topic is: beside it, whatever its transport."""
+    """The camera_info topic beside an image topic of any transport.
+
+    >>> info_topic("/front/image_raw/compressed")
+    '/front/camera_info'
+    """
     return f"{_without_transport(image_topic).rpartition('/')[0]}/camera_info"
 
 
 def is_rectified(image_topic: str) -> bool:
-    """Whether a topic's name says that its images are without distortion, as image_proc's do."""
+    """Whether the topic's name says that its images are rectified, as image_proc's names do.
+
+    >>> is_rectified("/front/image_rect_color"), is_rectified("/front/image_raw")
+    (True, False)
+    """
     return "rect" in _without_transport(image_topic).rpartition("/")[2].split("_")
 
 
 def _without_transport(topic: str) -> str:
-    base, _, last = topic.rpartition("/")
-    return base if last in TRANSPORTS else topic
+    base, _, suffix = topic.rpartition("/")
+    return base if suffix in TRANSPORTS else topic
 
 
 def camera_of(info: Any, name: str = "camera", rectified: bool = False) -> Camera | None:
-    """The camera of a CameraInfo message: size and lens of the full image, what of it is sent.
+    """The camera of a CameraInfo message: full size, lens, region of interest, binning.
 
-    A driver without calibration leaves the matrix at zero: then no lens is known. One that knows
-    nothing at all leaves the size at zero, too: then there is no camera.
+    Without calibration, a driver sends a zero matrix; the camera then has no lens. Some drivers
+    also send a zero size; the result is then None.
 
     Args:
         info: the message.
-        name: stands in the errors.
-        rectified: the images were undistorted; then P is their matrix, and not K.
+        name: the camera's name for error messages.
+        rectified: the images are rectified, so their matrix is P, not K.
 
     Raises:
-        InputError: a value cannot be.
+        InputError: a value is invalid.
     """
     if not (info.width or info.height):
         return None
-    matrix: np.ndarray = np.array(info.k, np.float64).reshape(3, 3)
+    matrix: Float64Array = np.array(info.k, np.float64).reshape(3, 3)
     if rectified:
         matrix = np.array(info.p, np.float64).reshape(3, 4)[:, :3]
     roi = info.roi
@@ -64,21 +73,24 @@ def camera_of(info: Any, name: str = "camera", rectified: bool = False) -> Camer
             return replace(camera, matrix=matrix)
         return replace(
             camera, matrix=matrix, distortion_model=info.distortion_model or "plumb_bob",
-            distortion=tuple(float(k) for k in info.d),
+            distortion=tuple(info.d),
         )  # fmt: skip
     except InputError as error:
         raise InputError(f"{name} camera_info: {error}; calibrate that camera again") from error
 
 
 def with_window_of(camera: Camera, info: Camera, name: str = "camera") -> Camera:
-    """A calibrated camera that sends what `info` says: its region of interest and binning.
+    """`camera` with the region of interest and the binning of `info`.
+
+    name: the camera's name for error messages.
 
     Raises:
-        InputError: they are of different full sizes.
+        InputError: the full sizes differ.
     """
     if camera.size != info.size:
         raise InputError(
-            f"{name} camera_info is of {info.width}x{info.height} pixels, the calibration of "
-            f"{camera.width}x{camera.height}; calibrate again, or correct the driver's camera_info"
+            f"{name} camera_info for {info.width}x{info.height} pixels; expected "
+            f"{camera.width}x{camera.height} as in the camera pair; calibrate again, or correct "
+            "the driver's camera_info"
         )
     return replace(camera, roi=info.roi, binning=info.binning)

@@ -1,56 +1,45 @@
-"""The calibration of a camera pair: lenses, mapping and delay, in one YAML file.
-
-    format: 1
-    visible: {width: 640, height: 480, matrix: [...9], distortion_model: plumb_bob,
-              distortion: [...]}
-    thermal: {width: 320, height: 256}
-    mapping: {kind: homography, matrix: [...9]}
-    time_offset: 0.0
-
-A camera without a matrix is taken as it comes, undistorted. A mapping is a homography, for a far
-scene, or extrinsics with the distance of the plane that is to fit. A lens marked `estimated: true`
-was found from scenes: its distortion is what fitted, its matrix a form to write that in.
-"""
+"""What a camera pair is: two cameras with their lenses, the mapping, and the time offset."""
 
 from __future__ import annotations
 
-import difflib
-import os
-from collections.abc import Mapping as Keys
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 
 from ssvif_core.errors import InputError
+from ssvif_core.types import AnyArray, BoolArray, Float64Array
 
-FORMAT = 1
-# Distortion models of sensor_msgs/CameraInfo -> the numbers of coefficients they may have.
+# Distortion models of sensor_msgs/CameraInfo -> allowed numbers of coefficients.
 DISTORTION_MODELS = {"plumb_bob": (0, 4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
-_ENOUGH = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-9)
+_CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-9)
 
 
 @dataclass(frozen=True, eq=False)
 class Camera:
-    """Size and lens of a camera, and which part of its full image it sends (REP 104).
+    """Size and lens of a camera, and the part of the full image that it sends (REP 104).
 
-    width, height: of the full image, pixels.
-    matrix: (3, 3) intrinsic matrix K of the full image; None: no lens is known.
+    width, height: size of the full image, 8 to 16384 pixels.
+    matrix: (3, 3) float64, intrinsic matrix K of the full image; None if the lens is unknown.
     distortion_model, distortion: as in sensor_msgs/CameraInfo.
-    roi: x, y, width, height of the part that is read out, full-image pixels; None: all of it.
-    binning: full-image pixels per sent pixel, horizontal and vertical; fractions are resizes.
-    estimated: the lens was found from scenes, and is found anew when that is done again.
+    roi: region of interest (x, y, width, height), full-image pixels; None: the full image.
+    binning: full-image pixels per sent pixel, (horizontal, vertical); a resize gives fractions.
+    estimated: the lens was estimated from scenes. The next calibration from a scene replaces it.
 
     Raises:
-        InputError: a value is not what was expected; names it.
+        InputError: a value is invalid.
+
+    >>> camera = Camera(1280, 960, roi=(320, 240, 640, 480), binning=(2, 2))
+    >>> camera.image_size
+    (320, 240)
+    >>> camera.to_full(np.array([[-0.5, -0.5]]))
+    array([[319.5, 239.5]])
     """
 
     width: int
     height: int
-    matrix: np.ndarray | None = None
+    matrix: Float64Array | None = None
     distortion_model: str = "plumb_bob"
     distortion: tuple[float, ...] = ()
     roi: tuple[int, int, int, int] | None = None
@@ -74,16 +63,17 @@ class Camera:
         if len(self.distortion) not in counts or not np.isfinite(self.distortion).all():
             raise InputError(
                 f"{len(self.distortion)} distortion coefficients {list(self.distortion)}; "
-                f"{self.distortion_model} has {' or '.join(map(str, counts))} finite ones"
+                f"expected {' or '.join(map(str, counts))} finite numbers for "
+                f"{self.distortion_model}"
             )
         if any(self.distortion) and self.matrix is None:
-            raise InputError("distortion without a camera matrix; give both, or neither")
+            raise InputError("distortion without a camera matrix; give both or neither")
         if self.roi is not None:
             if len(self.roi) != 4:
                 raise InputError(f"roi {list(self.roi)}; expected x, y, width, height")
             x, y, width, height = self.roi
-            good = x >= 0 and y >= 0 and width > 0 and height > 0
-            if not (good and x + width <= self.width and y + height <= self.height):
+            positive = x >= 0 and y >= 0 and width > 0 and height > 0
+            if not (positive and x + width <= self.width and y + height <= self.height):
                 raise InputError(
                     f"roi {list(self.roi)}; expected x, y, width, height inside "
                     f"{self.width}x{self.height}"
@@ -93,150 +83,154 @@ class Camera:
 
     @property
     def size(self) -> tuple[int, int]:
+        """Width and height of the full image."""
         return self.width, self.height
 
     @property
     def focal(self) -> tuple[float, float]:
+        """Horizontal and vertical focal length, full-image pixels."""
         assert self.matrix is not None
         return float(self.matrix[0, 0]), float(self.matrix[1, 1])
 
     @property
+    def _window(self) -> tuple[int, int, int, int]:
+        """x, y, width, height of the part that is read out, full-image pixels."""
+        return self.roi or (0, 0, self.width, self.height)
+
+    @property
     def image_size(self) -> tuple[int, int]:
-        """Width and height of the images that are sent."""
-        _, _, width, height = self.roi or (0, 0, self.width, self.height)
+        """Width and height of the sent images."""
+        _, _, width, height = self._window
         return round(width / self.binning[0]), round(height / self.binning[1])
 
-    def sending(self, size: tuple[int, int], name: str = "camera") -> Camera:
-        """This camera as it sends images of `size`: as calibrated, or resized as a whole.
+    def with_image_size(self, size: tuple[int, int], name: str = "camera") -> Camera:
+        """This camera with sent images of `size`: unchanged, or with a resize in `binning`.
+
+        name: the camera's name for error messages.
 
         Raises:
-            InputError: the shape of the images is another; `name` stands in the message.
+            InputError: `size` has another aspect ratio than the sent images.
         """
         if size == self.image_size:
             return self
-        _, _, width, height = self.roi or (0, 0, self.width, self.height)
-        # Sizes are whole numbers, so that a resize may change the shape by a pixel.
+        _, _, width, height = self._window
+        # A resize rounds to whole pixels and may change the aspect ratio by one pixel.
         if abs(size[0] * height - size[1] * width) > max(width, height):
             raise InputError(
-                f"{name} images of {size[0]}x{size[1]} pixels; the calibration is of "
-                f"{self.width}x{self.height}, of which {width}x{height} are sent; calibrate again, "
-                "or let the driver publish its region of interest in camera_info"
+                f"{name} images of {size[0]}x{size[1]} pixels; expected {width}x{height} or a "
+                f"resize of that, from a camera of {self.width}x{self.height}; calibrate again, or "
+                "let the driver publish its region of interest in camera_info"
             )
         return replace(self, binning=(width / size[0], height / size[1]))
 
-    def to_full(self, points: np.ndarray) -> np.ndarray:
-        """Pixels of a sent image, (n, 2) -> pixels of the full image."""
-        x, y = self.roi[:2] if self.roi else (0, 0)
-        return (points + 0.5) * self.binning - 0.5 + (x, y)
+    def to_full(self, points: Float64Array) -> Float64Array:
+        """Pixels of a sent image (n, 2) -> pixels of the full image (n, 2)."""
+        full: Float64Array = (points + 0.5) * self.binning - 0.5 + self._window[:2]
+        return full
 
-    def to_sent(self, points: np.ndarray) -> np.ndarray:
-        """Pixels of the full image, (n, 2) -> pixels of a sent image."""
-        x, y = self.roi[:2] if self.roi else (0, 0)
-        return (points - (x, y) + 0.5) / self.binning - 0.5
+    def to_sent(self, points: Float64Array) -> Float64Array:
+        """Pixels of the full image (n, 2) -> pixels of a sent image (n, 2)."""
+        sent: Float64Array = (points - self._window[:2] + 0.5) / self.binning - 0.5
+        return sent
 
     @property
-    def as_measured(self) -> Camera:
-        """This camera, without its lens if that was only estimated."""
+    def without_estimated_lens(self) -> Camera:
+        """This camera. An estimated lens is removed, a measured one is kept."""
         if not self.estimated:
             return self
         return replace(self, matrix=None, distortion=(), estimated=False)
 
     @property
     def as_sent(self) -> Camera:
-        """The same lens as a camera whose full image is the one that this one sends."""
-        matrix = None if self.matrix is None else self._from_full @ self.matrix
+        """The camera with the same lens whose full image is the sent image of this one."""
+        matrix = None if self.matrix is None else self._full_to_sent @ self.matrix
         width, height = self.image_size
         return replace(self, width=width, height=height, matrix=matrix, roi=None, binning=(1, 1))
 
     def with_sent_lens(self, sent: Camera) -> Camera:
-        """This camera with the lens of `sent`, one that is like its own `as_sent`."""
-        matrix = None if sent.matrix is None else np.linalg.inv(self._from_full) @ sent.matrix
+        """This camera with the lens of `sent`, which has the geometry of `as_sent`."""
+        matrix = None if sent.matrix is None else np.linalg.inv(self._full_to_sent) @ sent.matrix
         return replace(
             self, matrix=matrix, distortion_model=sent.distortion_model,
             distortion=sent.distortion, estimated=sent.estimated,
         )  # fmt: skip
 
     @property
-    def _from_full(self) -> np.ndarray:
-        """(3, 3): full-image pixels -> those of a sent image."""
+    def _full_to_sent(self) -> Float64Array:
+        """(3, 3): pixels of the full image -> pixels of a sent image."""
         origin, right, down = self.to_sent(np.array([[0.0, 0], [1, 0], [0, 1]]))
         return np.vstack([np.stack([right - origin, down - origin, origin], 1), [0, 0, 1]])
 
-    def undistorted(self, points: np.ndarray) -> np.ndarray:
-        """Full-image pixels (n, 2) -> where a lens without distortion would show them."""
+    def undistorted(self, points: Float64Array) -> Float64Array:
+        """Full-image pixels (n, 2) of this lens -> pixels of a lens without distortion (n, 2)."""
         if not any(self.distortion):
             return points
-        rays = np.ascontiguousarray(points, np.float64).reshape(-1, 1, 2)
+        shown = np.ascontiguousarray(points, np.float64).reshape(-1, 1, 2)
+        distortion = np.array(self.distortion)
         if self.distortion_model == "equidistant":
-            ideal = cv2.fisheye.undistortPoints(
-                rays, self.matrix, np.array(self.distortion), criteria=_ENOUGH
-            )
+            rays = cv2.fisheye.undistortPoints(shown, self.matrix, distortion, criteria=_CRITERIA)
         else:
-            ideal = cv2.undistortPointsIter(
-                rays, self.matrix, np.array(self.distortion), None, None, _ENOUGH
-            )
-        return self._pixels(ideal.reshape(-1, 2))
+            rays = cv2.undistortPointsIter(shown, self.matrix, distortion, None, None, _CRITERIA)
+        assert self.matrix is not None
+        return (_homogeneous(rays.reshape(-1, 2)) @ self.matrix.T)[:, :2]
 
-    def distorted(self, points: np.ndarray) -> np.ndarray:
-        """Ideal full-image pixels (n, 2) -> where this lens shows them; NaN where it does not.
+    def distorted(self, points: Float64Array) -> Float64Array:
+        """Pixels of a lens without distortion (n, 2) -> full-image pixels of this lens (n, 2).
 
-        Beyond the image's corners a fitted polynomial may turn back into the image.
+        Points outside the field of view become NaN. The distortion polynomial is not valid there
+        and may map them into the image.
         """
         if not any(self.distortion):
             return points
         rays = self._rays(points)
-        known = np.linalg.norm(rays, axis=1) <= self._widest
-        safe = np.where(known[:, None], rays, 0)
+        in_view: BoolArray = np.linalg.norm(rays, axis=1) <= self._field_of_view
+        safe = np.where(in_view[:, None], rays, 0)
+        distortion = np.array(self.distortion)
         if self.distortion_model == "equidistant":
-            shown = cv2.fisheye.distortPoints(
-                safe[:, None], self.matrix, np.array(self.distortion)
-            ).reshape(-1, 2)
+            shown = cv2.fisheye.distortPoints(safe[:, None], self.matrix, distortion)
         else:
-            space = np.concatenate([safe, np.ones((len(safe), 1))], 1)
             shown, _ = cv2.projectPoints(
-                space, np.zeros(3), np.zeros(3), self.matrix, np.array(self.distortion)
+                _homogeneous(safe), np.zeros(3), np.zeros(3), self.matrix, distortion
             )
-            shown = shown.reshape(-1, 2)
-        return np.where(known[:, None], shown, np.nan)
+        return np.where(in_view[:, None], shown.reshape(-1, 2), np.nan)
 
     @property
-    def _widest(self) -> float:
-        """Tangent of the widest angle that the full image shows, with a little to spare."""
+    def _field_of_view(self) -> float:
+        """Tangent of the angle between the axis and the farthest border pixel, plus 2 %."""
         x, y = np.linspace(-0.5, self.width - 0.5, 9), np.linspace(-0.5, self.height - 0.5, 9)
         border = [(a, b) for a in x for b in (y[0], y[-1])]
         border += [(a, b) for a in (x[0], x[-1]) for b in y]
         ideal = self.undistorted(np.array(border))
         return 1.02 * float(np.linalg.norm(self._rays(ideal), axis=1).max())
 
-    def _rays(self, points: np.ndarray) -> np.ndarray:
-        """Ideal pixels (n, 2) -> x/z, y/z of their rays."""
+    def _rays(self, points: Float64Array) -> Float64Array:
+        """Undistorted pixels (n, 2) -> x/z, y/z of their rays (n, 2)."""
         assert self.matrix is not None
-        flat = np.concatenate([points, np.ones((len(points), 1))], 1) @ np.linalg.inv(self.matrix).T
-        return flat[:, :2]
-
-    def _pixels(self, rays: np.ndarray) -> np.ndarray:
-        assert self.matrix is not None
-        return (np.concatenate([rays, np.ones((len(rays), 1))], 1) @ self.matrix.T)[:, :2]
+        return (_homogeneous(points) @ np.linalg.inv(self.matrix).T)[:, :2]
 
 
 @dataclass(frozen=True, eq=False)
 class PlaneMapping:
-    """Extrinsics, and the plane that is to fit.
+    """Extrinsics, and the plane in which the mapping is exact.
 
-    rotation (3, 3), translation (3,) in metres: x_visible = rotation x_thermal + translation, in
-        optical frames (REP 103: x right, y down, z forward).
-    distance: metres from the visible camera, along its axis.
+    rotation: (3, 3) float64. translation: (3,) float64, metres.
+        x_visible = rotation x_thermal + translation, in optical frames (REP 103: x right, y down,
+        z forward).
+    distance: metres from the visible camera to the plane, along the camera's axis; at least 0.05.
+
+    Raises:
+        InputError: a value is invalid.
     """
 
-    rotation: np.ndarray
-    translation: np.ndarray
+    rotation: Float64Array
+    translation: Float64Array
     distance: float
 
     def __post_init__(self) -> None:
         rotation = _matrix(self.rotation, "rotation")
-        turned = np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-3
-        if not turned or np.linalg.det(rotation) < 0:
-            raise InputError("mapping.rotation is no rotation; expected R Rt = 1 and det R = 1")
+        orthogonal = np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-3
+        if not orthogonal or np.linalg.det(rotation) < 0:
+            raise InputError("mapping.rotation is not a rotation; expected R Rt = 1 and det R = 1")
         translation = np.array(self.translation, np.float64).reshape(-1)
         if translation.shape != (3,) or not np.isfinite(translation).all():
             raise InputError(f"mapping.translation {self.translation}; expected x, y, z in metres")
@@ -245,11 +239,14 @@ class PlaneMapping:
         object.__setattr__(self, "rotation", rotation)
         object.__setattr__(self, "translation", translation)
 
-    def homography(self, visible: Camera, thermal: Camera) -> np.ndarray:
+    def homography(self, visible: Camera, thermal: Camera) -> Float64Array:
         """Thermal -> visible pixels, (3, 3): Hartley and Zisserman, Multiple View Geometry, 13.1.
 
-        A point X on the plane n X = distance, n = (0, 0, 1), lies for the thermal camera at
-        R^T (X - t) = R^T (1 - t n / distance) X.
+        Let X be a point on the plane n X = distance with n = (0, 0, 1). The thermal camera sees it
+        at R^T (X - t) = R^T (1 - t n / distance) X.
+
+        Raises:
+            InputError: the plane contains the centre of the thermal camera.
         """
         normal = np.array([0, 0, 1 / self.distance])
         to_thermal = self.rotation.T @ (np.eye(3) - np.outer(self.translation, normal))
@@ -262,16 +259,19 @@ class PlaneMapping:
 
 @dataclass(frozen=True, eq=False)
 class CameraPair:
-    """A calibration.
+    """The two cameras, the mapping between them, and the time offset.
 
-    mapping: homography (3, 3) thermal -> visible, or extrinsics and a plane.
-    time_offset: seconds to add to thermal stamps so that they mean the visible camera's time.
-    made: how it was made: method, date, errors; for people.
+    mapping: homography (3, 3) float64, thermal -> visible pixels; or extrinsics with a plane.
+    time_offset: seconds to add to thermal stamps so that they fit the visible ones, -60 to 60.
+    made: how the camera pair was calibrated (method, date, errors), for people to read.
+
+    Raises:
+        InputError: a value is invalid, or a plane mapping lacks a camera matrix.
     """
 
     visible: Camera
     thermal: Camera
-    mapping: np.ndarray | PlaneMapping
+    mapping: Float64Array | PlaneMapping
     time_offset: float = 0.0
     made: dict[str, Any] = field(default_factory=dict)
 
@@ -286,24 +286,26 @@ class CameraPair:
             raise InputError(f"time_offset {self.time_offset}; expected -60 to 60 seconds")
 
     @property
-    def homography(self) -> np.ndarray:
+    def homography(self) -> Float64Array:
         """Thermal -> visible, (3, 3), undistorted pixels of the full images."""
         if isinstance(self.mapping, PlaneMapping):
             return self.mapping.homography(self.visible, self.thermal)
         return self.mapping
 
-    def sending(self, visible_size: tuple[int, int], thermal_size: tuple[int, int]) -> CameraPair:
-        """This pair as its cameras send images of these sizes; see `Camera.sending`."""
+    def with_image_sizes(
+        self, visible_size: tuple[int, int], thermal_size: tuple[int, int]
+    ) -> CameraPair:
+        """This camera pair with sent images of these sizes; see `Camera.with_image_size`."""
         return replace(
             self,
-            visible=self.visible.sending(visible_size, "visible"),
-            thermal=self.thermal.sending(thermal_size, "thermal"),
+            visible=self.visible.with_image_size(visible_size, "visible"),
+            thermal=self.thermal.with_image_size(thermal_size, "thermal"),
         )
 
     @property
     def as_sent(self) -> CameraPair:
-        """The same calibration, of cameras whose full images are those that these send."""
-        visible, thermal = self.visible._from_full, self.thermal._from_full
+        """The same camera pair, with the sent images as full images; see `Camera.as_sent`."""
+        visible, thermal = self.visible._full_to_sent, self.thermal._full_to_sent
         return replace(
             self,
             visible=self.visible.as_sent,
@@ -312,185 +314,39 @@ class CameraPair:
         )
 
     def with_sent(self, sent: CameraPair) -> CameraPair:
-        """This pair with the mapping and thermal lens of `sent`, one like its own `as_sent`."""
-        visible, thermal = self.visible._from_full, self.thermal._from_full
+        """This pair with the mapping and thermal lens of `sent`, which is like `as_sent`."""
+        visible, thermal = self.visible._full_to_sent, self.thermal._full_to_sent
         return replace(
             self,
             thermal=self.thermal.with_sent_lens(sent.thermal),
             mapping=np.linalg.inv(visible) @ sent.homography @ thermal,
         )
 
-    def to_visible(self, points: np.ndarray) -> np.ndarray:
-        """Pixels of the sent thermal image (n, 2) -> of the sent visible one; NaN where unseen."""
+    def to_visible(self, points: Float64Array) -> Float64Array:
+        """Pixels of the sent thermal image (n, 2) -> of the sent visible image; NaN if unseen."""
         ideal = self.thermal.undistorted(self.thermal.to_full(np.asarray(points, np.float64)))
         return self.visible.to_sent(self.visible.distorted(_project(self.homography, ideal)))
 
-    def to_thermal(self, points: np.ndarray) -> np.ndarray:
-        """Pixels of the sent visible image (n, 2) -> of the sent thermal one; NaN where unseen."""
+    def to_thermal(self, points: Float64Array) -> Float64Array:
+        """Pixels of the sent visible image (n, 2) -> of the sent thermal image; NaN if unseen."""
         ideal = self.visible.undistorted(self.visible.to_full(np.asarray(points, np.float64)))
         inverse = np.linalg.inv(self.homography)
         return self.thermal.to_sent(self.thermal.distorted(_project(inverse, ideal)))
 
 
 def aligned(visible_size: tuple[int, int], thermal_size: tuple[int, int]) -> CameraPair:
-    """The pair whose cameras see the same field of view: the thermal image is only resized."""
+    """The camera pair with one field of view for both cameras: the mapping is a resize.
+
+    >>> aligned((640, 480), (320, 240)).to_visible(np.array([[0.0, 0.0]]))
+    array([[0.5, 0.5]])
+    """
     sx, sy = (v / t for v, t in zip(visible_size, thermal_size, strict=True))
     resize = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
     return CameraPair(Camera(*visible_size), Camera(*thermal_size), resize)
 
 
-def load_camera_pair(path: Path) -> CameraPair:
-    """The calibration in a file of `save_camera_pair`.
-
-    Raises:
-        InputError: the file is missing, no YAML, of another format, or a value is wrong.
-    """
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the calibration cannot be read ({error})") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not readable as YAML ({error})") from error
-    try:
-        if isinstance(values, Keys) and "format" in values and not _is(values["format"], FORMAT):
-            # Said first: another format may have other keys.
-            raise InputError(
-                f"calibration of format {values['format']!r}; this version reads {FORMAT}; "
-                "calibrate again with `ssvif calibrate`"
-            )
-        keys = _keys(values, "", ("format", "visible", "thermal", "mapping"),
-                     ("time_offset", "made"))  # fmt: skip
-        return CameraPair(
-            _camera(keys["visible"], "visible"),
-            _camera(keys["thermal"], "thermal"),
-            _mapping(keys["mapping"]),
-            float(keys.get("time_offset", 0.0)),
-            dict(keys.get("made") or {}),
-        )
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except (TypeError, ValueError, KeyError, OverflowError) as error:
-        raise InputError(f"{path}: not a calibration ({error}); calibrate again") from error
-
-
-def save_camera_pair(pair: CameraPair, path: Path) -> None:
-    """Write a calibration, whole or not at all.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    values = {
-        "format": FORMAT,
-        "visible": _camera_values(pair.visible),
-        "thermal": _camera_values(pair.thermal),
-        "mapping": _mapping_values(pair.mapping),
-        "time_offset": round(float(pair.time_offset), 6),
-        "made": pair.made,
-    }
-    text = (
-        "# Calibration of a visible and a thermal camera, by `ssvif calibrate`.\n"
-        "# mapping: thermal -> visible pixels, undistorted; time_offset: seconds to add to\n"
-        "# thermal stamps.\n"
-    ) + yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=100)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_text(text)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
-
-
-def _camera(values: Any, name: str) -> Camera:
-    optional = ("matrix", "distortion_model", "distortion", "roi", "binning", "estimated")
-    keys = _keys(values, name, ("width", "height"), optional)
-    try:
-        return Camera(
-            _whole(keys["width"], "width"),
-            _whole(keys["height"], "height"),
-            keys.get("matrix"),
-            keys.get("distortion_model", "plumb_bob"),
-            tuple(keys.get("distortion", ())),
-            tuple(_whole(n, "roi") for n in keys["roi"]) if "roi" in keys else None,  # type: ignore[arg-type]
-            tuple(float(n) for n in keys.get("binning", (1, 1))),  # type: ignore[arg-type]
-            keys.get("estimated", False) is True,
-        )
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from error
-
-
-def _whole(value: Any, name: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InputError(f"{name} {value!r}; expected a whole number")
-    return value
-
-
-def _is(value: Any, number: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value == number
-
-
-def _camera_values(camera: Camera) -> dict[str, Any]:
-    values: dict[str, Any] = {"width": camera.width, "height": camera.height}
-    if camera.matrix is not None:
-        values["matrix"] = _numbers(camera.matrix)
-        values["distortion_model"] = camera.distortion_model
-        values["distortion"] = list(camera.distortion)
-        if camera.estimated:
-            values["estimated"] = True
-    if camera.roi is not None:
-        values["roi"] = [int(n) for n in camera.roi]
-    if tuple(camera.binning) != (1, 1):
-        values["binning"] = [float(n) for n in camera.binning]
-    return values
-
-
-def _mapping(values: Any) -> np.ndarray | PlaneMapping:
-    kind = values.get("kind") if isinstance(values, Keys) else None
-    if kind == "homography":
-        return _keys(values, "mapping", ("kind", "matrix"), ())["matrix"]
-    if kind == "plane":
-        keys = _keys(values, "mapping", ("kind", "rotation", "translation", "distance"), ())
-        return PlaneMapping(keys["rotation"], keys["translation"], float(keys["distance"]))
-    raise InputError(f"mapping.kind '{kind}'; expected homography or plane")
-
-
-def _mapping_values(mapping: np.ndarray | PlaneMapping) -> dict[str, Any]:
-    if isinstance(mapping, PlaneMapping):
-        return {
-            "kind": "plane",
-            "rotation": _numbers(mapping.rotation),
-            "translation": _numbers(mapping.translation),
-            "distance": float(mapping.distance),
-        }
-    return {"kind": "homography", "matrix": _numbers(mapping / mapping[2, 2])}
-
-
-def _numbers(array: np.ndarray) -> list[float]:
-    return [float(f"{value:.10g}") for value in array.reshape(-1)]
-
-
-def _keys(
-    values: Any, where: str, needed: tuple[str, ...], optional: tuple[str, ...]
-) -> dict[str, Any]:
-    """The keys of one level of the file, each known, none missing."""
-    prefix = f"{where}." if where else ""
-    if not isinstance(values, Keys):
-        raise InputError(f"{where or 'the file'} is {values!r:.60}; expected keys with values")
-    for key in values:
-        if key not in needed + optional:
-            near = difflib.get_close_matches(str(key), needed + optional, 1)
-            raise InputError(
-                f"unknown key {prefix}{key}; " + (f"did you mean {near[0]}?" if near else
-                f"expected {', '.join(needed + optional)}")
-            )  # fmt: skip
-    for key in needed:
-        if key not in values:
-            raise InputError(f"{prefix}{key} is missing")
-    return dict(values)
-
-
-def _matrix(values: Any, name: str) -> np.ndarray:
-    """A finite and invertible (3, 3) float64 of nine numbers."""
+def _matrix(values: Any, name: str) -> Float64Array:
+    """Nine numbers -> a finite, invertible, read-only (3, 3) float64 matrix."""
     try:
         matrix = np.array(values, np.float64).reshape(3, 3)
     except (TypeError, ValueError) as error:
@@ -501,11 +357,13 @@ def _matrix(values: Any, name: str) -> np.ndarray:
     return matrix
 
 
-def _project(homography: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points (n, 2) through a homography; NaN where they would lie behind the camera."""
-    flat = (
-        np.concatenate([points, np.ones((len(points), 1))], 1)
-        @ (homography / np.sign(np.linalg.det(homography))).T
-    )
-    ahead = flat[:, 2:] > 1e-9
-    return np.where(ahead, flat[:, :2] / np.where(ahead, flat[:, 2:], 1), np.nan)
+def _homogeneous(points: Float64Array) -> Float64Array:
+    """(n, 2) -> (n, 3) with ones."""
+    return np.concatenate([points, np.ones((len(points), 1))], 1)
+
+
+def _project(homography: AnyArray, points: Float64Array) -> Float64Array:
+    """Points (n, 2) through a homography; NaN for points behind the camera."""
+    space = _homogeneous(points) @ (homography / np.sign(np.linalg.det(homography))).T
+    in_front = space[:, 2:] > 1e-9
+    return np.where(in_front, space[:, :2] / np.where(in_front, space[:, 2:], 1), np.nan)

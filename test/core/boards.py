@@ -1,4 +1,4 @@
-"""Rendered calibration boards, seen by a visible and a thermal camera."""
+"""Rendered pairs of a visible and a thermal camera that show a board."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssvif_core.types import Pair
 
 BOARD = Board("checkerboard", 8, 6, 0.06)
 CIRCLES = Board("circles", 4, 11, 0.05)
-DOT = 4096.0  # texture pixels a metre
+RESOLUTION = 4096.0  # texture pixels per metre
 VISIBLE = Camera(
     640, 480, np.array([[560, 0, 325], [0, 562, 236], [0, 0, 1]]), "plumb_bob",
     (-0.21, 0.05, 0.0008, -0.0005),
@@ -24,7 +24,7 @@ THERMAL = Camera(
 TURN = cv2.Rodrigues(np.array([0.01, -0.02, 0.015]))[0]
 SHIFT = np.array([0.06, -0.01, 0.005])
 TRUE = CameraPair(VISIBLE, THERMAL, PlaneMapping(TURN, SHIFT, 10.0))
-# Turn (radians, of the board) and place of its middle (m) for the visible camera.
+# Rotation vector of the board (radians) and position of its middle (metres), visible camera.
 POSES = [
     ((0.0, 0.0, 0.05), (0.0, 0.0, 0.9)),
     ((0.5, 0.1, 0.1), (-0.14, 0.08, 0.95)),
@@ -46,9 +46,9 @@ Pose = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 @functools.lru_cache
 def texture(board: Board) -> np.ndarray:
-    """(h, w) float32, 0 to 1, with a margin; the first point lies two sizes from both edges."""
-    step = board.size * DOT
-    points = board.points[:, :2] * DOT
+    """(h, w) float32, 0 to 1, with a margin. The first point lies 2 `size` from both edges."""
+    step = board.size * RESOLUTION
+    points = board.points[:, :2] * RESOLUTION
     width, height = (points.max(0) + 4 * step).astype(int)
     plane = np.ones((height, width), np.float32)
     y, x = np.mgrid[:height, :width]
@@ -64,11 +64,11 @@ def texture(board: Board) -> np.ndarray:
 
 
 @functools.lru_cache
-def rays(camera: Camera, finer: int) -> np.ndarray:
-    """(n, 3) rays of a grid of `finer` samples a pixel, each way."""
+def rays(camera: Camera, samples: int) -> np.ndarray:
+    """(n, 3) rays of a grid with `samples` rows and columns per pixel."""
     width, height = camera.size
-    x, y = np.meshgrid(np.arange(width * finer), np.arange(height * finer))
-    points = (np.stack([x, y], -1).reshape(-1, 2) + 0.5) / finer - 0.5
+    x, y = np.meshgrid(np.arange(width * samples), np.arange(height * samples))
+    points = (np.stack([x, y], -1).reshape(-1, 2) + 0.5) / samples - 0.5
     lens = np.array(camera.distortion)
     undistort = cv2.undistortPoints
     if camera.distortion_model == "equidistant":
@@ -77,18 +77,18 @@ def rays(camera: Camera, finer: int) -> np.ndarray:
     return np.column_stack([flat, np.ones(len(flat))])
 
 
-def shot(
-    camera: Camera, board: Board, rotation: np.ndarray, place: np.ndarray, finer: int
+def board_image(
+    camera: Camera, board: Board, rotation: np.ndarray, origin: np.ndarray, samples: int
 ) -> np.ndarray:
-    """(h, w) float32, 0 to 1: the board whose origin is at `place`, by tracing rays."""
+    """(h, w) float32, 0 to 1: the board with its origin at `origin` (metres), by ray tracing."""
     normal = rotation[:, 2]
-    toward = rays(camera, finer)
-    depth = normal @ place / (toward @ normal)
-    on_board = (toward * depth[:, None] - place) @ rotation[:, :2]
-    at = ((on_board + 2 * board.size) * DOT - 0.5).astype(np.float32)
-    at = at.reshape(camera.height * finer, camera.width * finer, 2)
-    print_ = cv2.GaussianBlur(texture(board), (0, 0), 3)
-    image = cv2.remap(print_, at, None, cv2.INTER_LINEAR, borderValue=0.55)
+    directions = rays(camera, samples)
+    depth = normal @ origin / (directions @ normal)
+    on_board = (directions * depth[:, None] - origin) @ rotation[:, :2]
+    at = ((on_board + 2 * board.size) * RESOLUTION - 0.5).astype(np.float32)
+    at = at.reshape(camera.height * samples, camera.width * samples, 2)
+    pattern = cv2.GaussianBlur(texture(board), (0, 0), 3)
+    image = cv2.remap(pattern, at, None, cv2.INTER_LINEAR, borderValue=0.55)
     return cv2.resize(image, camera.size, interpolation=cv2.INTER_AREA)
 
 
@@ -101,16 +101,16 @@ def rendered(
     visible: Camera = VISIBLE,
     thermal: Camera = THERMAL,
 ) -> Pair:
-    """A pair of images; hot: what is dark in the visible image is warm."""
+    """A pair that shows a board. hot: the dark parts of the visible image are warm."""
     rng = np.random.default_rng(seed)
     turn, middle = cv2.Rodrigues(np.array(pose[0]))[0], np.array(pose[1])
-    place = middle - turn @ (board.points.max(0) / 2)
-    seen = shot(visible, board, turn, place, 2)
+    origin = middle - turn @ (board.points.max(0) / 2)
+    light = board_image(visible, board, turn, origin, 2)
     # x_visible = TURN x_thermal + SHIFT
-    warm = shot(thermal, board, TURN.T @ turn, TURN.T @ (place - SHIFT), 4)
-    warm = cv2.GaussianBlur(1 - warm if hot else warm, (0, 0), 0.6)
-    grey = 40 + 170 * cv2.GaussianBlur(seen, (0, 0), 0.7) + rng.normal(0, 3, seen.shape)
-    counts = 7300 + 400 * warm + rng.normal(0, 8, warm.shape)
+    heat = board_image(thermal, board, TURN.T @ turn, TURN.T @ (origin - SHIFT), 4)
+    heat = cv2.GaussianBlur(1 - heat if hot else heat, (0, 0), 0.6)
+    grey = 40 + 170 * cv2.GaussianBlur(light, (0, 0), 0.7) + rng.normal(0, 3, light.shape)
+    counts = 7300 + 400 * heat + rng.normal(0, 8, heat.shape)
     if bits == 8:
         counts = 60 + (counts - 7300) / 4
     colour = cv2.cvtColor(np.clip(grey, 0, 255).astype(np.uint8), cv2.COLOR_GRAY2BGR)
@@ -119,15 +119,15 @@ def rendered(
 
 @functools.lru_cache
 def board_pairs() -> tuple[Pair, ...]:
-    """Both polarities, 8 and 16 bits."""
+    """Nine pairs, of both polarities."""
     return tuple(
         rendered(BOARD, pose, hot=index % 3 == 0, seed=index) for index, pose in enumerate(POSES)
     )
 
 
-def apart(one: CameraPair, other: CameraPair) -> float:
-    """Largest distance of where both map the thermal image, visible pixels."""
+def mapping_difference(first: CameraPair, second: CameraPair) -> float:
+    """Largest distance of two mappings over the thermal image, visible pixels."""
     x, y = np.meshgrid(np.linspace(8, 151, 9), np.linspace(8, 111, 7))
     points = np.stack([x, y], -1).reshape(-1, 2)
-    difference = one.to_visible(points) - other.to_visible(points)
+    difference = first.to_visible(points) - second.to_visible(points)
     return float(np.nanmax(np.linalg.norm(difference, axis=1)))

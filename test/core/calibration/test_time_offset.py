@@ -1,4 +1,4 @@
-"""The delay between two streams: found from motion, refused where nothing tells it."""
+"""The time offset between two streams: measured from motion, or refused without motion."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ssvif_core.synthetic import DriveConfig, DriveGenerator
 
 @pytest.fixture(scope="module")
 def drive() -> tuple[Images, Images]:
-    """5.5 s of a drive at night with parallax: visible at 30 Hz, thermal at 10 Hz in between."""
+    """5.5 s of a drive at night with parallax: visible at 30 Hz, thermal at 10 Hz, interleaved."""
     scenes = DriveGenerator(DriveConfig(
         seed=1, fps=60, frames=330, condition="night", parallax=0.1, visible_size=(240, 180),
         thermal_size=(160, 128),
@@ -33,44 +33,44 @@ def drive() -> tuple[Images, Images]:
 
 
 @pytest.mark.parametrize("delay", [-0.2, 0.0437])
-def test_moving_camera(drive: tuple[Images, Images], delay: float) -> None:
+def test_a_moving_camera_gives_the_delay(drive: tuple[Images, Images], delay: float) -> None:
     visible, thermal = drive
-    found = time_offset(visible, late(thermal, delay))
-    assert found.confident and "camera" in found.reason
-    assert abs(found.seconds + delay) < 0.005
-    assert 0 < found.uncertainty < 0.008
+    result = time_offset(visible, late(thermal, delay))
+    assert result.confident and "camera" in result.reason
+    assert abs(result.seconds + delay) < 0.005
+    assert 0 < result.uncertainty < 0.008
 
 
 @pytest.mark.parametrize("delay", [-0.171, 0.2])
-def test_standing_camera_and_people_of_a_known_mapping(
+def test_moving_people_and_a_known_mapping_give_the_delay(
     people: tuple[Images, Images], delay: float
 ) -> None:
     visible, thermal = people
-    found = time_offset(visible, late(thermal, delay), MAPPING)
-    assert found.confident and "moves in the image" in found.reason
-    assert abs(found.seconds + delay) < 0.003
-    assert 0 < found.uncertainty < 0.008
+    result = time_offset(visible, late(thermal, delay), MAPPING)
+    assert result.confident and "move in the image" in result.reason
+    assert abs(result.seconds + delay) < 0.003
+    assert 0 < result.uncertainty < 0.008
 
 
-def test_standing_camera_without_a_mapping(people: tuple[Images, Images]) -> None:
+def test_moving_people_without_a_mapping_give_the_delay(people: tuple[Images, Images]) -> None:
     visible, thermal = people
     colour = [(stamp, cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)) for stamp, image in visible]
-    found = time_offset(colour, late(thermal, 0.123))
-    assert found.confident
-    assert abs(found.seconds + 0.123) < 0.005
+    result = time_offset(colour, late(thermal, 0.123))
+    assert result.confident
+    assert abs(result.seconds + 0.123) < 0.005
 
 
-def test_still_scene_is_refused() -> None:
-    found = time_offset(film([], 20, 5, False), film([], 10, 5, True))
-    assert not found.confident and found.uncertainty == float("inf")
-    assert "stands still" in found.reason and "nothing does" in found.reason
-    assert "record again" in found.reason
+def test_a_still_scene_is_refused() -> None:
+    result = time_offset(film([], 20, 5, False), film([], 10, 5, True))
+    assert not result.confident and result.uncertainty == float("inf")
+    assert "stands still" in result.reason and "nothing moves" in result.reason
+    assert "record again" in result.reason
 
 
 def test_periodic_motion_is_refused() -> None:
-    found = time_offset(film([swing], 30, 5, False), film([swing], 15, 5, True), MAPPING)
-    assert not found.confident
-    assert "periodic" in found.reason or "contradict" in found.reason
+    result = time_offset(film([swing], 30, 5, False), film([swing], 15, 5, True), MAPPING)
+    assert not result.confident
+    assert "periodic" in result.reason or "contradict" in result.reason
 
 
 def test_streams_of_different_scenes_are_refused(people: tuple[Images, Images]) -> None:
@@ -78,13 +78,13 @@ def test_streams_of_different_scenes_are_refused(people: tuple[Images, Images]) 
     assert not time_offset(people[0], other, MAPPING).confident
 
 
-def test_larger_delay_than_is_searched_is_refused(people: tuple[Images, Images]) -> None:
+def test_a_delay_above_the_limit_is_refused(people: tuple[Images, Images]) -> None:
     visible, thermal = people
-    found = time_offset(visible, late(thermal, 1.0), MAPPING)
-    assert not found.confident
+    result = time_offset(visible, late(thermal, 1.0), MAPPING)
+    assert not result.confident
 
 
-def test_what_cannot_be_used_is_told(people: tuple[Images, Images]) -> None:
+def test_an_invalid_stream_is_refused_with_its_mistake(people: tuple[Images, Images]) -> None:
     visible, thermal = people
     with pytest.raises(InputError, match=r"12 thermal images; expected at least 20"):
         time_offset(visible, thermal[:12])
@@ -103,13 +103,14 @@ def test_what_cannot_be_used_is_told(people: tuple[Images, Images]) -> None:
         time_offset(visible, slow)
 
 
-def test_real_clip_follows_its_stamps(shared: Path) -> None:
+def test_the_result_of_a_real_clip_follows_its_stamps(shared: Path) -> None:
     folder = shared / "m3svd"
     pairs = list(video_pairs(folder / "vi/0111_1716.mp4", folder / "ir/0111_1716.mp4"))
     visible = [(pair.visible_stamp, pair.visible) for pair in pairs]
     thermal = [(pair.thermal_stamp, pair.thermal) for pair in pairs]
-    own = time_offset(visible, thermal, np.eye(3))
-    assert own.confident and abs(own.seconds) < 0.04  # nearly a frame; it drifts in this clip
-    tenth = late(thermal[::3], 0.087)
-    found = time_offset(visible, tenth, np.eye(3))
-    assert found.confident and abs(found.seconds + 0.087 - own.seconds) < 0.005
+    original = time_offset(visible, thermal, np.eye(3))
+    # Nearly one frame; it varies in this clip.
+    assert original.confident and abs(original.seconds) < 0.04
+    delayed = late(thermal[::3], 0.087)
+    result = time_offset(visible, delayed, np.eye(3))
+    assert result.confident and abs(result.seconds + 0.087 - original.seconds) < 0.005

@@ -1,4 +1,4 @@
-"""`ssvif calibrate`: what each option does, on real bags and folders."""
+"""The options of `ssvif calibrate`, on real bags and folders."""
 
 from __future__ import annotations
 
@@ -8,25 +8,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from boards import BOARD, NEAR, THERMAL, TRUE, VISIBLE, apart, board_pairs
+from boards import BOARD, NEAR, THERMAL, TRUE, VISIBLE, board_pairs, mapping_difference
 from boards import rendered as rendered_board
-from films import MAPPING, Images, film, late, people, walk
+from films import MAPPING, Images, film, late, walk
 from rosbags.rosbag2 import StoragePlugin, Writer
 from typer.testing import CliRunner, Result
 
-from ssvif_core.cameras.model import (
-    Camera,
-    CameraPair,
-    PlaneMapping,
-    load_camera_pair,
-    save_camera_pair,
-)
+from ssvif_core.cameras.model import Camera, CameraPair, PlaneMapping
+from ssvif_core.cameras.yaml_file import load_camera_pair, save_camera_pair
 from ssvif_core.cli import app
 from ssvif_core.errors import InputError
 from ssvif_core.recordings.bags import IMAGE_TYPE, TYPES, _image_cdr
 from ssvif_core.types import Pair
 
-__all__ = ["people"]  # a fixture
 SPECIFICATION = "checkerboard:8x6:0.06"
 INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 
@@ -45,7 +39,7 @@ def folder_of(path: Path, pairs: Iterable[Pair]) -> Path:
 
 
 def bag_of(path: Path, visible: Images, thermal: Images, lens: Camera | None = None) -> Path:
-    """A bag of two streams with stamps of their own, recorded at true time (of the visible)."""
+    """A bag of two streams, written in the order of their stamps."""
     topics = {"/visible/image_raw": visible, "/thermal/image_raw": thermal}
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         out = {topic: writer.add_connection(topic, IMAGE_TYPE, typestore=TYPES) for topic in topics}
@@ -77,13 +71,13 @@ def coloured(images: Images) -> Images:
     return [(stamp, cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)) for stamp, image in images]
 
 
-def known(path: Path, time_offset: float = 0.0) -> Path:
-    """The calibration of the people's cameras."""
+def known_pair(path: Path, time_offset: float = 0.0) -> Path:
+    """A file with the camera pair of the fixture `people`."""
     save_camera_pair(CameraPair(Camera(320, 240), Camera(160, 120), MAPPING, time_offset), path)
     return path
 
 
-def test_a_board_with_lenses_from_the_start_gives_the_extrinsics(tmp_path: Path) -> None:
+def test_a_board_and_lenses_of_the_start_give_the_extrinsics(tmp_path: Path) -> None:
     start = tmp_path / "lenses.yaml"
     save_camera_pair(CameraPair(VISIBLE, THERMAL, np.eye(3), 0.03), start)
     source = folder_of(tmp_path / "board", board_pairs()[:6])
@@ -92,10 +86,10 @@ def test_a_board_with_lenses_from_the_start_gives_the_extrinsics(tmp_path: Path)
         source, out, "--board", SPECIFICATION, "--start", str(start), "--distance", "8"
     )
     assert result.exit_code == 0, result.output
-    found = load_camera_pair(out)
-    assert isinstance(found.mapping, PlaneMapping) and found.mapping.distance == 8
-    assert np.allclose(found.visible.matrix, VISIBLE.matrix) and found.time_offset == 0.03
-    assert apart(found, CameraPair(VISIBLE, THERMAL, PlaneMapping(
+    pair = load_camera_pair(out)
+    assert isinstance(pair.mapping, PlaneMapping) and pair.mapping.distance == 8
+    assert np.allclose(pair.visible.matrix, VISIBLE.matrix) and pair.time_offset == 0.03
+    assert mapping_difference(pair, CameraPair(VISIBLE, THERMAL, PlaneMapping(
         TRUE.mapping.rotation, TRUE.mapping.translation, 8.0))) < 0.5  # fmt: skip
     assert out.with_suffix(".png").is_file()
 
@@ -108,7 +102,7 @@ def test_a_board_at_the_working_distance_gives_a_homography(tmp_path: Path) -> N
     assert isinstance(load_camera_pair(out).mapping, np.ndarray)
 
 
-def test_a_board_that_is_not_there_is_refused_and_nothing_written(tmp_path: Path) -> None:
+def test_a_recording_without_the_board_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "board", board_pairs()[:3])
     result = calibrate(source, tmp_path / "out.yaml", "--board", "checkerboard:7x4:0.06")
     assert isinstance(result.exception, InputError)
@@ -119,10 +113,11 @@ def test_a_board_that_is_not_there_is_refused_and_nothing_written(tmp_path: Path
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--board", "chessboard"], "--board chessboard; expected such as"),
+        (["--board", "chessboard"], "--board chessboard; expected, for example"),
+        (["--target", "chessboard"], "--board chessboard; expected, for example"),
         (
             ["--board", SPECIFICATION, "--start", "nowhere.yaml"],
-            "nowhere.yaml: the calibration cannot",
+            "nowhere.yaml: the camera pair cannot",
         ),
         (["--keep-mapping"], "--keep-mapping needs --start"),
         (["--visible", "/one"], "belong together"),
@@ -130,57 +125,55 @@ def test_a_board_that_is_not_there_is_refused_and_nothing_written(tmp_path: Path
         (["--time-offset"], "needs a bag or two videos"),
     ],
 )
-def test_what_cannot_be_done_is_told_first(options: list[str], text: str, tmp_path: Path) -> None:
+def test_invalid_options_give_an_error(options: list[str], text: str, tmp_path: Path) -> None:
     source = folder_of(tmp_path / "board", board_pairs()[:1])
     result = CliRunner().invoke(app, ["calibrate", str(source), *options])
     assert isinstance(result.exception, InputError) and text in str(result.exception)
 
 
-def test_the_delay_alone_is_found_and_the_mapping_kept(
+def test_keep_mapping_finds_the_time_offset_only(
     people: tuple[Images, Images], tmp_path: Path
 ) -> None:
     visible, thermal = people
     bag = bag_of(tmp_path / "bag", coloured(visible), late(thermal, 0.171))
-    start, out = known(tmp_path / "known.yaml"), tmp_path / "camera_pair.yaml"
+    start, out = known_pair(tmp_path / "known.yaml"), tmp_path / "camera_pair.yaml"
     result = calibrate(bag, out, "--start", str(start), "--time-offset", "--keep-mapping")
     assert result.exit_code == 0, result.output
-    found = load_camera_pair(out)
-    assert found.time_offset == pytest.approx(-0.171, abs=0.005)
-    assert np.allclose(found.homography, MAPPING)
+    pair = load_camera_pair(out)
+    assert pair.time_offset == pytest.approx(-0.171, abs=0.005)
+    assert np.allclose(pair.homography, MAPPING)
 
 
-def test_a_delay_that_cannot_be_told_is_refused(tmp_path: Path) -> None:
+def test_a_still_scene_gives_no_time_offset_and_exit_code_3(tmp_path: Path) -> None:
     still = film([], 20, 5, False), film([], 10, 5, True)
     bag = bag_of(tmp_path / "bag", coloured(still[0]), still[1])
-    start, out = known(tmp_path / "known.yaml"), tmp_path / "camera_pair.yaml"
+    start, out = known_pair(tmp_path / "known.yaml"), tmp_path / "camera_pair.yaml"
     result = calibrate(bag, out, "--start", str(start), "--time-offset", "--keep-mapping")
-    assert result.exit_code == 3 and "no delay found" in result.output
+    assert result.exit_code == 3 and "no time offset found" in result.output
     assert not out.exists()
 
 
-def test_pairs_are_made_with_the_delay_that_is_known(tmp_path: Path) -> None:
-    """Of stamps that are 2 s apart; without it no pair would be found."""
+def test_pairs_are_matched_with_the_time_offset_of_the_start(tmp_path: Path) -> None:
+    """The stamps are 2 s apart. Without the time offset, no images match."""
     walkers = [walk(2)]
     visible, thermal = film(walkers, 10, 4, False), film(walkers, 10, 4, True)
     bag = bag_of(tmp_path / "bag", coloured(visible), late(thermal, 2.0))
     out = tmp_path / "out.yaml"
-    start = known(tmp_path / "known.yaml", time_offset=-2.0)
+    start = known_pair(tmp_path / "known.yaml", time_offset=-2.0)
     result = calibrate(bag, out, "--start", str(start), "--every", "1")
-    # People before a wall tell no mapping; but 40 pairs were there to try.
+    # People in front of a wall do not show the mapping, but there were 40 pairs to try.
     assert "24 frames" in result.output, result.output
 
 
-def test_a_bag_cut_off_gives_its_lens_all_the_same(
-    people: tuple[Images, Images], tmp_path: Path
-) -> None:
+def test_a_truncated_bag_gives_its_lens(people: tuple[Images, Images], tmp_path: Path) -> None:
     lens = Camera(320, 240, np.array([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]]), "plumb_bob",
                   (-0.1, 0, 0, 0))  # fmt: skip
     visible, thermal = people
     bag = bag_of(tmp_path / "bag", coloured(visible), thermal, lens)
-    (whole,) = bag.glob("*.mcap")
-    cut = tmp_path / "cut.mcap"
-    cut.write_bytes(whole.read_bytes()[: int(0.9 * whole.stat().st_size)])
-    start, out = known(tmp_path / "known.yaml"), tmp_path / "camera_pair.yaml"
-    result = calibrate(cut, out, "--start", str(start), "--time-offset")
+    (complete,) = bag.glob("*.mcap")
+    truncated = tmp_path / "cut.mcap"
+    truncated.write_bytes(complete.read_bytes()[: int(0.9 * complete.stat().st_size)])
+    start, out = known_pair(tmp_path / "known.yaml"), tmp_path / "camera_pair.yaml"
+    result = calibrate(truncated, out, "--start", str(start), "--time-offset")
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     assert "time offset" in result.output and "frames, worth" in result.output

@@ -12,12 +12,8 @@ from harness import PERIOD, START, Robot, image, scene
 from sensor_msgs.msg import CameraInfo, RegionOfInterest, TimeReference
 from std_srvs.srv import Trigger
 
-from ssvif_core.cameras.model import (
-    Camera,
-    CameraPair,
-    load_camera_pair,
-    save_camera_pair,
-)
+from ssvif_core.cameras.model import Camera, CameraPair
+from ssvif_core.cameras.yaml_file import load_camera_pair, save_camera_pair
 from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.types import Pair
