@@ -33,6 +33,7 @@ setup(
     entry_points={
         "console_scripts": [
             "fusion_node = ssvif_ros.node.fusion_node:main",
+            "build_engine = ssvif_ros.node.build_engine:main",
             "ssvif = ssvif_core.cli:main",
         ],
         "ssvif.commands": [

@@ -1,4 +1,4 @@
-"""Starts fusion_node. `ros2 launch ssvif_ros fusion.launch.py --show-args` lists the arguments."""
+"""Starts the fusion node. `ros2 launch ssvif_ros fusion.launch.py --show-args` lists arguments."""
 
 import os
 
@@ -18,9 +18,9 @@ ARGUMENTS = [
     ("visible_image", "visible/image_raw", "Topic of the visible camera's images."),
     ("thermal_image", "thermal/image_raw", "Topic of the thermal camera's images."),
     ("fused_image", "~/fused/image", "Topic of the fused image."),
-    ("calibration_file", "", "camera_pair.yaml of the two cameras; empty: they are aligned."),
-    ("build_only", "false", "Build the engine for the first pair's sizes, and end."),
-    ("use_sim_time", "false", "Take the time from /clock, as a bag played with --clock gives it."),
+    ("calibration_file", "", "camera_pair.yaml of both cameras; empty: same field of view."),
+    ("build_only", "false", "Build the TensorRT engine for the first pair's sizes, and end."),
+    ("use_sim_time", "false", "Take the time from /clock, for a bag that is played with --clock."),
     ("log_level", "info", "debug, info, warn, error or fatal."),
 ]
 
@@ -30,15 +30,14 @@ def fusion_node(context):
         LaunchConfiguration("config_file"),
         {"use_sim_time": LaunchConfiguration("use_sim_time")},
     ]
-    # Given as they come, these two would put out of force what the parameter file says.
+    # An empty argument must not override the parameter file.
     if LaunchConfiguration("calibration_file").perform(context):
         parameters.append({"calibration_file": LaunchConfiguration("calibration_file")})
-    if LaunchConfiguration("build_only").perform(context).lower() in ("true", "1"):
-        parameters.append({"build_only": True})
+    builds = LaunchConfiguration("build_only").perform(context).lower() in ("true", "1")
     return [
         Node(
             package="ssvif_ros",
-            executable="fusion_node",
+            executable="build_engine" if builds else "fusion_node",
             name="fusion_node",
             namespace=LaunchConfiguration("namespace"),
             parameters=parameters,
@@ -62,7 +61,7 @@ def generate_launch_description():
             DeclareLaunchArgument(name, default_value=default, description=description)
             for name, default, description in ARGUMENTS
         ]
-        # Without it best-effort images mostly never arrive; a profile of the user's stays.
+        # Without this profile most best-effort images never arrive. A profile of the user stays.
         + [
             SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=profile))
             for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")

@@ -1,6 +1,6 @@
 """Measures the engines and the node on this machine: `make bench`.
 
-Writes docs/results/bench.json and prints the same as tables.
+Writes docs/results/bench.json and prints the same figures as tables.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from rich.table import Table
 from ssvif_core.engines import ENGINES, create_engine, engine_class, why_not
 from ssvif_core.errors import SsvifError
 from ssvif_core.graph.model_file import DEFAULT_MODEL
+from ssvif_core.machine import describe_machine
 from ssvif_core.recordings.bags import THERMAL_TOPIC, VISIBLE_TOPIC, write_pairs
 from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.types import Pair, Shapes
-from ssvif_ros.replay.demo import generated_drive, machine
+from ssvif_ros.replay.demo import generated_drive
 from ssvif_ros.replay.replay import FUSED, ReplayOptions, replay
 
 ROOT = Path(__file__).parents[1]
@@ -31,13 +32,14 @@ console = Console()
 
 
 def bench_engines(runs: int) -> list[dict[str, object]]:
-    """Median and 95th percentile of every engine and precision, 640x480, ms."""
+    """Times of every engine and precision at 640x480: median and 95th percentile, ms."""
     scene = DriveGenerator(DriveConfig()).frame(0)
     shapes = Shapes.of(Pair(scene.visible, scene.thermal))
     thermal_range = np.array((6500, 8500), np.float32)
     rows: list[dict[str, object]] = []
     for name in ENGINES:
-        if (reason := why_not(name)) is not None:
+        reason = why_not(name)
+        if reason is not None:
             rows.append({"engine": name, "precision": "-", "skipped": reason})
             continue
         for precision in engine_class(name).precisions:
@@ -48,9 +50,9 @@ def bench_engines(runs: int) -> list[dict[str, object]]:
                 continue
             times = []
             for _ in range(runs):
-                start = time.perf_counter()
+                start_s = time.perf_counter()
                 engine.infer(scene.visible, scene.thermal, thermal_range)
-                times.append(1000 * (time.perf_counter() - start))
+                times.append(1000 * (time.perf_counter() - start_s))
             p50, p95 = np.percentile(times, (50, 95))
             rows.append({"engine": str(engine.info), "precision": precision, "runs": runs,
                          "median_ms": round(p50, 2), "p95_ms": round(p95, 2)})  # fmt: skip
@@ -58,7 +60,7 @@ def bench_engines(runs: int) -> list[dict[str, object]]:
 
 
 def bench_node(seconds: int, best_effort: bool, bag: Path) -> dict[str, object]:
-    """The node end to end over DDS at 30 Hz, one listener on the fused image."""
+    """Figures of the node over DDS at 30 Hz, with one subscriber to the fused image."""
     recording = Path(tempfile.mkdtemp(prefix="ssvif_bench_")) / "outputs"
     options = ReplayOptions(
         bag, VISIBLE_TOPIC, THERMAL_TOPIC, recording, best_effort=best_effort, topics=(FUSED,)
@@ -77,16 +79,16 @@ def bench_node(seconds: int, best_effort: bool, bag: Path) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=200, help="runs of each engine")
-    parser.add_argument("--seconds", type=int, default=20, help="length of each drive")
+    parser.add_argument("--runs", type=int, default=200, help="runs per engine")
+    parser.add_argument("--seconds", type=int, default=20, help="length of the drive")
     arguments = parser.parse_args()
     engines = bench_engines(arguments.runs)
     with tempfile.TemporaryDirectory(prefix="ssvif_bench_") as folder:
         bag = Path(folder) / "drive"
         write_pairs(bag, generated_drive(30 * arguments.seconds, console))
-        node = [bench_node(arguments.seconds, kind, bag) for kind in (False, True)]
+        node = [bench_node(arguments.seconds, best_effort, bag) for best_effort in (False, True)]
     result = {
-        "machine": machine(),
+        "machine": describe_machine(),
         "command": "make bench",
         "date": time.strftime("%Y-%m-%d"),
         "size": "visible 640x480 bgr8, thermal 320x256 mono16",

@@ -26,7 +26,7 @@ from skimage.metrics import structural_similarity
 
 from ssvif_core.evaluation.plan import Settings, plan_input
 from ssvif_core.evaluation.scoring import Scorer
-from ssvif_ros.replay.demo import machine
+from ssvif_core.machine import describe_machine
 
 ROUNDS = 3
 
@@ -151,7 +151,7 @@ def main() -> None:
         times["scikit-image"].append(time.perf_counter() - start)
     rates = {name: len(items) / float(np.median(seconds)) for name, seconds in times.items()}
     result = {
-        "machine": machine(),
+        "machine": describe_machine(),
         "command": "tools/bench_evaluate.py",
         "pairs": len(items),
         "pairs per second and core": {name: round(rate, 2) for name, rate in rates.items()},

@@ -36,6 +36,7 @@ from ssvif_core.calibration.refine import overlap, refine
 from ssvif_core.calibration.scene import SceneCalibration, calibrate_from_scene
 from ssvif_core.cameras.model import Camera, CameraPair, aligned
 from ssvif_core.cameras.yaml_file import load_camera_pair, save_camera_pair
+from ssvif_core.machine import describe_machine
 from ssvif_core.metrics import (
     FUSION_METRICS,
     fusion_metrics,
@@ -50,7 +51,6 @@ from ssvif_core.recordings.video import video_pairs
 from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.thermal import StreamState, ThermalConfig, ThermalFrame
 from ssvif_core.types import Pair
-from ssvif_ros.replay.demo import machine
 
 OUT = Path(__file__).parents[1] / "docs" / "results" / "registration.json"
 VISIBLE, THERMAL = (640, 480), (320, 256)
@@ -433,7 +433,7 @@ def _write(arguments: argparse.Namespace, part: dict[str, Any]) -> None:
     """Puts a part into the file, which is whole at every moment."""
     out = arguments.out
     told = json.loads(out.read_text()) if out.is_file() else {}
-    told["machine"] = machine()
+    told["machine"] = describe_machine()
     command = f"python tools/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}"
     told[arguments.what] = {**told.get(arguments.what, {}), "command": command, **part}
     beside = out.with_suffix(".part")

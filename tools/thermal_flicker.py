@@ -25,6 +25,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from ssvif_core.machine import describe_machine
 from ssvif_core.metrics.temporal import LumaFrame, flicker
 from ssvif_core.metrics.validate import luma_of_bgr
 from ssvif_core.pipeline import FusionPipeline
@@ -39,7 +40,6 @@ from ssvif_core.thermal import (
     ThermalStream,
     to_grey,
 )
-from ssvif_ros.replay.demo import machine
 
 ROOT = Path(__file__).parents[1]
 RATE, SIZE = 30, (320, 256)  # Hz; width, height
@@ -206,7 +206,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     rows, times = steadiness(arguments.seconds), durations(arguments.runs)
     result = {
-        "machine": machine(),
+        "machine": describe_machine(),
         "command": f"python tools/thermal_flicker.py --seconds {arguments.seconds} "
         f"--runs {arguments.runs}",
         "date": time.strftime("%Y-%m-%d"),

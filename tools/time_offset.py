@@ -23,9 +23,9 @@ from rich.table import Table
 
 from ssvif_core.calibration.scene import calibrate_from_scene
 from ssvif_core.calibration.time_offset import time_offset
+from ssvif_core.machine import describe_machine
 from ssvif_core.recordings.video import video_pairs
 from ssvif_core.types import Pair
-from ssvif_ros.replay.demo import machine
 
 ROOT = Path(__file__).parents[1]
 SHIFTS = (-200, -150, -111, -50, -7, 0, 13, 50, 87, 150, 200)  # ms
@@ -128,7 +128,7 @@ def main() -> None:
         if one != other
     ]
     result = {
-        "machine": machine(),
+        "machine": describe_machine(),
         "command": "python tools/time_offset.py ../shared/data/m3svd",
         "date": time.strftime("%Y-%m-%d"),
         "what": "error_ms: against the clips' own stamps; error_ms_beside_residual: against the "

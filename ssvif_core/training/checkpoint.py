@@ -1,4 +1,4 @@
-"""Checkpoints: a folder of safetensors and one JSON file, written whole or not at all."""
+"""Checkpoints: folders of safetensors files and one JSON file, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ssvif_core.models import Model, load_model
 from ssvif_core.models.pixel_net import PixelNet
 
 VERSION = 1
-Parts = dict[str, dict[str, Tensor]]
+Parts = dict[str, dict[str, Tensor]]  # tensors by name, by name of the part
 
 
 class TrainingError(SsvifError):
@@ -30,8 +30,8 @@ class Saved:
     """The content of a checkpoint; without arguments, the start of a run.
 
     Attributes:
-        stage, step: where the run goes on.
-        parts: named tensors, by part; `state_dict` of networks, optimiser and stage.
+        stage, step: index of the stage and number of its finished steps, where the run continues.
+        parts: state of the networks, the optimiser and the stage.
         name: of the stage.
         path: folder of the checkpoint.
     """
@@ -43,76 +43,84 @@ class Saved:
     path: Path = Path()
 
     def require_stage_of(self, names: list[str]) -> None:
-        """Raise TrainingError if the stages of a configuration are others."""
+        """Check that the checkpoint is of a configuration with these stages.
+
+        Raises:
+            TrainingError: the stages are different.
+        """
         if self.stage >= len(names) or names[self.stage] != self.name:
             raise TrainingError(
-                f"{self.path}: is of stage {self.stage}, {self.name}, but the stages of the "
-                f"configuration are {', '.join(names)}; choose another `out`"
+                f"{self.path}: checkpoint of stage {self.stage}, {self.name}, but the stages of "
+                f"the configuration are {', '.join(names)}; choose another `out`"
             )
 
     def load_networks(self, model: Model, pixel_net: PixelNet) -> None:
-        """Put the weights into the networks.
+        """Load the weights into the networks.
 
         Raises:
-            TrainingError: they are of another architecture.
+            TrainingError: the checkpoint has another architecture.
         """
         try:
             model.load_state_dict(self.parts["model"])
             pixel_net.load_state_dict(self.parts["pixel_net"])
         except (RuntimeError, KeyError) as error:
             raise TrainingError(
-                f"{self.path}: is of another architecture than {model.config}; choose another "
-                f"`out`, or the model of the first run ({str(error).splitlines()[0]})"
+                f"{self.path}: has another architecture than {model.config}; choose another "
+                f"`out`, or the model settings of the first run ({str(error).splitlines()[0]})"
             ) from error
 
 
 class Checkpoint:
-    """The newest state below `folder`: `STAGE-STEP/` with one file a part and `state.json`."""
+    """The newest state below `folder`: `STAGE-STEP/` with a file for each part and `state.json`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def save(self, stage: int, name: str, step: int, parts: Parts) -> None:
-        """Write a new checkpoint, then remove the one before.
+        """Write a new checkpoint, then remove the previous one.
+
+        Args:
+            stage, name: index and name of the stage.
+            step: number of its finished steps.
 
         Raises:
-            TrainingError: it cannot be written (no space); the one before is still there.
+            TrainingError: the checkpoint cannot be written. The previous one still exists.
         """
         path = self.folder / f"{stage}-{step:07d}"
-        fresh = self.folder / "unfinished"
+        unfinished = self.folder / "unfinished"
         try:
-            shutil.rmtree(fresh, ignore_errors=True)
-            fresh.mkdir(parents=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(parents=True)
             for part, tensors in parts.items():
                 save_file(
                     {key: value.contiguous() for key, value in tensors.items()},
-                    fresh / f"{part}.safetensors",
+                    unfinished / f"{part}.safetensors",
                 )
             state = {"version": VERSION, "stage": stage, "name": name, "step": step}
-            (fresh / "state.json").write_text(json.dumps(state))
+            (unfinished / "state.json").write_text(json.dumps(state))
             shutil.rmtree(path, ignore_errors=True)
-            fresh.rename(path)
+            unfinished.rename(path)
         except (OSError, SafetensorError) as error:
-            shutil.rmtree(fresh, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
             last = self.newest()
-            kept = f"the last good checkpoint is {last}" if last else "there is no earlier one"
+            kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
             raise TrainingError(
                 f"{path}: cannot be written ({error}); {kept}. Make room, then run the same "
-                "command: it goes on from there"
+                "command again: it continues from there"
             ) from error
         for other in self._complete():
             if other != path:
                 shutil.rmtree(other, ignore_errors=True)
 
     def newest(self) -> Path | None:
-        """The newest complete checkpoint, or none."""
+        """The folder of the newest complete checkpoint, or None."""
         return max(self._complete(), key=_position, default=None)
 
     def load(self) -> Saved | None:
-        """The newest checkpoint, or none.
+        """The newest checkpoint, or None.
 
         Raises:
-            TrainingError: it is damaged, or of a newer version.
+            TrainingError: the checkpoint is damaged or of a newer version.
         """
         path = self.newest()
         if path is None:
@@ -129,7 +137,7 @@ class Checkpoint:
         if version > VERSION:
             raise TrainingError(
                 f"{path}: checkpoint of version {version}; this release reads up to {VERSION}; "
-                "update, or choose another `out`"
+                "update ssvif, or choose another `out`"
             )
         return saved
 
@@ -138,30 +146,31 @@ class Checkpoint:
 
 
 def _position(path: Path) -> tuple[int, int]:
+    """Stage and step of a checkpoint's folder."""
     stage, step = path.name.split("-")
     return int(stage), int(step)
 
 
 def load_weights(model: Model, path: Path) -> None:
-    """Start from the weights of an earlier run: F, and S_f if it has as many pseudo-classes.
+    """Load F from an earlier run, and S_f if the number of pseudo-classes is the same.
 
     Raises:
-        InputError: they are of another architecture.
+        InputError: the weights have another architecture.
         ModelError: the file cannot be read.
     """
-    start = load_model(path)
-    if replace(start.config, classes=2) != replace(model.config, classes=2):
+    earlier = load_model(path)
+    if replace(earlier.config, classes=2) != replace(model.config, classes=2):
         raise InputError(
-            f"{path}: weights of {start.config}, but the configuration asks for {model.config}; "
-            "change model or init"
+            f"{path}: weights of {earlier.config}, but the configuration asks for {model.config}; "
+            "change `model` or `init`"
         )
-    model.fusion.load_state_dict(start.fusion.state_dict())
-    if start.config == model.config:
-        model.head.load_state_dict(start.head.state_dict())
+    model.fusion.load_state_dict(earlier.fusion.state_dict())
+    if earlier.config == model.config:
+        model.head.load_state_dict(earlier.head.state_dict())
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """AdamW's state as named tensors. So no pickle is needed."""
+    """The state of AdamW as named tensors, so that no pickle is needed."""
     return {
         f"{index}.{name}": value
         for index, state in optimiser.state_dict()["state"].items()
@@ -170,7 +179,7 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Restore what `optimiser_tensors` gave."""
+    """Restore the state that `optimiser_tensors` gave."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".")

@@ -7,7 +7,7 @@ import difflib
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -23,25 +23,26 @@ from ssvif_core.training.data.views import ViewConfig
 STAGES = ("fusion", "consistency", "joint")
 PRECISIONS = ("32-true", "bf16-mixed")
 VERSION = 1
+ConfigT = TypeVar("ConfigT")
 
 
 @dataclass(frozen=True)
 class StageConfig:
-    """One stage.
+    """Settings of one stage.
 
-    `fusion` (1a) trains F on L_fus, `consistency` (1b) S_f and S_p on L_csc + L_MI with F frozen,
-    `joint` (2) everything.
+    The stage `fusion` (1a) trains F on L_fus. The stage `consistency` (1b) trains S_f and S_p on
+    L_csc + L_MI, with F frozen. The stage `joint` (2) trains all three on all losses.
     """
 
     name: str = "fusion"
     steps: int = 1000
-    batch: int = 8  # over all processes
-    accumulate: int = 1  # parts a batch is computed in, for small memories
-    crop: int = 160
-    salient: float = 0.0  # share of the crops around what stands out in the thermal image
-    learning_rate: float = 1e-3
+    batch: int = 8  # samples of a step, over all processes
+    accumulate: int = 1  # a batch is computed in this number of parts, to save memory
+    crop: int = 160  # side in pixels, a multiple of 16
+    salient: float = 0.0  # share of the crops around salient places of the thermal image
+    learning_rate: float = 1e-3  # the largest one, after the warm-up
     fusion_learning_rate: float = 1e-4  # of F in the joint stage
-    warmup: int = 100
+    warmup: int = 100  # steps
     weighting: str = "dwa"  # of the joint stage: dwa, fixed or uncertainty
     ramp: float = 0.3  # share of the joint stage over which L_csc + L_MI rises to its full weight
 
@@ -61,7 +62,7 @@ class StageConfig:
         if self.batch % self.accumulate:
             raise InputError(
                 f"stage {self.name}: batch={self.batch} cannot be cut into "
-                f"accumulate={self.accumulate} equal parts"
+                f"accumulate={self.accumulate} equal parts; expected a multiple of accumulate"
             )
         if self.weighting not in WEIGHTINGS:
             raise InputError(
@@ -71,12 +72,13 @@ class StageConfig:
 
 @dataclass(frozen=True)
 class HealthConfig:
-    """When a run is called collapsed; looked at once an epoch."""
+    """Gates of the health figures, which are examined once per epoch."""
 
-    entropy: float = 0.3  # of the classes, as a share of its maximum
+    # Figures below these gates stop a run.
+    entropy: float = 0.3  # of the classes, as a share of the largest possible entropy
     live_classes: float = 0.25  # share of the classes that hold more than 0.1 % of the pixels
-    patience: int = 3  # epochs in a row below a gate
-    # These do not stop a run, but are told at its end.
+    patience: int = 3  # number of bad epochs in a row that stop the run
+    # These gates do not stop a run; the summary reports them.
     agreement: float = 0.3  # share of pixels on which the branches agree
     luma_information: float = 0.6  # share of the classes that luma explains
 
@@ -87,24 +89,25 @@ class HealthConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A run: what it reads, trains and writes."""
+    """Settings of a run: what it reads, trains and writes."""
 
     version: int = VERSION
-    data: list[str] = field(default_factory=list)
-    split: str = ""  # file that says which pairs are for training and for validation
-    frame_step: int = 10  # every how many frames of videos and bags
-    topics: list[str] = field(default_factory=list)  # of bags: visible, thermal; default: by name
-    cache: str = "ram"  # or disk, or none
-    out: str = "runs/default"
-    init: str = ""  # weights to start from, of an earlier run
+    data: list[str] = field(default_factory=list)  # folders, videos or bags of pairs
+    split: str = ""  # split file, which names the training and the validation pairs
+    frame_step: int = 10  # use every n-th frame of videos and bags
+    # Visible and thermal topic of bags; an empty list chooses them by name.
+    topics: list[str] = field(default_factory=list)
+    cache: str = "ram"  # ram, disk or none; see `PairDataset`
+    out: str = "runs/default"  # folder of the run
+    init: str = ""  # weights file of an earlier run to start from
     seed: int = 0
     accelerator: str = "auto"
-    devices: int = 1  # a host; under torchrun, whatever it says
-    precision: str = "32-true"  # bf16-mixed on GPUs
-    workers: int = 1
-    log_every: int = 50
-    save_every: int = 500
-    epoch: int = 250  # steps between two looks at health and pictures
+    devices: int = 1  # per host; torchrun overrides it
+    precision: str = "32-true"  # or bf16-mixed, for GPUs
+    workers: int = 1  # processes that cut crops
+    log_every: int = 50  # steps
+    save_every: int = 500  # steps
+    epoch: int = 250  # steps until health is examined and pictures are written
     model: ModelConfig = ModelConfig()
     stages: list[StageConfig] = field(default_factory=lambda: [StageConfig()])
     views: ViewConfig = ViewConfig()
@@ -136,7 +139,8 @@ def load_config(path: Path, overrides: list[str]) -> TrainConfig:
     """Read a YAML file and apply overrides such as `seed=3` or `model.size=m`.
 
     Raises:
-        InputError: an unknown key (the nearest right one is named) or an ill-typed value.
+        InputError: the file cannot be read, a key is unknown (the message names the most similar
+            one), or a value has another type or is out of range.
     """
     try:
         values = yaml.safe_load(path.read_text()) or {}
@@ -149,16 +153,16 @@ def load_config(path: Path, overrides: list[str]) -> TrainConfig:
     for override in overrides:
         _override(values, override)
     version = values.get("version", VERSION)
-    if isinstance(version, int) and version > VERSION:  # before its keys, some of which are new
+    if isinstance(version, int) and version > VERSION:  # its keys may be unknown here
         raise InputError(
             f"{path}: configuration of version {version}; this release reads up to {VERSION}; "
-            "update, or write it anew from config/train/default.yaml"
+            "update ssvif, or write the file anew from config/train/default.yaml"
         )
     return _build(TrainConfig, values, str(path))
 
 
 def _override(values: dict[str, Any], override: str) -> None:
-    """Put `key.key=value` into the nested `values`."""
+    """Apply the override `key.key=value` to the nested `values` in place."""
     key, equals, text = override.partition("=")
     if not equals:
         raise InputError(f"override '{override}'; expected key=value, as in seed=3")
@@ -177,28 +181,31 @@ def _override(values: dict[str, Any], override: str) -> None:
             break
     if not isinstance(branch, dict):
         raise InputError(
-            f"override '{override}': '{key}' is not there; expected such as seed=3, model.size=m "
-            "or stages.0.steps=500"
+            f"override '{override}': '{key}' does not exist; expected a key as in seed=3, "
+            "model.size=m or stages.0.steps=500"
         )
     branch[last] = value
 
 
-def _build(kind: Any, values: Any, where: str) -> Any:
+def _build(config_class: type[ConfigT], values: Any, where: str) -> ConfigT:
+    """An instance of a dataclass from keys and values; `where` begins the error messages."""
     if not isinstance(values, dict):
         raise InputError(f"{where}: {values!r}; expected keys and values")
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(config_class)
     arguments = {}
     for key, value in values.items():
         if key not in hints:
-            near = difflib.get_close_matches(str(key), hints, 1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(hints)}"
-            raise InputError(f"{where}: unknown key '{key}'; {hint}")
+            similar = difflib.get_close_matches(str(key), hints, 1)
+            expected = f"expected one of {', '.join(hints)}"
+            advice = f"did you mean '{similar[0]}'?" if similar else expected
+            raise InputError(f"{where}: unknown key '{key}'; {advice}")
         arguments[key] = _convert(hints[key], value, f"{where}: {key}")
-    return kind(**arguments)
+    return config_class(**arguments)
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint):
+    """A YAML value as the type `hint`."""
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _build(hint, value, where)
     if typing.get_origin(hint) is list:
         if not isinstance(value, list):
@@ -206,7 +213,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return [_convert(typing.get_args(hint)[0], item, where) for item in value]
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
+    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as a text
         try:
             return float(value)
         except ValueError:

@@ -1,8 +1,8 @@
-"""Naming: from pseudo-classes to class names, by a few labelled images.
+"""Naming: fits named classes to a few labelled images.
 
-A naming is a linear layer over the embedding of S_f and the fused features, which stay as they are
-(multinomial logistic regression). It is part of the weights file, and takes the place of the
-pseudo-classes in the exported graph.
+A naming is a linear layer over the embedding of S_f and the features of F, which do not change
+(multinomial logistic regression). It is stored in the weights file. The exported graph gives the
+named classes instead of the pseudo-classes.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from ssvif_core.models import Model
 from ssvif_core.models.fusion import FusionFeatures
 from ssvif_core.models.heads import described
 from ssvif_core.recordings.labels import IGNORE
+from ssvif_core.types import UInt8Array
 
 logger = logging.getLogger(__name__)
 
-STRIDE = 4
-Labelled = tuple[np.ndarray, np.ndarray, np.ndarray]  # visible, thermal (8 bit), class ids
+STRIDE = 4  # pixels per label, as in the logits
+# visible (H, W, 3) BGR, thermal (H, W), class ids (H, W); 255 is ignored
+Labelled = tuple[UInt8Array, UInt8Array, UInt8Array]
 
 
 @dataclass(frozen=True)
@@ -34,18 +36,28 @@ class NamingConfig:
     """Settings of the regression."""
 
     decay: float = 1e-4
-    # Weight of a class is its frequency to minus this: 0 favours background, 1 rare classes.
+    # The weight of a class is its frequency to minus this power: 0 favours background, 1 rare
+    # classes.
     balance: float = 0.3
-    background_share: float = 0.25  # of the background's pixels that are used, for speed
+    background_share: float = 0.25  # share of the background pixels that is used, for speed
     iterations: int = 150
     seed: int = 0
 
 
-def check_ids(mask: np.ndarray, names: tuple[str, ...], path: object) -> np.ndarray:
-    """The mask with ids that have no name ignored; they are named in the log.
+def check_ids(mask: UInt8Array, names: tuple[str, ...], path: object) -> UInt8Array:
+    """Replace class ids without a name by 255 (ignored), and warn about them.
+
+    Args:
+        mask: class ids, (H, W).
+        names: name n belongs to id n.
+        path: of the mask, for messages.
 
     Raises:
         InputError: no pixel has a known id.
+
+    >>> mask = np.array([[0, 1, 7, 255]], np.uint8)
+    >>> check_ids(mask, ("background", "person"), "mask.png").tolist()
+    [[0, 1, 255, 255]]
     """
     unknown = sorted(set(np.unique(mask).tolist()) - set(range(len(names))) - {IGNORE})
     if unknown:
@@ -57,22 +69,28 @@ def check_ids(mask: np.ndarray, names: tuple[str, ...], path: object) -> np.ndar
     if (mask == IGNORE).all():
         raise InputError(
             f"{path}: no pixel has a known class id; expected 0 to {len(names) - 1} "
-            f"({', '.join(names)}), or {IGNORE} for what is to be ignored"
+            f"({', '.join(names)}), or {IGNORE} for pixels to ignore"
         )
     return mask
 
 
-def features_of(model: Model, visible: np.ndarray, thermal: np.ndarray) -> FusionFeatures:
-    """Fused features of one pair, of the images padded to multiples of 16; no gradient."""
+def features_of(model: Model, visible: UInt8Array, thermal: UInt8Array) -> FusionFeatures:
+    """The features of F for one pair, padded to multiples of 16; no gradient.
+
+    Args:
+        visible: (H, W, 3) BGR.
+        thermal: (H, W).
+    """
     height, width = thermal.shape
     border = (0, -height % 16, 0, -width % 16)
-    image = cv2.copyMakeBorder(visible, *border, cv2.BORDER_REPLICATE)
-    heat = cv2.copyMakeBorder(thermal, *border, cv2.BORDER_REPLICATE)
+    visible = cv2.copyMakeBorder(visible, *border, cv2.BORDER_REPLICATE)
+    thermal = cv2.copyMakeBorder(thermal, *border, cv2.BORDER_REPLICATE)
     with torch.no_grad():
-        return model.fusion(
-            torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255,
-            torch.from_numpy(heat)[None, None].float() / 255,
+        features: FusionFeatures = model.fusion(
+            torch.from_numpy(visible).permute(2, 0, 1)[None].float() / 255,
+            torch.from_numpy(thermal)[None, None].float() / 255,
         )
+    return features
 
 
 def fit_naming(
@@ -81,9 +99,14 @@ def fit_naming(
     names: tuple[str, ...],
     config: NamingConfig = NamingConfig(),
 ) -> tuple[Tensor, Tensor]:
-    """Weight (classes, channels) and bias (classes,) over what `model` tells of a pixel.
+    """Fit the linear layer that `Model.name` takes.
 
-    labelled: visible (H, W, 3) uint8 BGR, thermal (H, W) uint8, ids (H, W) uint8 with 255 ignored.
+    Args:
+        labelled: images with class ids, of any sizes.
+        names: name n belongs to id n.
+
+    Returns:
+        Weight (classes, channels) and bias (classes,) over `heads.described`.
 
     Raises:
         InputError: a class of `names` has no labelled pixel.
@@ -91,24 +114,24 @@ def fit_naming(
     rows, ids = [], []
     for visible, thermal, mask in labelled:
         with torch.no_grad():
-            told = described(model.head, features_of(model, visible, thermal))[0]
+            channels = described(model.head, features_of(model, visible, thermal))[0]
         small = torch.from_numpy(mask[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE].astype(int))
-        known = small != IGNORE
-        rows.append(told[:, : small.shape[0], : small.shape[1]].permute(1, 2, 0)[known])
-        ids.append(small[known])
+        is_known = small != IGNORE
+        rows.append(channels[:, : small.shape[0], : small.shape[1]].permute(1, 2, 0)[is_known])
+        ids.append(small[is_known])
     x, y = torch.cat(rows), torch.cat(ids)
     counts = torch.bincount(y, minlength=len(names)).float()
     missing = [name for name, count in zip(names, counts, strict=True) if count == 0]
     if missing:
         raise InputError(
-            f"no labelled pixel of {', '.join(missing)}; label (or use) more images, so that they "
-            f"show each of {', '.join(names)}, or leave the name out"
+            f"no labelled pixel of {', '.join(missing)}; expected images that together show each "
+            f"of {', '.join(names)}; label (or use) more images, or leave the name out"
         )
     weights = (1 / counts) ** config.balance
     weights[0] /= config.background_share
     generator = torch.Generator().manual_seed(config.seed)
-    kept = (y > 0) | (torch.rand(len(y), generator=generator) < config.background_share)
-    x, y = x[kept], y[kept]
+    is_used = (y > 0) | (torch.rand(len(y), generator=generator) < config.background_share)
+    x, y = x[is_used], y[is_used]
     mean, deviation = x.mean(0), x.std(0) + 1e-6
     layer = _regression((x - mean) / deviation, y, weights, config)
     weight = layer.weight.detach() / deviation
@@ -116,6 +139,7 @@ def fit_naming(
 
 
 def _regression(x: Tensor, y: Tensor, weights: Tensor, config: NamingConfig) -> nn.Linear:
+    """The layer from rows (N, channels) to the classes (N,), fitted with weights (classes,)."""
     layer = nn.Linear(x.shape[1], len(weights))
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
@@ -128,8 +152,8 @@ def _regression(x: Tensor, y: Tensor, weights: Tensor, config: NamingConfig) -> 
         optimiser.zero_grad()
         value = F.cross_entropy(layer(x), y, weights)
         value = value + config.decay * layer.weight.square().sum()
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    optimiser.step(loss)  # type: ignore[arg-type]
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
     return layer

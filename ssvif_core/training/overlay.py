@@ -1,24 +1,24 @@
-"""Overlay training: F, S_f and S_p learn from labelled and from unlabelled pairs at once.
+"""Overlay training: F, S_f and S_p learn from labelled and unlabelled pairs at once.
 
-Stage 2 of the paper with an anchor. Cross-segmentation consistency asks the feature branch S_f and
-the pixel branch S_p for the same classes on unlabelled pairs; here the classes have names, because
-some pairs are labelled. A slow copy of the model (mean teacher, Tarvainen and Valpola, NeurIPS
-2017) sees each unlabelled pair as it is. The mean of both its branches is what both branches must
-say of a strong view of that pair, wherever the mean is confident (FixMatch, Sohn et al., NeurIPS
-2020; CutMix for segmentation, French et al., BMVC 2020).
+This is stage 2 of the paper, where some pairs have labels, so the classes have names.
+Cross-segmentation consistency asks the feature branch S_f and the pixel branch S_p for the same
+classes on unlabelled pairs. A slow copy of the model (mean teacher, Tarvainen and Valpola, NeurIPS
+2017) sees each unlabelled pair unchanged. Both branches of the student see a strong view of that
+pair. They learn the mean of the teacher's two branches at pixels where it is confident (FixMatch,
+Sohn et al., NeurIPS 2020; CutMix for segmentation, French et al., BMVC 2020).
 
-All pairs lie in the memory of the device, and crops and views are drawn there. So a step is a
-fixed sequence of kernels, which a GPU repeats as one CUDA graph.
+All pairs lie in the memory of the device, which also draws crops and views. So a step is a fixed
+sequence of kernels, which a GPU repeats as one CUDA graph.
 """
 
 from __future__ import annotations
 
 import copy
-import logging
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,28 +41,34 @@ from ssvif_core.models.pixel_net import PixelNet
 from ssvif_core.recordings.labels import IGNORE
 from ssvif_core.training.data.deck import Deck
 from ssvif_core.training.data.views import ViewConfig, batch_views
+from ssvif_core.training.naming import Labelled
 
-logger = logging.getLogger(__name__)
-
-LABEL_STRIDE = 2  # of the grid on which labels are compared
+LABEL_STRIDE = 2  # pixels per label where labels are compared
+WARM_UP_STEPS = 5  # before the CUDA graph is captured
 
 
 @dataclass(frozen=True)
 class OverlayConfig:
     """Settings of the training.
 
-    steps: of the optimiser.
-    labelled, unlabelled: crops in a batch; a quarter of the unlabelled sees one camera only.
-    crop: side of a crop, pixels; a multiple of 32.
-    zoom: range of a crop's scale; `native` is the share of the labelled crops at scale 1.
-    segmentation, dice, consistency, pixel: weights of the cross-entropy on labels, of the Dice
-        loss on labels, of the teacher's classes, and of all three for the pixel branch. The weight
-        of the fusion loss is 1.
-    confidence: probability from which on the teacher is believed.
-    keep: share of the teacher that stays at each step.
-    clean: share of the labelled crops without a change of brightness.
-    fixed_norms: leave the statistics of batch normalisation as they are, as small batches want it
-        that start from trained weights.
+    Attributes:
+        steps: number of steps.
+        labelled, unlabelled: crops in a batch. A quarter of the unlabelled crops shows one camera
+            only.
+        crop: side of a crop in pixels; a multiple of 32.
+        zoom: smallest and largest scale of a crop.
+        native: share of the labelled crops at scale 1.
+        learning_rate: the largest one, after the warm-up.
+        warmup: share of the steps over which the learning rate rises.
+        segmentation: weight of all losses about classes. The weight of the fusion loss is 1.
+        dice: weight of the Dice loss on labels, relative to the cross-entropy on labels.
+        consistency: weight of the cross-entropy on the teacher's classes, likewise.
+        pixel: weight of the pixel branch relative to the feature branch; 0 leaves S_p out.
+        confidence: probability above which the teacher's class is used.
+        keep: share of the teacher that stays at each step.
+        clean: share of the labelled crops that stays without photometric effects.
+        fixed_norms: keep the statistics of batch normalisation. This suits small batches that
+            start from trained weights.
     """
 
     steps: int = 20_000
@@ -89,10 +95,9 @@ class OverlayConfig:
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("labelled", 1), ("unlabelled", 4)):
-            if getattr(self, name) < least:
-                raise InputError(
-                    f"overlay: {name}={getattr(self, name)}; expected at least {least}"
-                )
+            value = getattr(self, name)
+            if value < least:
+                raise InputError(f"overlay: {name}={value}; expected at least {least}")
         if self.crop < 32 or self.crop % 32:
             raise InputError(f"overlay: crop={self.crop}; expected a multiple of 32")
         for name in ("native", "confidence", "keep", "clean", "warmup"):
@@ -101,7 +106,16 @@ class OverlayConfig:
 
 
 def one_camera(visible: Tensor, thermal: Tensor) -> tuple[Tensor, Tensor]:
-    """The first half sees the thermal camera only, the second the visible one only."""
+    """Hide one camera in each sample.
+
+    Args:
+        visible: (B, 3, H, W) in [0, 1]. Its first half becomes the mean colour.
+        thermal: (B, 1, H, W) in [0, 1]. Its second half becomes 0.5.
+
+    >>> visible, thermal = one_camera(torch.rand(4, 3, 8, 8), torch.rand(4, 1, 8, 8))
+    >>> [len(image.unique()) for image in thermal]
+    [64, 64, 1, 1]
+    """
     half = len(visible) // 2
     flat = visible[:half].mean((2, 3), keepdim=True).expand_as(visible[:half])
     grey = torch.full_like(thermal[half:], 0.5)
@@ -109,56 +123,60 @@ def one_camera(visible: Tensor, thermal: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def cut_mix(side: int, maps: Sequence[Tensor]) -> list[Tensor]:
-    """Every sample gets a window of the next one, the same window in each map of the batch.
+    """Replace a random window of each sample by that of the sample before it in the batch.
 
-    side: of the crop in pixels. maps: (B, C, h, w) each.
+    Args:
+        side: of the crops in pixels.
+        maps: (B, C, h, w); h and w divide `side`. The window is the same in all maps.
     """
     device, count = maps[0].device, len(maps[0])
     size = side * (0.25 + 0.5 * torch.rand(count, 2, device=device))
     corner = torch.rand(count, 2, device=device) * (side - size)
-    inside = []
-    for axis in range(2):
-        places = torch.arange(side, device=device)
-        low, high = corner[:, axis, None], (corner + size)[:, axis, None]
-        inside.append((places >= low) & (places < high))
-    window = (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
+    pixels = torch.arange(side, device=device)
+    rows, columns = (
+        (pixels >= corner[:, axis, None]) & (pixels < (corner + size)[:, axis, None])
+        for axis in range(2)
+    )
+    window = (rows[:, :, None] & columns[:, None, :])[:, None]
     mixed = []
-    for each in maps:
-        stride = side // each.shape[-1]
-        start = stride // 2
-        mixed.append(torch.where(window[..., start::stride, start::stride], each.roll(1, 0), each))
+    for samples in maps:
+        stride = side // samples.shape[-1]
+        centres = slice(stride // 2, None, stride)
+        mixed.append(torch.where(window[..., centres, centres], samples.roll(1, 0), samples))
     return mixed
 
 
 class Branches(nn.Module):
-    """The model and the pixel network, as one forward pass.
-
-    `forward` gives the fused image (B, 3, H, W) and the logits of S_f and S_p at `LABEL_STRIDE`.
-    """
+    """The model and the pixel network as one forward pass."""
 
     def __init__(self, model: Model, pixel_net: PixelNet | None) -> None:
         super().__init__()
         self.model, self.pixel_net = model, pixel_net
 
     def forward(self, visible: Tensor, thermal: Tensor) -> tuple[Tensor, list[Tensor]]:
-        features = self.model.fusion(visible, thermal)
-        image = fused_colour(visible, features.change.float())
-        logits = [self.model.labeller(features)]
+        """The fused image (B, 3, H, W), and the logits of S_f and S_p at `LABEL_STRIDE`."""
+        prediction = self.model(visible, thermal)
+        logits = [prediction.logits]
         if self.pixel_net is not None:
-            logits.append(self.pixel_net(image))
+            logits.append(self.pixel_net(prediction.fused))
         small = visible[:, :, ::LABEL_STRIDE, ::LABEL_STRIDE]
-        return image, [enlarged(each.float(), small) for each in logits]
+        return prediction.fused, [enlarged(branch.float(), small) for branch in logits]
 
 
 class OverlayTrainer:
     """Trains a named model on a device.
 
     Args:
-        model: with names; of whatever network.
-        labelled, unlabelled: what is learned from, on the device of the training.
+        model: of any network, with names.
+        labelled, unlabelled: pairs on the device of the training.
 
     Attributes:
-        teacher: the slow copy, which is the result.
+        teacher: the slow copy.
+        losses: of the last step, by name.
+        step: number of finished steps.
+
+    Raises:
+        InputError: the model has no names.
     """
 
     def __init__(
@@ -168,28 +186,28 @@ class OverlayTrainer:
             raise InputError("a model without names; create it with the names of the masks' ids")
         self.config, self.labelled, self.unlabelled = config, labelled, unlabelled
         self.device = labelled.pixels.device
+        self.on_gpu = self.device.type == "cuda"
         torch.manual_seed(config.seed)
         pixel_net = PixelNet(len(model.names)) if config.pixel else None
-        # Pixels that lie together suit the convolutions of GPUs.
-        self.form = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
+        # GPUs compute convolutions faster if the channels of a pixel lie together.
+        self.memory_format = torch.channels_last if self.on_gpu else torch.contiguous_format
         self.student = Branches(model, pixel_net).to(self.device).train()
-        self.student.to(memory_format=self.form)  # type: ignore[call-overload]
+        self.student.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         if config.fixed_norms:
             for module in self.student.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
-        # Pseudo-classes have no part in this.
-        model.head.classify.requires_grad_(False)
+        model.head.classify.requires_grad_(False)  # of the pseudo-classes, which are not used
         self.teacher = copy.deepcopy(self.student).eval().requires_grad_(False)
         self.fusion_loss = FusionLoss(config.loss, config.target)
-        self.rate = torch.zeros((), device=self.device)
-        self.ramp = torch.zeros((), device=self.device)
-        self.pull = torch.zeros((), device=self.device)
+        # A CUDA graph reads these numbers from the device.
+        self.learning_rate = torch.zeros((), device=self.device)
+        self.ramp = torch.zeros((), device=self.device)  # share of the full consistency weight
+        self.pull = torch.zeros((), device=self.device)  # share of the student in the teacher
         self.parameters = [p for p in self.student.parameters() if p.requires_grad]
-        on_gpu = self.device.type == "cuda"
         self.optimiser = torch.optim.AdamW(
-            self.parameters, lr=self.rate if on_gpu else 1e-3, weight_decay=config.weight_decay,
-            capturable=on_gpu,
+            self.parameters, lr=self.learning_rate if self.on_gpu else 1e-3,
+            weight_decay=config.weight_decay, capturable=self.on_gpu,
         )  # fmt: skip
         self.losses: dict[str, Tensor] = {}
         self.step = 0
@@ -201,116 +219,143 @@ class OverlayTrainer:
         return self.teacher.model
 
     def advance(self) -> None:
-        """One step."""
+        """Train one step."""
         config, progress = self.config, self.step / self.config.steps
         if progress < config.warmup:
-            share = progress / config.warmup
+            factor = progress / config.warmup
         else:
-            share = (1 - progress) / (1 - config.warmup)
-            share = 0.5 - 0.5 * math.cos(math.pi * share)
-        rate = config.learning_rate * max(share, 1e-4)
-        self.rate.fill_(rate)
+            factor = (1 - progress) / (1 - config.warmup)
+            factor = 0.5 - 0.5 * math.cos(math.pi * factor)
+        learning_rate = config.learning_rate * max(factor, 1e-4)
+        self.learning_rate.fill_(learning_rate)
         self.ramp.fill_(min(1.0, progress / 0.2))
-        # A mean over all steps at first, so that the start is soon forgotten.
+        # At first the teacher is the mean over all steps, so it soon forgets the start.
         self.pull.fill_(max(1 - config.keep, 1 / (self.step + 1)))
-        if self.device.type == "cuda":
+        if self.on_gpu:
             self._replay()
         else:
-            self.optimiser.param_groups[0]["lr"] = rate
-            self._work()
+            self.optimiser.param_groups[0]["lr"] = learning_rate
+            self._train_step()
         self.step += 1
 
     def _replay(self) -> None:
-        """The step as a CUDA graph; the first steps warm up, as capturing wants it."""
-        if self.step < 5:
-            stream = torch.cuda.Stream()
+        """Run the step as a CUDA graph; capturing needs a few ordinary steps first."""
+        if self.step < WARM_UP_STEPS:
+            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
-                self._work()
+                self._train_step()
             torch.cuda.current_stream().wait_stream(stream)
         else:
             if self._graph is None:
                 self._graph = torch.cuda.CUDAGraph()
                 with torch.cuda.graph(self._graph):
-                    self._work()
+                    self._train_step()
             self._graph.replay()
-        if self.step % 20 == 0:  # few steps wait in the queue, so that a signal is soon obeyed
+        if self.step % 20 == 0:  # keeps the queue short, so that signals take effect soon
             torch.cuda.synchronize()
 
-    def _work(self) -> None:
+    def _train_step(self) -> None:
+        """Update the student, the teacher and `losses`."""
         self.optimiser.zero_grad(set_to_none=False)
-        with torch.autocast(self.device.type, torch.bfloat16, self.device.type == "cuda"):
-            losses = self._losses()
-        losses["total"].backward()
+        with torch.autocast(self.device.type, torch.bfloat16, self.on_gpu):
+            losses = self._compute_losses()
+        losses["total"].backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.parameters, 1.0, foreach=True)
         self.optimiser.step()
         with torch.no_grad():
-            slow, fast = ([*m.parameters(), *m.buffers()] for m in (self.teacher, self.student))
-            pairs = [(s, f) for s, f in zip(slow, fast, strict=True) if s.is_floating_point()]
-            slow = [s for s, _ in pairs]
-            change = torch._foreach_sub([f for _, f in pairs], slow)
+            teacher, student = (
+                [*network.parameters(), *network.buffers()]
+                for network in (self.teacher, self.student)
+            )
+            pairs = [(t, s) for t, s in zip(teacher, student, strict=True) if t.is_floating_point()]
+            teacher = [t for t, _ in pairs]
+            change = torch._foreach_sub([s for _, s in pairs], teacher)
             torch._foreach_mul_(change, self.pull)
-            torch._foreach_add_(slow, change)
+            torch._foreach_add_(teacher, change)
         for name, loss in losses.items():
             if name not in self.losses:
                 self.losses[name] = torch.zeros_like(loss)
             self.losses[name].copy_(loss.detach())
 
-    def _formed(self, x: Tensor) -> Tensor:
-        return x.contiguous(memory_format=self.form)
+    def _forward(
+        self, branches: Branches, visible: Tensor, thermal: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        image, logits = branches(
+            visible.contiguous(memory_format=self.memory_format),
+            thermal.contiguous(memory_format=self.memory_format),
+        )
+        return image, logits
 
-    def _scales(self, count: int, native: float) -> Tensor:
-        low, high = self.config.zoom
-        scale = low + (high - low) * torch.rand(count, device=self.device)
-        return torch.where(torch.rand(count, device=self.device) < native, 1.0, scale)
-
-    def _losses(self) -> dict[str, Tensor]:
+    def _compute_losses(self) -> dict[str, Tensor]:
+        """The losses of new crops; the student sees labelled crops first, then unlabelled ones."""
         config = self.config
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            visible, thermal, ids = self.labelled.crops(
-                config.labelled, config.crop, self._scales(config.labelled, config.native), True
-            )
-            changed = batch_views(visible, thermal, config.views)
-            clean = torch.rand(config.labelled, 1, 1, 1, device=self.device) < config.clean
-            first = [
-                torch.where(clean, a, b) for a, b in zip((visible, thermal), changed, strict=True)
-            ]
-            others = self.unlabelled.crops(
-                config.unlabelled, config.crop, self._scales(config.unlabelled, 0.3), False
-            )
+        exact = partial(torch.autocast, self.device.type, enabled=False)
+        with torch.no_grad(), exact():
+            *images, ids = _draw_crops(self.labelled, config.labelled, config.native, True, config)
+            centres = slice(LABEL_STRIDE // 2, None, LABEL_STRIDE)
+            ids = ids[:, centres, centres].long()
+            labelled = _labelled_views(images[0], images[1], config)
+            *originals, _ = _draw_crops(self.unlabelled, config.unlabelled, 0.3, False, config)
         with torch.no_grad():
-            _, guesses = self.teacher(*(self._formed(each) for each in others[:2]))
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            guess = torch.stack([each.softmax(1) for each in guesses]).mean(0)
-            blank = config.unlabelled // 4
-            *strong, guess = cut_mix(config.crop, [*others[:2], guess])
-            strong = list(batch_views(strong[0], strong[1], config.views))
-            hidden = one_camera(strong[0][-blank:], strong[1][-blank:])
-            strong = [torch.cat([a[:-blank], b]) for a, b in zip(strong, hidden, strict=True)]
-            visible, thermal = (torch.cat(each) for each in zip(first, strong, strict=True))
-            start = LABEL_STRIDE // 2  # a sample in the middle of each cell
-            ids = ids[:, start::LABEL_STRIDE, start::LABEL_STRIDE].long()
-            sure, classes = guess.max(1)
-        image, logits = self.student(self._formed(visible), self._formed(thermal))
-        with torch.autocast(self.device.type, enabled=False):
-            seen = slice(None, len(image) - blank)  # an image of one camera has no target
-            fusion = self.fusion_loss(luma_of(image[seen]), luma_of(visible[seen]), thermal[seen])
+            _, teacher_logits = self._forward(self.teacher, *originals)
+        with torch.no_grad(), exact():
+            probability = torch.stack([logits.softmax(1) for logits in teacher_logits]).mean(0)
+            *mixed, probability = cut_mix(config.crop, [*originals, probability])
+            confidence, classes = probability.max(1)
+            unlabelled = batch_views(mixed[0], mixed[1], config.views)
+            blinded = config.unlabelled // 4  # number of crops that lose one camera
+            one_sided = one_camera(*(images[-blinded:] for images in unlabelled))
+            visible, thermal = (
+                torch.cat([first, second[:-blinded], third])
+                for first, second, third in zip(labelled, unlabelled, one_sided, strict=True)
+            )
+        image, branch_logits = self._forward(self.student, visible, thermal)
+        with exact():
+            # The fusion target needs both cameras.
+            both = slice(None, len(image) - blinded)
+            fusion = self.fusion_loss(luma_of(image[both]), luma_of(visible[both]), thermal[both])
             losses: dict[str, Tensor] = {"fusion": fusion["total"]}
             total = fusion["total"]
+            is_confident = confidence > config.confidence
             branches = ("feature", 1.0), ("pixel", config.pixel)
-            for (name, weight), each in zip(branches, logits):  # noqa: B905  # S_p may be left out
-                ours, theirs = each.split([config.labelled, config.unlabelled])
-                errors = F.cross_entropy(ours, ids, ignore_index=IGNORE)
-                unsure = F.cross_entropy(theirs, classes, reduction="none")
-                agreed = (unsure * (sure > config.confidence)).mean()
-                dice = dice_loss(ours, ids)
-                semantics = errors + config.dice * dice + self.ramp * config.consistency * agreed
+            # `branch_logits` has one entry only if S_p is left out.
+            for (name, weight), logits in zip(branches, branch_logits):  # noqa: B905
+                of_labelled, of_unlabelled = torch.split(
+                    logits, [config.labelled, config.unlabelled]
+                )
+                errors = F.cross_entropy(of_labelled, ids, ignore_index=IGNORE)
+                dice = dice_loss(of_labelled, ids)
+                differences = F.cross_entropy(of_unlabelled, classes, reduction="none")
+                consistency = (differences * is_confident).mean()
+                semantics = (
+                    errors + config.dice * dice + self.ramp * config.consistency * consistency
+                )
                 total = total + config.segmentation * weight * semantics
                 losses |= {f"{name}_labels": errors, f"{name}_dice": dice,
-                           f"{name}_consistency": agreed}  # fmt: skip
-            losses["confident"] = (sure > config.confidence).float().mean()
+                           f"{name}_consistency": consistency}  # fmt: skip
+            losses["confident"] = is_confident.float().mean()
             losses["total"] = total
         return losses
+
+
+def _draw_crops(
+    deck: Deck, count: int, native: float, around_classes: bool, config: OverlayConfig
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Crops as `Deck.crops` gives them; a share `native` has scale 1, the rest a random one."""
+    device, (low, high) = deck.pixels.device, config.zoom
+    scale = low + (high - low) * torch.rand(count, device=device)
+    scale = torch.where(torch.rand(count, device=device) < native, 1.0, scale)
+    return deck.crops(count, config.crop, scale, around_classes)
+
+
+def _labelled_views(
+    visible: Tensor, thermal: Tensor, config: OverlayConfig
+) -> tuple[Tensor, Tensor]:
+    """Photometric views of crops; a share `config.clean` of the crops does not change."""
+    views = batch_views(visible, thermal, config.views)
+    is_clean = torch.rand(len(visible), 1, 1, 1, device=visible.device) < config.clean
+    return torch.where(is_clean, visible, views[0]), torch.where(is_clean, thermal, views[1])
 
 
 LAST_LAYERS = ("lateral2", "up2", "mix_offset", "mix_gain", "detail")
@@ -320,39 +365,34 @@ def finish_fusion(
     model: Model,
     pairs: Deck,
     config: OverlayConfig,
-    told: Callable[[int, float], None] = lambda step, loss: None,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> None:
-    """Train what F does at stride 2 alone, in place, by the fusion loss.
+    """Train only the layers of F at stride 2, in place, with the fusion loss.
 
-    The classes are read before those layers, so they stay bit for bit what they are. This is how
-    the fused image is tuned, in minutes on a CPU, after the classes were learned.
+    The classes are read before these layers, so they do not change at all. This tunes the fused
+    image after the classes were learned, within minutes on a CPU.
 
-    config: its steps, `labelled` crops a step, learning rate, views, loss and target are used.
+    Args:
+        model: with the trunk network.
+        config: `labelled` is the number of crops in a step; settings about classes are not used.
+        on_step: called with the number of finished steps and the loss, after each step.
     """
     torch.manual_seed(config.seed)
     model.to(pairs.pixels.device).eval().requires_grad_(False)
     layers = nn.ModuleList(getattr(model.fusion, name) for name in LAST_LAYERS)
     layers.requires_grad_(True)
-    slow = copy.deepcopy(layers)
-    loss_of = FusionLoss(config.loss, config.target)
+    averaged = copy.deepcopy(layers)
+    fusion_loss = FusionLoss(config.loss, config.target)
     optimiser = torch.optim.AdamW(layers.parameters(), config.learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, config.learning_rate, config.steps, pct_start=config.warmup
     )
-    low, high = config.zoom
     for step in range(config.steps):
         with torch.no_grad():
-            scale = low + (high - low) * torch.rand(config.labelled, device=pairs.pixels.device)
-            native = torch.rand_like(scale) < config.native
-            scale = torch.where(native, 1.0, scale)
-            visible, thermal, _ = pairs.crops(config.labelled, config.crop, scale, False)
-            changed = batch_views(visible, thermal, config.views)
-            clean = torch.rand_like(scale).view(-1, 1, 1, 1) < config.clean
-            visible, thermal = (
-                torch.where(clean, a, b) for a, b in zip((visible, thermal), changed, strict=True)
-            )
+            visible, thermal, _ = _draw_crops(pairs, config.labelled, config.native, False, config)
+            visible, thermal = _labelled_views(visible, thermal, config)
         image = fused_colour(visible, model.fusion(visible, thermal).change)
-        loss = loss_of(luma_of(image), luma_of(visible), thermal)["total"]
+        loss = fusion_loss(luma_of(image), luma_of(visible), thermal)["total"]
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(layers.parameters(), 1.0)
@@ -360,30 +400,31 @@ def finish_fusion(
         schedule.step()
         with torch.no_grad():
             pull = max(1 - config.keep, 1 / (step + 1))
-            for mean, value in zip(slow.parameters(), layers.parameters(), strict=True):
+            for mean, value in zip(averaged.parameters(), layers.parameters(), strict=True):
                 mean.lerp_(value, pull)
-        told(step + 1, float(loss.detach()))
-    layers.load_state_dict(slow.state_dict())
+        on_step(step + 1, float(loss.detach()))
+    layers.load_state_dict(averaged.state_dict())
 
 
 def scores(
-    model: Model,
-    pairs: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
-    device: torch.device,
-    smooth: bool = True,
+    model: Model, pairs: Sequence[Labelled], device: torch.device, smooth: bool = True
 ) -> SegmentationScores:
     """IoU of the model's labels over whole images.
 
-    smooth: enlarge the logits before the argmax, and not the labels after it.
+    Args:
+        pairs: visible (H, W, 3) BGR, thermal (H, W) and class ids (H, W), uint8; H and W are
+            multiples of 16.
+        smooth: enlarge the logits before the argmax, instead of the labels after it.
     """
     classes = len(model.names)
     matrix = np.zeros((classes, classes), np.int64)
     for visible, thermal, mask in pairs:
-        v = torch.from_numpy(visible).to(device).permute(2, 0, 1)[None].float() / 255
-        t = torch.from_numpy(thermal).to(device)[None, None].float() / 255
+        visible_batch = torch.from_numpy(visible).to(device).permute(2, 0, 1)[None].float() / 255
+        thermal_batch = torch.from_numpy(thermal).to(device)[None, None].float() / 255
         with torch.no_grad():
-            logits = model.labeller(model.fusion(v, t))
-            labels = (enlarged(logits, v) if smooth else logits).argmax(1).cpu().numpy()[0]
+            logits = model(visible_batch, thermal_batch).logits
+            logits = enlarged(logits, visible_batch) if smooth else logits
+        labels = logits.argmax(1).cpu().numpy()[0]
         if not smooth:
             labels = labels.repeat(4, 0).repeat(4, 1)
         matrix += confusion_matrix(mask, labels, classes)
@@ -392,11 +433,19 @@ def scores(
 
 def train_overlay(
     trainer: OverlayTrainer,
-    told: Callable[[int, dict[str, float]], None] = lambda step, losses: None,
+    on_losses: Callable[[int, dict[str, float]], None] = lambda step, losses: None,
     every: int = 500,
 ) -> Model:
-    """Run to the end; `told` hears the losses of every `every`-th step. The teacher's model."""
-    began = time.monotonic()
+    """Run all steps; returns the teacher's model.
+
+    Args:
+        on_losses: called every `every` steps, and after the last one, with the number of finished
+            steps, and with the losses and `steps_per_second` by name.
+
+    Raises:
+        InputError: the loss is not a number.
+    """
+    start_s = time.monotonic()
     while trainer.step < trainer.config.steps:
         trainer.advance()
         if trainer.step % every == 0 or trainer.step == trainer.config.steps:
@@ -406,6 +455,6 @@ def train_overlay(
                     f"overlay: the loss is {losses['total']} at step {trainer.step}; lower "
                     "learning_rate"
                 )
-            rate = trainer.step / (time.monotonic() - began)
-            told(trainer.step, {**losses, "steps_per_second": rate})
+            rate = trainer.step / (time.monotonic() - start_s)
+            on_losses(trainer.step, {**losses, "steps_per_second": rate})
     return trainer.result

@@ -1,4 +1,4 @@
-"""A run on one page: `summary.html`, which needs no network and no other file."""
+"""A run as one page: `summary.html`, which needs no network and no other file."""
 
 from __future__ import annotations
 
@@ -17,26 +17,38 @@ from markupsafe import Markup
 
 from ssvif_core.page import INK, calm, colour, new_figure, render, to_svg
 from ssvif_core.training.monitor import LINE_KEYS, Line, list_pictures, read_log
+from ssvif_core.types import Float64Array, Int64Array, UInt8Array
 
-POINTS = 300  # a curve; more are not seen on a chart of this size
+POINTS = 300  # largest number per curve; a chart of this size cannot show more
 PICTURE_BYTES = 2_400_000  # of all pictures together
-PICTURE_WIDTH = 1400  # px
+PICTURE_WIDTH = 1400  # pixels
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The steps at which a stage logged a scalar, counted from the run's begin, and its values."""
+    """One scalar of one stage.
+
+    Attributes:
+        stage: index of the stage.
+        steps: (N,), counted from the start of the run.
+        values: (N,).
+    """
 
     stage: int
-    steps: np.ndarray
-    values: np.ndarray
+    steps: Float64Array
+    values: Float64Array
 
 
 def write_summary(out: Path, facts: dict[str, Any]) -> Path:
-    """Write `out/summary.html` from the run's log and pictures; returns its path.
+    """Write `out/summary.html` from the log and the pictures of a run.
 
-    facts: name -> what is to be read beside it: a text, a number, or settings of any depth.
-    facts["health"], if there, is a list of sentences on how the run went.
+    Args:
+        out: folder of the run.
+        facts: values by name: a text, a number, or nested settings. `facts["health"]` is
+            optional: a list of sentences about problems of the run.
+
+    Returns:
+        Path of the page.
 
     Raises:
         OSError: the page cannot be written.
@@ -50,10 +62,10 @@ def write_summary(out: Path, facts: dict[str, Any]) -> Path:
     page = render(
         Path(__file__).with_name("summary.html.jinja"),
         title=out.resolve().name,
-        facts={name: _text(value) for name, value in facts.items() if name != "health"},
+        facts={name: _as_text(value) for name, value in facts.items() if name != "health"},
         health=facts.get("health"),
         stages=[(stage, colour(index)) for index, stage in enumerate(stages)],
-        charts=[_chart(name, log, stages, starts) for name in _names(log)],
+        charts=[_chart(name, log, stages, starts) for name in _scalar_names(log)],
         pictures=_pictures(out),
         model=shlex.quote(str(model)) if model.is_file() else None,
         data=shlex.quote(str(next(iter(data), "PAIRS"))),
@@ -65,15 +77,16 @@ def write_summary(out: Path, facts: dict[str, Any]) -> Path:
     return path
 
 
-def _text(value: Any) -> str:
+def _as_text(value: Any) -> str:
+    """A number, a text, or settings as YAML."""
     if isinstance(value, dict | list | tuple):
         plain = json.loads(json.dumps(value, default=str))
         return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).rstrip()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _names(log: list[Line]) -> list[str]:
-    """Names of the scalars, in the order of their appearance."""
+def _scalar_names(log: list[Line]) -> list[str]:
+    """The names of the scalars in the order of their first appearance."""
     return list(
         dict.fromkeys(
             name
@@ -84,9 +97,9 @@ def _names(log: list[Line]) -> list[str]:
     )
 
 
-def _chart(name: str, log: list[Line], stages: list[str], starts: np.ndarray) -> dict[str, Any]:
-    """A scalar over the whole run: its name, its chart, and what the chart cannot show."""
-    curves, broken = [], []
+def _chart(name: str, log: list[Line], stages: list[str], starts: Int64Array) -> dict[str, Any]:
+    """One scalar over the whole run: its name, its chart, and a note on values not shown."""
+    curves, hidden = [], []
     for index, stage in enumerate(stages):
         points = [
             (line["step"], line[name])
@@ -94,22 +107,22 @@ def _chart(name: str, log: list[Line], stages: list[str], starts: np.ndarray) ->
             if line["stage"] == stage and isinstance(line.get(name), int | float)
         ]
         finite = [point for point in points if math.isfinite(point[1])]
-        broken += [f"{stage}, step {step}" for step, value in points if not math.isfinite(value)]
+        hidden += [f"{stage}, step {step}" for step, value in points if not math.isfinite(value)]
         if finite:
-            steps, values = _thinned(np.array(finite, float))
+            steps, values = _thinned(np.array(finite, np.float64))
             curves.append(Curve(index, steps + starts[index], values))
-    note = f"{len(broken)} not finite, first in {broken[0]}" if broken else ""
+    note = f"{len(hidden)} not finite, first in {hidden[0]}" if hidden else ""
     return {"name": name, "svg": _draw(name, curves, starts), "note": note}
 
 
-def _thinned(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 2) as x and y of at most POINTS points: means of neighbours."""
+def _thinned(points: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Points (N, 2) as x and y of at most POINTS points, which are means of neighbours."""
     parts = np.array_split(points, min(len(points), POINTS))
     x, y = np.stack([part.mean(0) for part in parts]).T
     return x, y
 
 
-def _draw(name: str, curves: list[Curve], starts: np.ndarray) -> Markup:
+def _draw(name: str, curves: list[Curve], starts: Int64Array) -> Markup:
     figure = new_figure(4.2, 2.1)
     axes = calm(figure.add_subplot())
     for start in starts[1:-1]:
@@ -128,27 +141,27 @@ def _draw(name: str, curves: list[Curve], starts: np.ndarray) -> Markup:
 
 
 def _pictures(out: Path) -> list[dict[str, Any]]:
-    """The last picture of each stage, small enough for a page."""
+    """The last picture of each stage, in a size that suits a page."""
     last = {stage: (path, step) for path, stage, step in list_pictures(out)}
-    shown = []
+    pictures = []
     for stage, (path, step) in last.items():
         image = cv2.imread(str(path))
-        if image is None:  # cut short by a full disk or an interruption
+        if image is None:  # a full disk or an interruption cut the file short
             continue
         jpeg = _bounded_jpeg(image, PICTURE_BYTES // len(last))
         source = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
         width = min(PICTURE_WIDTH, image.shape[1])
-        shown.append({"stage": stage, "step": step, "source": source, "width": width})
-    return shown
+        pictures.append({"stage": stage, "step": step, "source": source, "width": width})
+    return pictures
 
 
-def _bounded_jpeg(image: np.ndarray, limit: int) -> bytes:
-    """An image as JPEG of at most `limit` bytes, made smaller where it must be."""
+def _bounded_jpeg(image: UInt8Array, limit_bytes: int) -> bytes:
+    """An image as JPEG of at most `limit_bytes`; it is made smaller if necessary."""
     scale = min(1.0, PICTURE_WIDTH / image.shape[1])
     while True:
         size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
-        if jpeg.size <= limit or max(size) == 1:
+        if jpeg.size <= limit_bytes or max(size) == 1:
             return jpeg.tobytes()
         scale *= 0.7

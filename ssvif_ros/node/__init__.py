@@ -1,0 +1,14 @@
+"""The fusion node.
+
+fusion_node   puts the parts together and spins
+parameters    what can be set
+preparation   parameters -> pipeline, calibration, image sizes
+pairing       two image topics -> the newest matched messages
+messages      messages -> arrays, arrays -> messages
+worker        matched messages -> pipeline -> outputs, on a thread of its own
+outputs       publishes only what someone listens to
+calibration   recalibrates on request and watches the alignment
+status        the keys of the diagnostics, for those who write and who read them
+diagnostics   publishes the state once a second
+build_engine  a separate executable: builds the TensorRT engine and ends
+"""

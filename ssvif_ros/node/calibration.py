@@ -1,7 +1,7 @@
-"""The node's calibration: from file, refined on request, and watched.
+"""The node's calibration: read from a file, found anew on request, and watched.
 
-Frames are taken from the worker now and then; what is slow runs on a thread of low priority, which
-hands a new calibration over to the worker.
+The worker gives a frame now and then. The slow work runs on a thread of low priority, which hands a
+new calibration over to the worker.
 """
 
 from __future__ import annotations
@@ -38,27 +38,28 @@ from ssvif_core.cameras.model import Camera, CameraPair
 from ssvif_core.cameras.yaml_file import save_camera_pair
 from ssvif_core.errors import SsvifError
 from ssvif_core.types import Pair
+from ssvif_ros.node.interface import CALIBRATE
 
 GATHERED = 12  # frames for a calibration
-EVERY = 0.5  # seconds between them
-CHECKED = 4  # frames for a look at the alignment
-SILENT = 4  # looks in a row that tell nothing, after which the whole image is searched
-PATIENCE = 60.0  # seconds for the frames of a calibration to come
+EVERY_S = 0.5  # between them
+CHECKED = 4  # frames for a check of the alignment
+SILENT = 4  # checks without a result in a row, after which the whole image is searched
+PATIENCE_S = 60.0  # for the frames of a calibration to come
 
 
 class Calibration:
-    """Holds the calibration of `node` and what is to become of it.
+    """Holds the calibration of a node, renews it and watches it.
 
     Args:
-        file: where the service writes it to; None: nowhere.
-        first: what was read from there at the start.
-        topics: of the two cameras' images; camera_info is looked for beside them.
-        together: largest difference of stamps, s, of a pair that shows one moment.
-        drift_period: seconds between frames for the watch; 0 switches it off.
-        on_offset: called with the time offset (s) of every calibration that is taken.
+        file: the service writes it there; None: nowhere.
+        first: what was read from the file at the start.
+        topics: of both cameras' images; camera_info is expected next to them.
+        slop_s: largest difference of stamps in a pair that shows one moment.
+        drift_period_s: between frames for the watch; 0 switches it off.
+        on_offset: is called with the time offset (s) of the first calibration.
 
     Attributes:
-        drift: visible pixels by which the images were last found apart; None: not known.
+        drift: how far apart the images were at the last check, visible pixels; None: unknown.
     """
 
     def __init__(
@@ -67,22 +68,22 @@ class Calibration:
         file: Path | None,
         first: CameraPair | None,
         topics: tuple[str, str],
-        together: float,
-        drift_period: float,
+        slop_s: float,
+        drift_period_s: float,
         on_offset: Callable[[float], None],
     ) -> None:
-        self._node, self.file, self._period = node, file, drift_period
-        self._together, self._on_offset = together, on_offset
-        self._told = first
+        self._node, self.file, self._period_s = node, file, drift_period_s
+        self._slop_s = slop_s
+        self._pair = first
         self._fresh = threading.Event()
         self._windows: dict[str, Camera] = {}
         self.drift: float | None = None
-        self._problems: dict[str, str] = {}  # by what they come from
-        self._silent = 0  # looks in a row that told nothing
+        self._problems: dict[str, str] = {}  # by their origin
+        self._silent = 0  # checks without a result in a row
         if file is not None and first is None:
             self._problems["file"] = (
-                f"there is no calibration_file {file} yet: the cameras are taken as aligned until "
-                "~/calibrate has written it"
+                f"there is no calibration_file {file} yet: both cameras are assumed to have the "
+                "same field of view until ~/calibrate writes it"
             )
             node.get_logger().warning(self._problems["file"])
         self._gathering: list[Pair] | None = None
@@ -91,35 +92,35 @@ class Calibration:
         self._job: threading.Thread | None = None
         self._answer: Future | None = None
         self._deadline = 0.0
-        if self._told is not None:
-            self._on_offset(self._told.time_offset)
+        if self._pair is not None:
+            on_offset(self._pair.time_offset)
         for name, topic in zip(("visible", "thermal"), topics, strict=True):
             node.create_subscription(
                 CameraInfo,
-                # Beside the images, wherever those are remapped to.
+                # Next to the images, wherever they are remapped to.
                 info_topic(node.resolve_topic_name(topic)),
                 partial(self._note_info, name, is_rectified(node.resolve_topic_name(topic))),
                 qos_profile_sensor_data,
             )
-        # In a group of its own: the node's other callbacks go on while it waits for its answer.
+        # A callback group of its own: other callbacks go on while the service waits.
         group = MutuallyExclusiveCallbackGroup()
-        node.create_service(Trigger, "~/calibrate", self._calibrate, callback_group=group)
-        # By a steady clock: with use_sim_time and a paused bag it would never give up.
+        node.create_service(Trigger, CALIBRATE.name, self._calibrate, callback_group=group)
+        # A steady clock: with use_sim_time and a paused bag it would never give up.
         node.create_timer(0.5, self._expire, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @property
     def problem(self) -> str:
-        """What is wrong with the calibration, for diagnostics; empty: nothing known."""
+        """What is wrong with the calibration, for diagnostics; empty if nothing is known."""
         return next(iter(list(self._problems.values())), "")
 
     @property
     def current(self) -> CameraPair | None:
-        """The calibration, with the windows that the cameras' drivers tell of; None: aligned.
+        """The calibration with the image windows of the cameras' drivers; None: none is set.
 
         Raises:
             InputError: a driver's camera_info is of another camera.
         """
-        pair = self._told
+        pair = self._pair
         if pair is None:
             return None
         for name, window in list(self._windows.items()):
@@ -130,58 +131,58 @@ class Calibration:
         return pair
 
     def take_new(self) -> bool:
-        """Whether `current` has changed since this was last asked; by the worker."""
+        """Whether `current` has changed since the last call; for the worker."""
         changed = self._fresh.is_set()
         self._fresh.clear()
         return changed
 
     def _note_info(self, name: str, rectified: bool, message: CameraInfo) -> None:
-        told: Camera | None = None if self._told is None else getattr(self._told, name)
+        known: Camera | None = None if self._pair is None else getattr(self._pair, name)
         try:
             camera = camera_of(message, name, rectified)
             if camera is None:  # a driver without a calibration of its own
                 return
-            if told is not None:
-                with_window_of(told, camera, name)
+            if known is not None:
+                with_window_of(known, camera, name)
         except SsvifError as error:
             self._problems[f"{name} camera_info"] = str(error)
             self._node.get_logger().error(str(error), throttle_duration_sec=10.0)
             return
         self._problems.pop(f"{name} camera_info", None)
-        before = self._windows.get(name, told)
+        before = self._windows.get(name, known)
         self._windows[name] = camera
         if before is None or (before.size, before.roi, before.binning) != (
             camera.size, camera.roi, camera.binning,
         ):  # fmt: skip
             self._fresh.set()
 
-    # ---- frames for it, from the worker
+    # --- frames from the worker
 
     def wants(self) -> bool:
-        """Whether the next pair is to be shown to `look`; cheap."""
+        """Whether `look` wants the next pair; a cheap test."""
         if time.monotonic() < self._next:
             return False
-        return self._gathering is not None or (self._told is not None and self._period > 0)
+        return self._gathering is not None or (self._pair is not None and self._period_s > 0)
 
     def look(self, pair: Pair) -> None:
-        """Take a copy of a pair, and start what it was the last missing one for.
+        """Take a copy of a pair, and start the work that was waiting for it.
 
-        Pairs whose images are not of one moment are passed over: what moved would look displaced.
+        Pairs that do not show one moment are ignored, because moving objects would look displaced.
         """
-        if abs(pair.visible_stamp - pair.thermal_stamp) > self._together * 1e9:
+        if abs(pair.visible_stamp - pair.thermal_stamp) > self._slop_s * 1e9:
             return
         copy = dataclasses.replace(
             pair, visible=np.array(pair.visible), thermal=np.array(pair.thermal)
         )
-        gathering = self._gathering  # which `_expire` may set to None meanwhile
+        gathering = self._gathering  # `_expire` may set it to None meanwhile
         if gathering is not None:
-            self._next = time.monotonic() + EVERY
+            self._next = time.monotonic() + EVERY_S
             gathering.append(copy)
             if len(gathering) >= GATHERED:
                 self._gathering = None
                 self._start(self._find, gathering)
             return
-        self._next = time.monotonic() + self._period
+        self._next = time.monotonic() + self._period_s
         if self._checked and _sizes(self._checked[0]) != _sizes(copy):
             self._checked.clear()
         self._checked.append(copy)
@@ -190,7 +191,7 @@ class Calibration:
 
     @property
     def is_computing(self) -> bool:
-        """Whether its thread is at work, in libraries that cannot be stopped."""
+        """Whether its thread is inside a library, where it cannot be stopped."""
         return self._job is not None and self._job.is_alive()
 
     def _start(self, work: Callable[..., None], *arguments: Any) -> None:
@@ -198,22 +199,22 @@ class Calibration:
 
         def run() -> None:
             if before is not None:
-                before.join()  # a look at the alignment may still be at it
-            # Of this thread alone, on Linux: the robot's eyes come first.
+                before.join()  # a check of the alignment may still run
+            # On Linux this is of this thread alone. Fusion comes first.
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
             work(*arguments)
 
         self._job = threading.Thread(target=run, name="calibration", daemon=True)
         self._job.start()
 
-    # ---- the service
+    # --- the service
 
     async def _calibrate(
         self, _request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
-        """Gather frames, calibrate, and answer when that is done."""
-        self._answer = Future()  # a second call waits: its group runs one at a time
-        self._deadline = time.monotonic() + PATIENCE
+        """Gather frames, calibrate, then answer."""
+        self._answer = Future()  # a second call waits: its group runs one callback at a time
+        self._deadline = time.monotonic() + PATIENCE_S
         self._next, self._gathering = 0.0, []
         self._node.get_logger().info(f"calibrating: gathering {GATHERED} pairs")
         response.success, response.message = await self._answer
@@ -223,7 +224,7 @@ class Calibration:
     def _expire(self) -> None:
         if self._gathering is not None and time.monotonic() > self._deadline:
             count, self._gathering = len(self._gathering), None
-            self._finish(False, f"only {count} of {GATHERED} pairs came within {PATIENCE:.0f} s; "
+            self._finish(False, f"only {count} of {GATHERED} pairs came within {PATIENCE_S:.0f} s; "
                          "are both cameras running?")  # fmt: skip
 
     def _find(self, pairs: list[Pair]) -> None:
@@ -235,14 +236,14 @@ class Calibration:
             result = calibrate_from_scene(pairs, visible, thermal)
             if result.pair is None:
                 return self._finish(False, f"not calibrated, the old one stays: {result.reason}")
-            offset = self._told.time_offset if self._told else 0.0
-            made = {"method": "scene, live", "date": str(date.today()),
+            offset = self._pair.time_offset if self._pair else 0.0
+            origin = {"method": "scene, live", "date": str(date.today()),
                     "frames": result.frames, "agreement": round(result.agreement, 2),
                     "deviation_px": round(result.deviation, 2)}  # fmt: skip
-            pair = dataclasses.replace(result.pair, time_offset=offset, made=made)
+            pair = dataclasses.replace(result.pair, time_offset=offset, made=origin)
             if self.file is not None:
                 save_camera_pair(pair, self.file)
-            self._told, self.drift, self._silent = pair, None, 0
+            self._pair, self.drift, self._silent = pair, None, 0
             for problem in ("file", "drift"):
                 self._problems.pop(problem, None)
             self._checked.clear()
@@ -252,7 +253,7 @@ class Calibration:
                 f"{result.deviation:.1f} pixels at the worst corner; "
                 + (f"written to {self.file}" if self.file else "not stored: set calibration_file")
             ))  # fmt: skip
-        except Exception as error:  # the service must answer, whatever happens
+        except Exception as error:  # the service must always answer
             self._finish(False, f"not calibrated, the old one stays: {error}")
 
     def _finish(self, success: bool, message: str) -> None:
@@ -261,32 +262,32 @@ class Calibration:
         if self._answer is not None and not self._answer.done():
             self._answer.set_result((success, message))
 
-    # ---- the watch
+    # --- the watch
 
     def _check(self, pairs: list[Pair], calibration: CameraPair) -> None:
         try:
-            # After a hard knock the surroundings tell nothing, as they do at night; only a search
-            # tells one from the other.
-            found = alignment(pairs, calibration, anywhere=self._silent >= SILENT)
+            # After a hard knock the check finds nothing, as at night. Only a search of the whole
+            # image distinguishes the two.
+            result = alignment(pairs, calibration, anywhere=self._silent >= SILENT)
         except SsvifError:
-            return  # sizes that changed; said where pairs are fused
-        if found is None:
+            return  # the sizes changed; the worker reports it
+        if result is None:
             self._silent = self._silent + 1 if self._silent < SILENT else 0
-            if not self._silent:  # nowhere either
+            if not self._silent:  # the search found nothing either
                 self.drift = None
-            return  # a scene that does not tell is no reason to worry
-        self.drift = found.offset
-        limit = 0.01 * calibration.visible.image_size[0] + 2 * found.deviation
-        if found.offset <= limit:
+            return  # many scenes cannot show the alignment
+        self.drift = result.offset
+        limit = 0.01 * calibration.visible.image_size[0] + 2 * result.deviation
+        if result.offset <= limit:
             self._silent = 0
             self._problems.pop("drift", None)
             return
-        told = "drift" in self._problems
+        is_known = "drift" in self._problems
         self._problems["drift"] = (
-            f"the thermal image lies {found.offset:.0f} pixels beside where the calibration puts "
-            "it; was a camera knocked? Call ~/calibrate, or run `ssvif calibrate`"
+            f"the thermal image lies {result.offset:.0f} pixels beside its place in the "
+            "calibration; was a camera knocked? Call ~/calibrate, or run `ssvif calibrate`"
         )
-        if not told:
+        if not is_known:
             self._node.get_logger().warning(self._problems["drift"])
 
 

@@ -1,4 +1,4 @@
-"""What the node tells of itself once a second on /diagnostics (REP 107)."""
+"""What the node reports about itself once a second on /diagnostics (REP 107)."""
 
 from __future__ import annotations
 
@@ -10,23 +10,34 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
+from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.thermal import StreamState
 from ssvif_ros.node.calibration import Calibration
+from ssvif_ros.node.interface import DIAGNOSTICS
 from ssvif_ros.node.pairing import LatestSlot, Pairing, Stream
+from ssvif_ros.node.status import Key, StreamKey
 
-SILENT_AFTER = 1.0  # seconds
+SILENT_AFTER_S = 1.0
 LONGEST = 600  # characters of a text in diagnostics
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
 @dataclass
 class Counters:
-    """What the worker has done. `latencies`: seconds from pair to published; `ages`: seconds
-    between a pair's stamps; both the newest. `alone`: pairs of which only the visible image was
-    shown, since the thermal stream stood still."""
+    """What the worker has done.
+
+    Attributes:
+        fused, failed: pairs. unheard: pairs while no one listened.
+        alone: pairs that show the visible image alone, because the thermal stream stood still.
+        engine: in words. building, not_used: see `FusionPipeline`.
+        problem: the last error with a pair.
+        thermal_state: of the last pair.
+        latencies_s: from match to publishing, of the last pairs.
+        ages_s: between the stamps of a pair, of the last pairs.
+    """
 
     fused: int = 0
-    unwatched: int = 0
+    unheard: int = 0
     failed: int = 0
     engine: str = "not prepared yet"
     building: str = ""
@@ -34,12 +45,16 @@ class Counters:
     problem: str = ""
     alone: int = 0
     thermal_state: str = StreamState.LIVE.value
-    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=300))
-    ages: deque[float] = field(default_factory=lambda: deque(maxlen=300))
+    latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=300))
+    ages_s: deque[float] = field(default_factory=lambda: deque(maxlen=300))
+
+    def note_engine(self, engine: str, pipeline: FusionPipeline) -> None:
+        """Note which engine serves, and what happens to a better one."""
+        self.engine, self.building, self.not_used = engine, pipeline.building, pipeline.not_used
 
 
 class Diagnostics:
-    """Publishes the state of `node` at 1 Hz; its worst problem is the status message."""
+    """Publishes the state of a node at 1 Hz. Its worst problem is the status message."""
 
     def __init__(
         self,
@@ -48,20 +63,20 @@ class Diagnostics:
         slot: LatestSlot,
         counters: Counters,
         calibration: Calibration,
-        slop: float,
+        slop_s: float,
     ) -> None:
         self._calibration = calibration
         self._node, self._pairing, self._slot = node, pairing, slot
-        self._counters, self._slop = counters, slop
+        self._counters, self._slop_s = counters, slop_s
         self._last = self._counts()
-        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # A steady clock of its own: with use_sim_time a paused bag would silence the node.
+        self._publisher = node.create_publisher(DiagnosticArray, DIAGNOSTICS.name, 10)
+        # A steady clock: with use_sim_time a paused bag would silence the node.
         self._timer = node.create_timer(
             1.0, self.publish, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
 
     def publish(self) -> None:
-        """Publish one DiagnosticArray with the state now."""
+        """Publish the present state."""
         level, message = self._state()
         status = DiagnosticStatus(
             level=level,
@@ -85,115 +100,143 @@ class Diagnostics:
             "pairs": self._pairing.pairs,
             "fused": counters.fused,
             "failed": counters.failed,
-            "unwatched": counters.unwatched,
+            "unheard": counters.unheard,
             "alone": counters.alone,
             "too old": self._pairing.too_old,
-            **{f"refused {stream.name}": stream.refused for stream in self._pairing.streams},
+            **{f"refused {stream.name}": stream.refused for stream in streams},
         }
 
     def _state(self) -> tuple[bytes, str]:
-        """The worst that the last second brought."""
+        """Level and message: the worst problem of the last second."""
         new = {name: count - self._last[name] for name, count in self._counts().items()}
-        silent = [s for s in self._pairing.streams if s.silence is None or s.silence > SILENT_AFTER]
         if new["failed"]:
             return ERROR, self._counters.problem
-        for stream in self._pairing.streams:
-            if count := new[f"refused {stream.name}"]:
-                return WARN, (
-                    f"{count} {stream.name} images in the last second have a stamp below zero and "
-                    "are left out; let the driver stamp by the system's clock"
-                )
-        if len(silent) == 2:
-            if all(stream.silence is None for stream in silent):
-                return OK, "waiting for images"
-            return WARN, "no images from either camera; are they, or the bag, still running?"
-        for stream in silent:
-            if stream.silence is None:
-                return WARN, f"no {stream.name} image yet on {stream.topic}; " + _mend(stream)
-            return WARN, f"no {stream.name} image for {stream.silence:.1f} s on {stream.topic}"
-        if new["received"] >= 5 and not new["pairs"]:
-            return WARN, self._apart()
-        if new["alone"]:
-            return WARN, (
-                f"the thermal stream is {self._counters.thermal_state} (flat-field correction?): "
-                f"{new['alone']} pairs in the last second show the visible image alone"
-            )
-        if new["too old"]:
-            return WARN, (
-                f"{new['too old']} visible images in the last second had no thermal image younger "
-                "than thermal_max_age; raise it, or use pairing: nearest"
-            )
-        if self._calibration.problem:
-            return WARN, self._calibration.problem
-        if new["missing"] > 0:
-            return WARN, (
-                f"{new['missing']} images never arrived in the last second; set "
-                "FASTDDS_DEFAULT_PROFILES_FILE to config/fastdds.xml for the camera drivers too, "
-                "and see 'Images that never arrive' in the README"
-            )
+        warning = (
+            self._refused(new)
+            or self._silence()
+            or self._unpaired(new)
+            or self._thermal(new)
+            or self._calibration.problem
+            or self._missing(new)
+        )
+        if warning == WAITING:
+            return OK, warning
+        if warning:
+            return WARN, warning
         if new["fused"]:
             return OK, "fusing"
         if self._slot.preparing:
             return OK, "preparing the engine"
-        if new["unwatched"]:
+        if new["unheard"]:
             return OK, "no one listens to the outputs"
         if new["pairs"]:
             return WARN, "pairs arrive, but none was fused in the last second; the engine is busy"
         return OK, "waiting for pairs"
 
-    def _apart(self) -> str:
+    def _refused(self, new: dict[str, int]) -> str:
+        for stream in self._pairing.streams:
+            if count := new[f"refused {stream.name}"]:
+                return (
+                    f"{count} {stream.name} images in the last second have a stamp below zero and "
+                    "are left out; let the driver stamp with the system's clock"
+                )
+        return ""
+
+    def _silence(self) -> str:
+        silent = [
+            stream
+            for stream in self._pairing.streams
+            if stream.silence is None or stream.silence > SILENT_AFTER_S
+        ]
+        if len(silent) == 2:
+            if all(stream.silence is None for stream in silent):
+                return WAITING
+            return "no images from either camera; are the cameras, or the bag, still running?"
+        for stream in silent:
+            if stream.silence is None:
+                return f"no {stream.name} image yet on {stream.topic}; {_advice(stream)}"
+            return f"no {stream.name} image for {stream.silence:.1f} s on {stream.topic}"
+        return ""
+
+    def _unpaired(self, new: dict[str, int]) -> str:
+        if new["received"] < 5 or new["pairs"]:
+            return ""
         visible, thermal = self._pairing.streams
-        apart = abs((visible.last_stamp or 0) - (thermal.last_stamp or 0)) * 1e-9
+        apart_s = abs((visible.last_stamp or 0) - (thermal.last_stamp or 0)) * 1e-9
         return (
-            f"no pairs: stamps of the cameras are {apart:.3f} s apart, slop is {self._slop} s; "
-            "let both drivers stamp by one clock, or raise slop"
+            f"no pairs: stamps of the cameras are {apart_s:.3f} s apart, slop is {self._slop_s} s; "
+            "let both drivers stamp with one clock, or raise slop"
+        )
+
+    def _thermal(self, new: dict[str, int]) -> str:
+        if new["alone"]:
+            return (
+                f"the thermal stream is {self._counters.thermal_state} (flat-field correction?): "
+                f"{new['alone']} pairs in the last second show the visible image alone"
+            )
+        if new["too old"]:
+            return (
+                f"{new['too old']} visible images in the last second had no thermal image younger "
+                "than thermal_max_age; raise it, or use pairing: nearest"
+            )
+        return ""
+
+    def _missing(self, new: dict[str, int]) -> str:
+        if new["missing"] <= 0:
+            return ""
+        return (
+            f"{new['missing']} images never arrived in the last second; set "
+            "FASTDDS_DEFAULT_PROFILES_FILE to config/fastdds.xml for the camera drivers too; the "
+            "documentation has a page 'Images that never arrive'"
         )
 
     def _values(self) -> dict[str, object]:
-        counters, streams = self._counters, self._pairing.streams
+        counters, pairing = self._counters, self._pairing
         values: dict[str, object] = {
-            "engine": counters.engine,
-            "building a better engine for": counters.building,
-            "engine not used": counters.not_used,
+            Key.ENGINE.value: counters.engine,
+            Key.BUILDING.value: counters.building,
+            Key.ENGINE_NOT_USED.value: counters.not_used,
         }
-        for stream in streams:
-            values[f"{stream.name} received"] = stream.received
-            values[f"{stream.name} never arrived"] = stream.missing
-            values[f"{stream.name} lost, says DDS"] = stream.lost
-            values[f"{stream.name} with a stamp below zero"] = stream.refused
+        for stream in pairing.streams:
+            values |= {
+                StreamKey.RECEIVED.of(stream.name): stream.received,
+                StreamKey.MISSING.of(stream.name): stream.missing,
+                StreamKey.LOST.of(stream.name): stream.lost,
+                StreamKey.REFUSED.of(stream.name): stream.refused,
+            }
+        drift = self._calibration.drift
         values |= {
-            "pairs": self._pairing.pairs,
-            "fused": counters.fused,
-            "dropped, engine busy": self._slot.replaced,
-            "dropped, engine preparing": self._slot.replaced_preparing,
-            "dropped, bad image": counters.failed,
-            "skipped, no one listens": counters.unwatched,
-            "pairing resets": self._pairing.resets,
-            "fused per second": counters.fused - self._last["fused"],
-            "last problem": counters.problem,
-            "thermal stream": counters.thermal_state,
-            "visible alone": counters.alone,
-            "no thermal image young enough": self._pairing.too_old,
-            "calibration off by pixels": _or_unknown(self._calibration.drift),
+            Key.PAIRS.value: pairing.pairs,
+            Key.FUSED.value: counters.fused,
+            Key.DROPPED_BUSY.value: self._slot.replaced,
+            Key.DROPPED_PREPARING.value: self._slot.replaced_preparing,
+            Key.DROPPED_BAD_IMAGE.value: counters.failed,
+            Key.SKIPPED_UNHEARD.value: counters.unheard,
+            Key.RESETS.value: pairing.resets,
+            Key.FUSED_PER_SECOND.value: counters.fused - self._last["fused"],
+            Key.LAST_PROBLEM.value: counters.problem,
+            Key.THERMAL_STATE.value: counters.thermal_state,
+            Key.VISIBLE_ALONE.value: counters.alone,
+            Key.THERMAL_TOO_OLD.value: pairing.too_old,
+            Key.DRIFT.value: "not known" if drift is None else f"{drift:.1f}",
         }
-        if counters.ages:
-            values["thermal age p50 ms"] = f"{1000 * np.median(list(counters.ages)):.1f}"
-        if counters.latencies:
-            p50, p95 = np.percentile(list(counters.latencies), (50, 95)) * 1000
-            values |= {"latency p50 ms": f"{p50:.1f}", "latency p95 ms": f"{p95:.1f}"}
+        if counters.ages_s:
+            values[Key.THERMAL_AGE.value] = f"{1000 * np.median(list(counters.ages_s)):.1f}"
+        if counters.latencies_s:
+            p50, p95 = np.percentile(list(counters.latencies_s), (50, 95)) * 1000
+            values |= {Key.LATENCY_P50.value: f"{p50:.1f}", Key.LATENCY_P95.value: f"{p95:.1f}"}
         return values
 
 
-def _or_unknown(pixels: float | None) -> str:
-    return "not known" if pixels is None else f"{pixels:.1f}"
+WAITING = "waiting for images"
 
 
-def _mend(stream: Stream) -> str:
+def _advice(stream: Stream) -> str:
     if stream.incompatible:
         return "its publisher offers only best effort: set qos to auto"
-    return f"is the camera running, and the parameter {stream.name}_topic or a remapping right?"
+    return f"is the camera running, and is {stream.name}_topic or the remapping right?"
 
 
 def _short(text: str) -> str:
-    """At most `LONGEST` characters: texts quote what messages say, and that may be anything."""
+    """At most `LONGEST` characters: texts quote messages, which may contain anything."""
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."

@@ -1,4 +1,4 @@
-"""Fusion -> outgoing messages, each made and published only while someone listens."""
+"""Fusion -> outgoing messages. Each is made and published only while someone listens."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from std_msgs.msg import Header, String
 
 from ssvif_core.errors import InputError
 from ssvif_core.overlay import colours_of, draw_overlay
-from ssvif_core.types import Fusion
+from ssvif_core.types import Fusion, UInt8Array
+from ssvif_ros.node import interface
 from ssvif_ros.node.messages import compressed_message, image_message
 from ssvif_ros.node.parameters import FusionParameters
 
 
 class Outputs:
-    """The node's publishers. `parameters` may change while it runs (alpha, JPEG quality)."""
+    """The node's publishers. `parameters` may change at run time (alpha, JPEG quality)."""
 
     def __init__(self, node: Node, parameters: FusionParameters) -> None:
         self.parameters = parameters
-        self._colours: np.ndarray | None = None
+        self._colours: UInt8Array | None = None
         self._names: tuple[str, ...] = ()
         self._label_info = node.create_publisher(
             String,
-            "~/segmentation/label_info",
+            interface.LABEL_INFO.name,
             QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
         )
-        self._thermal_time = node.create_publisher(TimeReference, "~/thermal_time", 10)
-        p = parameters
-        self._fused = Output(node, "~/fused/image", p.publish_fused, "bgr8")
-        self._overlay = Output(node, "~/segmentation/overlay", p.publish_overlay, "bgr8")
-        self._labels = Output(node, "~/segmentation/labels", p.publish_labels, "mono8")
-        self._confidence = Output(node, "~/segmentation/confidence", p.publish_confidence, "mono8")
+        self._thermal_time = node.create_publisher(TimeReference, interface.THERMAL_TIME.name, 10)
+        self._fused, self._overlay, self._labels, self._confidence = (
+            Output(node, output, getattr(parameters, output.parameter))
+            for output in interface.OUTPUTS
+        )
 
     @property
     def wanted(self) -> bool:
@@ -45,7 +45,7 @@ class Outputs:
         return any(output.wanted for output in outputs)
 
     def set_classes(self, names: Sequence[str]) -> None:
-        """Publish the class names and colours, latched, when they are new."""
+        """Publish class names and colours, latched, if they are new."""
         if tuple(names) == self._names:
             return
         self._names = tuple(names)
@@ -57,7 +57,7 @@ class Outputs:
         self._label_info.publish(String(data=json.dumps({"classes": classes})))
 
     def publish(self, fusion: Fusion, header: Header, thermal: Header) -> None:
-        """Publish a fusion under the visible image's header, and when its thermal part was."""
+        """Publish a fusion with the visible image's header, and the time of its thermal image."""
         if _listened(self._thermal_time):
             self._thermal_time.publish(
                 TimeReference(header=header, time_ref=thermal.stamp, source=thermal.frame_id)
@@ -74,16 +74,16 @@ class Outputs:
 
 
 class Output:
-    """One image topic; colour ones have a JPEG twin `/compressed`, as image_transport names it."""
+    """One image topic. Colour topics have a JPEG topic `/compressed`, as in image_transport."""
 
-    def __init__(self, node: Node, topic: str, offered: bool, encoding: str) -> None:
-        self._encoding = encoding
-        # Reliable, as image_transport publishes: reliable and best-effort subscribers both match.
+    def __init__(self, node: Node, output: interface.ImageOutput, offered: bool) -> None:
+        self._encoding, topic = output.encoding, output.name
+        # Reliable, like image_transport: reliable and best-effort subscribers both match.
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
         self._image = node.create_publisher(Image, topic, qos) if offered else None
         self._jpeg = (
             node.create_publisher(CompressedImage, topic + "/compressed", qos)
-            if offered and encoding == "bgr8"
+            if offered and output.has_jpeg
             else None
         )
 
@@ -92,19 +92,19 @@ class Output:
         """Whether anyone listens."""
         return _listened(self._image) or _listened(self._jpeg)
 
-    def publish(self, image: np.ndarray, header: Header, quality: int) -> None:
-        """Publish in the forms that are listened to; `quality` is that of the JPEG."""
+    def publish(self, image: UInt8Array, header: Header, quality: int) -> None:
+        """Publish on the topics that have listeners; `quality` is of the JPEG."""
         if self._image is not None and _listened(self._image):
             self._image.publish(image_message(image, self._encoding, header))
         if self._jpeg is not None and _listened(self._jpeg):
             self._jpeg.publish(compressed_message(image, quality, header))
 
 
-def class_colours(text: str, names: Sequence[str]) -> np.ndarray:
-    """Colours (classes, 3) uint8 BGR from 'RRGGBB,RRGGBB,...'; empty text gives our palette.
+def class_colours(text: str, names: Sequence[str]) -> UInt8Array:
+    """Colours (classes, 3) BGR from 'RRGGBB,RRGGBB,...'; empty text gives our palette.
 
     Raises:
-        InputError: not that form, or fewer colours than classes.
+        InputError: the text has another form, or fewer colours than classes.
     """
     classes = len(names)
     if not text:
@@ -116,10 +116,11 @@ def class_colours(text: str, names: Sequence[str]) -> np.ndarray:
     except ValueError as error:
         raise InputError(
             f"parameter overlay_palette='{text}' ({error}); expected {classes} colours RRGGBB "
-            "with commas between, or nothing"
+            "separated by commas, or nothing"
         ) from error
-    return colours[:classes, ::-1].astype(np.uint8)
+    bgr: UInt8Array = colours[:classes, ::-1].astype(np.uint8)
+    return bgr
 
 
 def _listened(publisher: Publisher | None) -> bool:
-    return publisher is not None and publisher.get_subscription_count() > 0
+    return publisher is not None and bool(publisher.get_subscription_count())

@@ -1,8 +1,8 @@
-"""Two image topics -> the newest pair.
+"""Two image topics -> the newest matched messages.
 
-Messages are only handed over here. `message_filters` matches them inside its callback, under its
-lock, so nothing slow or fragile may happen there: the pair goes into a slot that holds the latest
-one, from which a worker takes it.
+This module only hands messages over. `message_filters` matches them inside its callback and under
+its lock, so nothing slow or fragile may happen there. The match goes into a slot that holds the
+newest one, and the worker takes it from there.
 """
 
 from __future__ import annotations
@@ -29,13 +29,19 @@ try:
 except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
-# Stamps that fall back by more than this are a jump (a bag loops); by less, late messages.
-JUMP_BACK = 250_000_000  # ns
+# Stamps that go back by more than this are a jump (a bag loops). By less, messages came late.
+JUMP_BACK_NS = 250_000_000
+KEPT_NS = 1_000_000_000  # messages within this time of a jump are kept
+RECENT = 10  # messages of a camera that are remembered
 
 
 @dataclass(frozen=True)
 class MatchedMessages:
-    """A matched pair of messages and when its second one arrived (`time.monotonic`)."""
+    """A visible and a thermal message that belong together.
+
+    Attributes:
+        arrival: when the second of them came, by `time.monotonic`.
+    """
 
     visible: Image
     thermal: Image
@@ -43,11 +49,12 @@ class MatchedMessages:
 
 
 class LatestSlot:
-    """Holds the newest pair only: a robot that is late must see the present, not a backlog.
+    """Holds the newest match only: a late robot must see the present, not a backlog.
 
     Attributes:
-        preparing: set while the taker makes an engine, so that what is lost then is told apart.
-        replaced, replaced_preparing: pairs that a newer one replaced, otherwise and meanwhile.
+        preparing: whether the worker makes an engine; losses are counted apart meanwhile.
+        replaced: matches that a newer one replaced.
+        replaced_preparing: the same while an engine was made.
     """
 
     def __init__(self) -> None:
@@ -59,7 +66,7 @@ class LatestSlot:
         self.replaced_preparing = 0
 
     def put(self, pair: MatchedMessages) -> None:
-        """Offer a pair; one that still waits is replaced and counted."""
+        """Offer a match; one that still waits is replaced and counted."""
         with self._condition:
             if self._pair is not None:
                 self.replaced += not self.preparing
@@ -68,21 +75,31 @@ class LatestSlot:
             self._condition.notify()
 
     def take(self) -> MatchedMessages | None:
-        """The newest pair, as soon as there is one; None once the slot is closed."""
+        """Wait for the newest match; None when the slot is closed."""
         with self._condition:
             self._condition.wait_for(lambda: self._pair is not None or self._closed)
             pair, self._pair = self._pair, None
             return pair
 
     def close(self) -> None:
-        """Wake the taker for the last time."""
+        """Wake the worker for the last time."""
         with self._condition:
             self._closed = True
             self._condition.notify_all()
 
 
 class Stream:
-    """One camera's topic: its subscription and what was seen on it."""
+    """One camera's topic: its subscription and what came on it.
+
+    Attributes:
+        received: number of messages.
+        missing: messages that never arrived, judged by gaps in the stamps.
+        incompatible: publishers that do not fit the subscription.
+        lost: messages that DDS reports as lost.
+        refused: messages whose stamps cannot be used.
+        last_stamp: of the last message, ns. last_arrival: its arrival, by `time.monotonic`.
+        recent: the last messages.
+    """
 
     def __init__(self, name: str, topic: str) -> None:
         self.name, self.topic = name, topic
@@ -96,33 +113,33 @@ class Stream:
         self.refused = 0
         self.last_stamp: int | None = None
         self.last_arrival: float | None = None
-        self.recent: deque[Image] = deque(maxlen=10)
-        self._periods: deque[int] = deque(maxlen=31)
+        self.recent: deque[Image] = deque(maxlen=RECENT)
+        self._periods_ns: deque[int] = deque(maxlen=31)
 
     def note(self, message: Image) -> bool:
-        """Count a message; True if its stamp jumped back."""
+        """Count a message; return whether its stamp jumped back."""
         stamp = stamp_of(message.header)
         self.received += 1
         self.last_arrival = time.monotonic()
-        step = 0 if self.last_stamp is None else stamp - self.last_stamp
-        if -JUMP_BACK <= step < 0:  # overtaken on the way, and counted as missing since
+        step_ns = 0 if self.last_stamp is None else stamp - self.last_stamp
+        if -JUMP_BACK_NS <= step_ns < 0:  # it was overtaken, and counted as missing
             self.missing = max(0, self.missing - 1)
             return False
         self.last_stamp = stamp
-        if step < 0:
-            self._periods.clear()
+        if step_ns < 0:
+            self._periods_ns.clear()
             return True
-        if step > 0:
-            if len(self._periods) >= 5:
-                period = median(self._periods)
+        if step_ns > 0:
+            if len(self._periods_ns) >= 5:
+                period_ns = median(self._periods_ns)
                 # Longer silences are pauses, not losses.
-                if 1.5 * period < step < max(20 * period, 2_000_000_000):
-                    self.missing += round(step / period) - 1
-            self._periods.append(step)
+                if 1.5 * period_ns < step_ns < max(20 * period_ns, 2_000_000_000):
+                    self.missing += round(step_ns / period_ns) - 1
+            self._periods_ns.append(step_ns)
         return False
 
     def refuse(self) -> None:
-        """Count a message that cannot be paired by its stamp."""
+        """Count a message whose stamp cannot be used."""
         self.refused += 1
         self.last_arrival = time.monotonic()
 
@@ -133,20 +150,22 @@ class Stream:
 
 
 class Pairing:
-    """Subscribes to both cameras and puts matched pairs into `slot`.
+    """Subscribes to both cameras and puts matches into `slot`.
 
     Args:
         node: the node that subscribes.
-        slop: largest difference of stamps within a pair, seconds, exclusive.
-        queue_size: messages kept of each camera while they wait for their partner.
-        qos: `auto` (reliable if every publisher offers it, else best effort, as rosbag2's
-            recorder does), `reliable` or `best_effort`.
-        on_reset: called when time jumped, so that nothing of before is smoothed into now.
-        max_age: None pairs each thermal image once, with the nearest visible one; else every
-            visible image is paired with the nearest thermal one that is here, at most so old, s.
+        slop_s: the stamps of a pair are less than this apart, seconds.
+        queue_size: messages of each camera that may wait for their partner.
+        qos: `auto` (reliable if every publisher offers it, otherwise best effort, like rosbag2's
+            recorder), `reliable` or `best_effort`.
+        max_age_s: with None, each thermal image is in one pair, with the nearest visible one.
+            Otherwise every visible image is paired with the nearest thermal one that has come, if
+            that is not older, seconds.
 
-    `offset` (ns), which may change, is added to the thermal stamps: they are then of the visible
-    camera's time.
+    Attributes:
+        on_reset: called when time jumps, so that old images do not influence new ones.
+        pairs: matches so far. resets: jumps so far.
+        too_old: visible images without a thermal one that is young enough.
     """
 
     def __init__(
@@ -154,16 +173,16 @@ class Pairing:
         node: Node,
         visible_topic: str,
         thermal_topic: str,
-        slop: float,
+        slop_s: float,
         queue_size: int,
         qos: str,
         slot: LatestSlot,
-        on_reset: Callable[[], None],
-        max_age: float | None = None,
+        max_age_s: float | None = None,
     ) -> None:
-        self._max_age, self.offset, self.too_old = max_age, 0, 0
-        self._node, self._slop, self._queue_size, self._qos = node, slop, queue_size, qos
-        self._slot, self._on_reset = slot, on_reset
+        self._max_age_s, self._offset_ns, self.too_old = max_age_s, 0, 0
+        self._node, self._slop_s, self._queue_size, self._qos = node, slop_s, queue_size, qos
+        self._slot = slot
+        self.on_reset: Callable[[], None] = lambda: None
         self.visible, self.thermal = (
             Stream("visible", visible_topic),
             Stream("thermal", thermal_topic),
@@ -179,7 +198,7 @@ class Pairing:
         self._jump_handle = node.get_clock().create_jump_callback(
             threshold, post_callback=lambda _jump: self._reset("the clock jumped back")
         )
-        # By a steady clock: with use_sim_time and no /clock yet the node would never subscribe.
+        # A steady clock: with use_sim_time and no /clock the node would never subscribe.
         self._timer = node.create_timer(
             0.1, self._choose_subscriptions, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
@@ -187,14 +206,19 @@ class Pairing:
 
     @property
     def streams(self) -> tuple[Stream, Stream]:
+        """The visible and the thermal stream."""
         return self.visible, self.thermal
 
+    def set_offset(self, offset_s: float) -> None:
+        """Add an offset (seconds) to thermal stamps from now on, so that they fit the visible."""
+        self._offset_ns = round(offset_s * 1e9)
+
     def _new_synchroniser(self) -> ApproximateTimeSynchronizer:
-        # Fresh filters too: an old synchroniser stays registered with the old ones.
+        # New filters too, because the old ones keep the old synchroniser registered.
         for stream in self.streams:
             stream.filter = SimpleFilter()
         synchroniser = ApproximateTimeSynchronizer(
-            [stream.filter for stream in self.streams], self._queue_size, self._slop
+            [stream.filter for stream in self.streams], self._queue_size, self._slop_s
         )
         synchroniser.registerCallback(self._hand_over)
         return synchroniser
@@ -206,58 +230,58 @@ class Pairing:
         self._slot.put(MatchedMessages(visible, thermal, time.monotonic()))
 
     def _receive(self, stream: Stream, message: Image) -> None:
-        if stamp_of(message.header) < 0:  # no time of ROS: rclpy raises where it meets one
+        if stamp_of(message.header) < 0:  # rclpy raises for such a time
             stream.refuse()
             return
-        if stream is self.thermal and self.offset:
-            stamp = max(stamp_of(message.header) + self.offset, 0)
+        if stream is self.thermal and self._offset_ns:
+            stamp = max(stamp_of(message.header) + self._offset_ns, 0)
             message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
         if stream.note(message):
             self._reset(f"stamps of {stream.topic} jumped back", jumped=stream)
         stream.recent.append(message)
-        if self._max_age is None:
+        if self._max_age_s is None:
             stream.filter.signalMessage(message)
         elif stream is self.visible:
-            self._pair_with_newest(message, self._max_age)
+            self._pair_with_nearest(message, self._max_age_s)
 
-    def _pair_with_newest(self, visible: Image, max_age: float) -> None:
-        """The thermal image of the time nearest to the visible one's, among those that are here."""
+    def _pair_with_nearest(self, visible: Image, max_age_s: float) -> None:
+        """Pair a visible image with the nearest thermal image that has come."""
         stamp = stamp_of(visible.header)
-        age, thermal = min(
-            ((abs(stamp - stamp_of(m.header)), m) for m in self.thermal.recent),
-            key=lambda one: one[0],
+        age_ns, thermal = min(
+            ((abs(stamp - stamp_of(message.header)), message) for message in self.thermal.recent),
+            key=lambda candidate: candidate[0],
             default=(0, None),
         )
-        if thermal is None or age > max_age * 1e9:
+        if thermal is None or age_ns > max_age_s * 1e9:
             self.too_old += 1
             return
         self.pairs += 1
         self._slot.put(MatchedMessages(visible, thermal, time.monotonic()))
 
     def _reset(self, reason: str, jumped: Stream | None = None) -> None:
-        """Start the matching anew: its queues would evict everything after a jump back.
+        """Start the matching anew, because its queues would drop everything after a jump back.
 
-        One camera jumps before the other, so what the other has already sent of the new time is
-        kept.
+        One camera jumps before the other. So messages that the other has already sent with the new
+        time are kept.
         """
         self.resets += 1
         self._node.get_logger().info(f"{reason}: pairing starts anew")
         self._synchroniser = self._new_synchroniser()
-        self._on_reset()
+        self.on_reset()
         for stream in self.streams:
             kept = []
-            if jumped not in (None, stream) and jumped.last_stamp is not None:
+            if jumped is not None and jumped is not stream and jumped.last_stamp is not None:
                 kept = [
-                    m
-                    for m in stream.recent
-                    if abs(stamp_of(m.header) - jumped.last_stamp) < 1_000_000_000
+                    message
+                    for message in stream.recent
+                    if abs(stamp_of(message.header) - jumped.last_stamp) < KEPT_NS
                 ]
             stream.recent = deque(kept, maxlen=self._queue_size)
             for message in kept:
                 stream.filter.signalMessage(message)
 
     def _choose_subscriptions(self) -> None:
-        """Subscribe once publishers are known, and again when what they offer has changed."""
+        """Subscribe when publishers are known, and again when they offer another reliability."""
         for stream in self.streams:
             wanted = self._reliability(stream.topic)
             if wanted is None or wanted == stream.reliability:
@@ -304,6 +328,6 @@ class Pairing:
     def _incompatible(self, stream: Stream) -> None:
         stream.incompatible += 1
         self._node.get_logger().warning(
-            f"{stream.name}: a publisher on {stream.topic} offers only best effort, and qos is "
-            "'reliable', so nothing of it arrives; set qos to auto"
+            f"{stream.name}: a publisher on {stream.topic} offers only best effort, but qos is "
+            "'reliable', so none of its images arrive; set qos to auto"
         )

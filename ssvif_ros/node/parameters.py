@@ -1,4 +1,4 @@
-"""The node's parameters: one dataclass, from which descriptors and checks are made."""
+"""The node's parameters: one dataclass gives defaults, descriptors and checks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _parameter(
     choices: tuple[str, ...] = (),
     live: bool = False,
 ) -> Any:
-    """A field with its description, range or choices; `live` ones may change while it runs."""
+    """A field with description, range or choices; `live` ones may change at run time."""
     return dataclasses.field(
         default=default,
         metadata={
@@ -43,30 +43,31 @@ class FusionParameters:
     visible_topic: str = _parameter("visible/image_raw", "Visible camera's image topic.")
     thermal_topic: str = _parameter("thermal/image_raw", "Thermal camera's image topic.")
     calibration_file: str = _parameter(
-        "", "camera_pair.yaml of `ssvif calibrate`; empty: the cameras see the same field of view."
+        "",
+        "camera_pair.yaml of `ssvif calibrate`; empty: both cameras have the same field of view.",
     )
     pairing: str = _parameter(
         "nearest",
-        "nearest: each thermal image once; visible_rate: every visible image, nearest thermal one.",
+        "nearest: each thermal image in one pair; visible_rate: every visible image in one.",
         choices=("nearest", "visible_rate"),
     )
     thermal_max_age: float = _parameter(
-        0.15, "With visible_rate, how old the thermal image may be, seconds.", low=0.001, high=10.0
+        0.15, "Largest age of a thermal image with visible_rate, seconds.", low=0.001, high=10.0
     )
     slop: float = _parameter(
         0.02, "Largest stamp difference within a pair, seconds.", low=0.0001, high=10.0
     )
     queue_size: int = _parameter(
-        10, "Images kept of each camera while they wait for their partner.", low=1, high=100
+        10, "Images of each camera that may wait for their partner.", low=1, high=100
     )
     qos: str = _parameter(
         "auto",
-        "Reliability of the subscriptions; auto takes what the publishers offer.",
+        "Reliability of the subscriptions; auto follows the publishers.",
         choices=("auto", "reliable", "best_effort"),
     )
     engine: str = _parameter(
         "auto",
-        "Inference engine; auto takes the best that works here.",
+        "Inference engine; auto takes the best one that works here.",
         choices=("auto", *ENGINES),
     )
     precision: str = _parameter(
@@ -78,11 +79,8 @@ class FusionParameters:
     model: str = _parameter(
         "", "ONNX file of `ssvif export`, or engine file; empty takes the shipped model."
     )
-    build_only: bool = _parameter(
-        False, "Build the engine for the sizes given, or of the first pair, and end."
-    )
     visible_width: int = _parameter(
-        0, "Image size the engine is prepared for before the first pair; 0 waits for that.",
+        0, "Image size to prepare the engine for; 0 waits for the first pair.",
         low=0, high=8192,
     )  # fmt: skip
     visible_height: int = _parameter(0, "See visible_width.", low=0, high=8192)
@@ -91,37 +89,42 @@ class FusionParameters:
     thermal_bits: int = _parameter(16, "See visible_width: 8 or 16.", low=8, high=16)
     thermal_gain: str = _parameter(
         "auto",
-        "auto: 8-bit images as they come, else percentile; plateau; temperature: a fixed range.",
+        "auto: 8-bit images as they are, others percentile; plateau; temperature: a fixed range.",
         choices=MODES,
     )
     thermal_low: float = _parameter(
-        0.0, "Counts shown as black, with temperature degC; see thermal_high.",
+        0.0, "Counts (with temperature: degC) shown as black; see thermal_high.",
         low=-300.0, high=65535.0,
     )  # fmt: skip
     thermal_high: float = _parameter(
-        0.0, "Counts shown as white, with temperature degC; both 0: the scene's, or 0 to 40 degC.",
+        0.0, "Counts (degC) shown as white; both 0: from the scene, or 0 to 40 degC.",
         low=-300.0, high=65535.0,
     )  # fmt: skip
     thermal_scale: float = _parameter(
         0.04, "Kelvin per count of a radiometric camera.", low=1e-6, high=10.0
     )
-    thermal_offset: float = _parameter(-273.15, "Its degC at count 0.", low=-1000.0, high=1000.0)
+    thermal_offset: float = _parameter(
+        -273.15, "Temperature of count 0, degC.", low=-1000.0, high=1000.0
+    )
     thermal_smoothing: float = _parameter(
-        0.9, "How calm the thermal range is; 0 judges each frame alone.", low=0.0, high=0.99
+        0.9,
+        "Smoothing of the thermal range over time; 0 judges each frame alone.",
+        low=0.0,
+        high=0.99,
     )
     thermal_repair: bool = _parameter(True, "Replace dead and hot pixels of the thermal camera.")
-    publish_fused: bool = _parameter(True, "Offer ~/fused/image and its JPEG twin.")
-    publish_overlay: bool = _parameter(True, "Offer ~/segmentation/overlay and its JPEG twin.")
+    publish_fused: bool = _parameter(True, "Offer ~/fused/image and its JPEG topic.")
+    publish_overlay: bool = _parameter(True, "Offer ~/segmentation/overlay and its JPEG topic.")
     publish_labels: bool = _parameter(True, "Offer ~/segmentation/labels.")
     publish_confidence: bool = _parameter(True, "Offer ~/segmentation/confidence.")
     overlay_alpha: float = _parameter(
         0.4, "Share of the class colour in the overlay.", low=0.0, high=1.0, live=True
     )
     overlay_palette: str = _parameter(
-        "", "Class colours as RRGGBB, comma-separated, in order of class; empty takes our own."
+        "", "Class colours RRGGBB in the order of classes, with commas; empty takes ours."
     )
     drift_period: float = _parameter(
-        20.0, "Seconds between the frames on which the calibration is checked; 0.0: never.",
+        20.0, "Seconds between frames that check the calibration; 0.0: never.",
         low=0.0, high=3600.0,
     )  # fmt: skip
     jpeg_quality: int = _parameter(
@@ -146,11 +149,16 @@ class FusionParameters:
             raise InputError(f"parameter model='{self.model}'; there is no such file")
 
     @property
+    def calibration_path(self) -> Path | None:
+        """The calibration file, if one is set."""
+        return Path(self.calibration_file).expanduser() if self.calibration_file else None
+
+    @property
     def thermal(self) -> ThermalConfig:
         """How thermal counts are shown.
 
         Raises:
-            InputError: the values do not go together.
+            InputError: the values do not fit together.
         """
         limits = (self.thermal_low, self.thermal_high)
         given = limits if any(limits) else None
@@ -168,18 +176,18 @@ class FusionParameters:
 
 def descriptor(field: dataclasses.Field[Any]) -> ParameterDescriptor:
     """The ROS descriptor of a field of `FusionParameters`."""
-    made = ParameterDescriptor(
+    result = ParameterDescriptor(
         description=field.metadata["description"], read_only=not field.metadata["live"]
     )
     if field.metadata["choices"]:
-        made.additional_constraints = "One of " + ", ".join(field.metadata["choices"])
+        result.additional_constraints = "One of " + ", ".join(field.metadata["choices"])
     if field.metadata["range"]:
         low, high = field.metadata["range"]
         if isinstance(field.default, int):
-            made.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
+            result.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
         else:
-            made.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
-    return made
+            result.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+    return result
 
 
 def declare(node: Node) -> FusionParameters:
@@ -194,7 +202,7 @@ def declare(node: Node) -> FusionParameters:
             values[field.name] = node.declare_parameter(
                 field.name, field.default, descriptor(field)
             ).value
-        except Exception as error:  # rclpy raises several kinds, with one meaning
+        except Exception as error:  # rclpy raises several types with one meaning
             allowed = field.metadata["range"]
             expected = f"{type(field.default).__name__}" + (
                 f" from {allowed[0]} to {allowed[1]}" if allowed else ""

@@ -20,15 +20,15 @@ from ssvif_ros.transport import use_transport_profile
 def play(
     bag: Annotated[Path, typer.Argument(help="rosbag2 folder or file, or ROS 1 .bag.")],
     rate: Annotated[float, typer.Option(help="Speed; 1.0 is as recorded.")] = 1.0,
-    loop: Annotated[bool, typer.Option(help="Start again at the end, for ever.")] = False,
+    loop: Annotated[bool, typer.Option(help="Start again at the end, forever.")] = False,
     clock: Annotated[bool, typer.Option(help="Publish /clock.")] = False,
     best_effort: Annotated[bool, typer.Option(help="Offer best effort, as cameras do.")] = False,
     topic: Annotated[list[str] | None, typer.Option(help="Only these topics.")] = None,
     remap: Annotated[list[str] | None, typer.Option(help="/recorded:=/played")] = None,
     wait: Annotated[float, typer.Option(help="Seconds to wait for subscribers.")] = 0.0,
-    report: Annotated[Path | None, typer.Option(help="JSON of what was sent when.")] = None,
+    report: Annotated[Path | None, typer.Option(help="JSON file for what was sent when.")] = None,
 ) -> None:
-    """Publish a bag with its recorded timing (where ROS is installed: `ros2 bag play`)."""
+    """Publish a bag with its recorded timing (with ROS installed: `ros2 bag play`)."""
     from ssvif_ros.replay.player import PlayOptions, write_report
     from ssvif_ros.replay.player import play as play_bag
 
@@ -64,15 +64,15 @@ def demo(
     slop: Annotated[float, typer.Option(help="Largest stamp difference in a pair, s.")] = 0.02,
     out: Annotated[Path, typer.Option(help="Folder for pictures and figures.")] = Path("demo_out"),
 ) -> None:
-    """Replay a drive through the real node; leave videos, a contact sheet and figures."""
+    """Replay a drive through the real node; write videos, a contact sheet and figures."""
     from ssvif_ros.replay.demo import DemoInput, bag_from_videos, fresh_folder, run_demo
 
     console = Console()
     if (video is None) != (thermal_video is None):
-        raise InputError("--video and --thermal-video belong together; one is missing")
+        raise InputError("--video and --thermal-video belong together; give both")
     source = None
     if video is not None and thermal_video is not None:
-        # Beside and not inside `out`, which the demo empties.
+        # Next to `out`, because the demo empties that folder.
         folder = out.with_name(out.name + "_bag")
         fresh_folder(folder)
         bag_from_videos(video, thermal_video, folder / "input", console)

@@ -1,4 +1,4 @@
-"""`ssvif evaluate --through-ros`: a bag through the real node, as figures of an evaluation."""
+"""`ssvif evaluate --through-ros`: figures of a bag that is played to the real node."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import Progress
 from ssvif_core.cameras.yaml_file import save_camera_pair
 from ssvif_core.evaluation.plan import Settings
 from ssvif_core.evaluation.results import RobotRun
-from ssvif_core.recordings.bag_pairs import bag_pairs, choose_topics, synchronised
+from ssvif_core.recordings.bag_pairs import BagStream, choose_topics
 from ssvif_core.recordings.bags import (
     COMPRESSED_TYPE,
     THERMAL_TOPIC,
@@ -25,11 +25,11 @@ from ssvif_ros.replay.replay import FUSED, ReplayOptions, ReplayResult, replay
 
 
 def through_node(path: Path, settings: Settings, rate: float, console: Console) -> RobotRun:
-    """Play the bag `path` at `rate` to a new node with the settings' model and engine.
+    """Play a bag at `rate` to a new node with the model and engine of the settings.
 
     Raises:
-        InputError: it is no bag, or cannot be used.
-        EngineError: the node did not start, or died.
+        InputError: `path` is not a bag, or it cannot be used.
+        EngineError: the node did not start, or it ended.
     """
     with tempfile.TemporaryDirectory(prefix="ssvif_evaluate_") as scratch:
         bag, topics = playable(path, settings, Path(scratch))
@@ -53,14 +53,14 @@ def through_node(path: Path, settings: Settings, rate: float, console: Console) 
 
 
 def robot_run(name: str, rate: float, result: ReplayResult, offset: int = 0) -> RobotRun:
-    """What a replay found, in the evaluation's terms; times from the first image sent."""
+    """The result of a replay in the terms of an evaluation; times count from the first image."""
     traces = result.traces
-    begin = min((trace.sent for trace in traces if trace.sent is not None), default=0.0)
-    period = _period([trace.visible_stamp for trace in traces])
+    begin_s = min((trace.sent for trace in traces if trace.sent is not None), default=0.0)
+    period_s = _period([trace.visible_stamp for trace in traces])
     timeline = tuple(
-        # What was never sent (the player stopped early) is placed by its stamp.
+        # An image that was never sent (the player stopped early) is placed by its stamp.
         (
-            (trace.sent - begin) if trace.sent is not None else number * period / rate,
+            (trace.sent - begin_s) if trace.sent is not None else number * period_s / rate,
             trace.latency,
         )
         for number, trace in enumerate(traces)
@@ -80,34 +80,35 @@ def robot_run(name: str, rate: float, result: ReplayResult, offset: int = 0) -> 
         cpu=result.node_cpu_share,
         memory_mb=(result.node_memory_mb["start"], result.node_memory_mb["end"]),
         timeline=timeline,
-        # The node speaks before the first image, too.
-        causes=tuple((time - begin, lost) for time, lost in result.causes if time >= begin),
+        # The node reports before the first image, too.
+        causes=tuple((time - begin_s, lost) for time, lost in result.causes if time >= begin_s),
     )
 
 
 def _period(stamps: list[int]) -> float:
-    """Seconds between two pairs, on average."""
+    """Mean time between two pairs, seconds."""
     return (stamps[-1] - stamps[0]) * 1e-9 / (len(stamps) - 1) if len(stamps) > 1 else 0.0
 
 
 def playable(path: Path, settings: Settings, scratch: Path) -> tuple[Path, tuple[str, str]]:
-    """A whole bag of raw images with stamps that differ: this one, or the pairs of it, rewritten.
+    """A bag that can be played: whole, with raw images of different stamps.
 
-    The node takes raw images alone, the player whole bags, and by the stamps is found what became
-    of an image; on a robot image_transport and the camera driver see to that.
+    That is the given bag, or a new one with its pairs. The node takes only raw images, the player
+    only whole bags, and the stamps identify the images. On a robot image_transport and the camera
+    drivers care for that.
     """
     with Bag(path, recover=True) as bag:
         topics = choose_topics(bag, settings.topics)
-        kinds = {topic.type for topic in bag.topics() if topic.name in topics}
-        if not bag.broken and COMPRESSED_TYPE not in kinds and _distinct(bag, topics):
+        types = {topic.type for topic in bag.topics() if topic.name in topics}
+        if not bag.broken and COMPRESSED_TYPE not in types and _distinct(bag, topics):
             return path, topics
-        numbers = range(len(synchronised(bag, topics, settings.slop, settings.offset)))
-    pairs = bag_pairs(path, topics, numbers, settings.slop, True, settings.offset)
+    stream = BagStream(path, topics, settings.slop, settings.offset, recover=True)
+    pairs = stream.pairs(dict(enumerate(stream.matches())))
     write_pairs(scratch / "bag", (pair for _, pair in pairs if isinstance(pair, Pair)))
     return scratch / "bag", (VISIBLE_TOPIC, THERMAL_TOPIC)
 
 
 def _distinct(bag: Bag, topics: tuple[str, str]) -> bool:
-    """Whether no two images of a topic have the same stamp, as where a driver leaves it at 0."""
+    """Whether all images of a topic have different stamps; some drivers leave them at 0."""
     stamps = [(message.topic, header_stamp(message)) for message in bag.messages(topics)]
     return len(set(stamps)) == len(stamps)

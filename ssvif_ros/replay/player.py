@@ -1,4 +1,4 @@
-"""Plays a bag with its recorded timing, as `ros2 bag play` does, for machines without ROS."""
+"""Plays a bag with its recorded timing, like `ros2 bag play`, for machines without ROS."""
 
 from __future__ import annotations
 
@@ -22,9 +22,14 @@ from ssvif_core.recordings.bags import IMAGE_TYPE, Bag, header_stamp
 class PlayOptions:
     """How a bag is played.
 
-    rate: speed, 1.0 as recorded. loop: start again at the end, for ever. clock: publish /clock.
-    remap: recorded topic -> topic. topics: only these (recorded names); empty plays all.
-    wait: seconds to wait for a subscriber on every image topic before the first message.
+    Attributes:
+        rate: speed; 1.0 is as recorded.
+        loop: start again at the end, forever.
+        clock: publish /clock.
+        best_effort: offer best effort, as cameras do.
+        remap: recorded topic -> topic.
+        topics: only these (recorded names); empty plays all.
+        wait: seconds to wait for a subscriber on every image topic before the first message.
     """
 
     rate: float = 1.0
@@ -52,11 +57,12 @@ class Sent:
 def play(path: Path, options: PlayOptions) -> tuple[list[Sent], list[str]]:
     """Play a bag in this process; rclpy must be initialised.
 
-    Returns what images were sent when (in the last loop), and the topics left out because their
-    message type is not installed here.
+    Returns:
+        The images that were sent (in the last loop), and the topics that were left out because
+        their message type is not installed.
 
     Raises:
-        InputError: the bag cannot be read, lacks a topic asked for, or no one subscribes in time.
+        InputError: the bag cannot be read or lacks a topic, or no one subscribes in time.
     """
     node = rclpy.create_node("ssvif_player")
     try:
@@ -79,7 +85,7 @@ def play(path: Path, options: PlayOptions) -> tuple[list[Sent], list[str]]:
 def _publishers(
     node: Node, bag: Bag, options: PlayOptions
 ) -> tuple[dict[str, tuple[Publisher, bool]], list[str]]:
-    """Recorded topic -> publisher and whether it carries images; and the topics left out."""
+    """Recorded topic -> publisher and whether it has images; and the topics left out."""
     reliability = (
         ReliabilityPolicy.BEST_EFFORT if options.best_effort else ReliabilityPolicy.RELIABLE
     )
@@ -88,13 +94,15 @@ def _publishers(
         if options.topics and topic.name not in options.topics:
             continue
         try:
-            package, _, name = topic.type.split("/")  # fails where a topic has several types
-            kind = getattr(importlib.import_module(f"{package}.msg"), name)
+            package, _, name = topic.type.split("/")  # fails for a topic with several types
+            message_type = getattr(importlib.import_module(f"{package}.msg"), name)
         except (ImportError, AttributeError, ValueError):
             left_out.append(f"{topic.name} ({topic.type})")
             continue
         qos = QoSProfile(depth=10, reliability=reliability)
-        publisher = node.create_publisher(kind, options.remap.get(topic.name, topic.name), qos)
+        publisher = node.create_publisher(
+            message_type, options.remap.get(topic.name, topic.name), qos
+        )
         publishers[topic.name] = (publisher, topic.type == IMAGE_TYPE)
     if not publishers:
         raise InputError(f"{bag.path}: nothing to play; left out: {', '.join(left_out)}")
@@ -142,5 +150,10 @@ def _play_once(
 
 
 def write_report(path: Path, sent: list[Sent]) -> None:
-    """What was sent when, as JSON rows [topic, stamp, time], for latency measurements."""
-    path.write_text(json.dumps([[s.topic, s.stamp, s.time] for s in sent]))
+    """Write what was sent when, as JSON rows [topic, stamp, time], for measuring latency."""
+    path.write_text(json.dumps([[image.topic, image.stamp, image.time] for image in sent]))
+
+
+def read_report(path: Path) -> list[Sent]:
+    """Read what `write_report` wrote."""
+    return [Sent(*row) for row in json.loads(path.read_text())]

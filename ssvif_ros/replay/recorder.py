@@ -1,4 +1,4 @@
-"""Records topics into a rosbag2 (mcap) and notes when each image arrived."""
+"""Records topics into a rosbag2 (mcap), and when each image arrived."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ssvif_core.recordings.bags import TYPES
 
 
 class Recorder:
-    """Subscribes on `node` and writes what arrives, undecoded; use as a context manager.
+    """Writes what arrives on topics, without decoding it. Use it as a context manager.
 
     Args:
-        node: a node that something else spins.
+        node: a node that is spun elsewhere.
         path: folder of the new bag.
         topics: topic -> message class.
 
@@ -29,7 +29,7 @@ class Recorder:
         changed: notified at every message.
     """
 
-    def __init__(self, node: Node, path: Path, topics: dict[str, type]) -> None:
+    def __init__(self, node: Node, path: Path, topics: dict[str, type[Any]]) -> None:
         self.arrivals: dict[str, dict[int, float]] = defaultdict(dict)
         self.changed = threading.Condition()
         self._writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
@@ -38,14 +38,14 @@ class Recorder:
         qos = QoSProfile(depth=30, reliability=ReliabilityPolicy.RELIABLE)
         self._node = node
         self._subscriptions = []
-        for topic, kind in topics.items():
-            package = kind.__module__.split(".")[0]
+        for topic, message_type in topics.items():
+            package = message_type.__module__.split(".")[0]
             connection = self._writer.add_connection(
-                topic, f"{package}/msg/{kind.__name__}", typestore=TYPES
+                topic, f"{package}/msg/{message_type.__name__}", typestore=TYPES
             )
             self._subscriptions.append(
                 node.create_subscription(
-                    kind,
+                    message_type,
                     topic,
                     lambda data, topic=topic, connection=connection: self._receive(
                         topic, connection, data

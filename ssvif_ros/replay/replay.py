@@ -1,21 +1,14 @@
-"""A bag through the real node, as a robot would: node, player and recorder as processes.
+"""A bag through the real node, as on a robot: node, player and recorder.
 
-What the demo, the benchmark and the tests of timing share.
+The demo, the benchmark and the tests of timing share this module.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import random
-import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -32,20 +25,38 @@ from std_msgs.msg import String
 
 from ssvif_core.errors import EngineError, InputError
 from ssvif_core.recordings.bags import IMAGE_TYPE, Bag, decode
+from ssvif_core.recordings.decode import thermal_image
+from ssvif_core.recordings.time_pairing import mutual_pairs, pairs_at_visible_rate
 from ssvif_core.types import stamp_of
-from ssvif_ros.node.messages import thermal_array
+from ssvif_ros.node.parameters import FusionParameters
+from ssvif_ros.node.status import STATUS_NAME, NodeState
+from ssvif_ros.replay.player import Sent, read_report
+from ssvif_ros.replay.process import PythonProcess, environment, private_domain
 from ssvif_ros.replay.recorder import Recorder
 from ssvif_ros.transport import use_transport_profile
 
 FUSED, OVERLAY = "/fusion_node/fused/image", "/fusion_node/segmentation/overlay"
 LABEL_INFO = "/fusion_node/segmentation/label_info"
+NOT_PAIRED = "not paired or lost on the way"
+PATIENCE_S = 120.0  # for the node to become ready, and for its counters to settle
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class ReplayOptions:
-    """What is replayed and how; `parameters` go to the node.
+    """What is replayed, and how.
 
-    offset: ns that the node adds to thermal stamps, by its calibration.
+    Attributes:
+        bag: its raw images go to the node.
+        visible, thermal: topics of the bag.
+        recording: folder for the bag of the node's outputs.
+        slop: largest stamp difference in a pair, seconds.
+        offset: what the node's calibration adds to thermal stamps, ns.
+        rate: speed; 1.0 is as recorded.
+        best_effort: play as cameras do.
+        topics: outputs to record.
+        parameters: of the node.
     """
 
     bag: Path
@@ -62,8 +73,14 @@ class ReplayOptions:
 
 @dataclass(frozen=True)
 class PairTiming:
-    """One pair of the bag: its stamps (ns), when its later image was sent (s, epoch; None: not at
-    all), and ms from then until its fused image arrived in another process (None: it did not)."""
+    """One pair of the bag.
+
+    Attributes:
+        visible_stamp, thermal_stamp: ns.
+        sent: when its later image was sent (s, epoch); None if it was not.
+        latency: ms from then to the arrival of its fused image in another process; None if none
+            arrived.
+    """
 
     visible_stamp: int
     thermal_stamp: int
@@ -73,8 +90,21 @@ class PairTiming:
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """What came of it. Latencies in ms, as in `PairTiming`; `frames_per_second` from first to last
-    arrival. `causes`: (s, epoch; pairs lost until then by cause), about once a second."""
+    """The result of a replay.
+
+    Attributes:
+        pairs_in_bag: by the node's rule of pairing.
+        pairs_fused: of these.
+        dropped: the others, by cause.
+        latency_ms: percentiles of the latency in `PairTiming`.
+        frames_per_second: from the first to the last arrival.
+        engine: in words.
+        node_cpu_share: of one core, while images came.
+        node_memory_mb: at start and end.
+        diagnostics: the node's last state.
+        traces: of every pair.
+        causes: about once a second, the time (s, epoch) and the pairs lost so far by cause.
+    """
 
     pairs_in_bag: int
     pairs_fused: int
@@ -89,33 +119,33 @@ class ReplayResult:
     causes: tuple[tuple[float, dict[str, int]], ...] = ()
 
     def figures(self) -> dict[str, Any]:
-        """All but what is of single pairs and moments, for JSON."""
+        """Everything but the lists of pairs and moments, for JSON."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if name not in ("traces", "causes")}
 
 
-# What the node counts of lost pairs -> what we call it.
-CAUSES = {
-    "dropped, engine busy": "engine busy",
-    "dropped, engine preparing": "engine preparing",
-    "dropped, bad image": "bad image",
-    "skipped, no one listens": "no one listened yet",
-}
+@dataclass(frozen=True)
+class _Survey:
+    """What the bag holds: stamps of its pairs (ns), and the image sizes as node parameters."""
+
+    pairs: list[tuple[int, int]]
+    sizes: dict[str, int]
 
 
-def replay(options: ReplayOptions, progress: Callable[[int, int], None]) -> ReplayResult:
+def replay(options: ReplayOptions, progress: Progress) -> ReplayResult:
     """Play `options.bag` to a new fusion node and record its outputs.
 
-    progress: called with (fused images arrived, pairs in the bag).
+    Args:
+        progress: is called with the number of fused images so far and of pairs in the bag.
 
     Raises:
         InputError: the bag cannot be used.
-        EngineError: the node did not start, or died.
+        EngineError: the node did not start, or it ended.
     """
-    pairs, sizes = _survey(options)
-    environment = _private_domain()
+    survey = _survey(options)
+    domain = private_domain()
     context = Context()
-    with _environment(environment):
+    with environment(domain):
         use_transport_profile()
         rclpy.init(context=context)
         node = rclpy.create_node("ssvif_replay", context=context)
@@ -123,56 +153,46 @@ def replay(options: ReplayOptions, progress: Callable[[int, int], None]) -> Repl
     executor.add_node(node)
     watch = _Watch(node)
     spinner = threading.Thread(target=executor.spin, daemon=True)
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        Recorder(node, options.recording, {topic: Image for topic in options.topics}) as recorder,
-    ):
+    with Recorder(node, options.recording, dict.fromkeys(options.topics, Image)) as recorder:
         spinner.start()
         try:
-            with _fusion_node(options, sizes, environment) as process:
+            with _fusion_node(options, survey.sizes, domain) as process:
                 watch.wait_ready(process)
-                memory_start = _memory_mb(process.pid)
-                cpu_start = _cpu_seconds(process.pid)
-                sent = _play(
-                    options, environment, Path(scratch), process, recorder, progress, len(pairs)
-                )
-                last = watch.wait_settled(process)
-                cpu = _cpu_seconds(process.pid) - cpu_start
-                memory = {"start": memory_start, "end": _memory_mb(process.pid)}
+                memory_mb = {"start": process.memory_mb}
+                cpu_s = process.cpu_s
+                show = lambda count: progress(count, len(survey.pairs))  # noqa: E731
+                sent = _play(options, domain, process, recorder, show)
+                state = watch.wait_settled(process)
+                cpu_s = process.cpu_s - cpu_s
+                memory_mb["end"] = process.memory_mb
         finally:
             executor.shutdown()
             spinner.join(timeout=5)
             node.destroy_node()
             rclpy.shutdown(context=context)
-        return _result(
-            options, pairs, sent, recorder.arrivals[options.topics[0]], last, cpu, memory,
-            tuple(watch.causes),
-        )  # fmt: skip
+        arrivals = recorder.arrivals[options.topics[0]]
+    traces = _traces(survey.pairs, options, sent, arrivals)
+    span_s = max(arrivals.values()) - min(arrivals.values()) if len(arrivals) > 1 else 0.0
+    return ReplayResult(
+        pairs_in_bag=len(survey.pairs),
+        pairs_fused=state.fused,
+        # Live, the nearest image may not have come yet, so the node may pair a few images more.
+        dropped={**state.lost, NOT_PAIRED: max(len(survey.pairs) - state.pairs, 0)},
+        latency_ms=_percentiles(traces),
+        frames_per_second=round((len(arrivals) - 1) / span_s, 2) if span_s else 0.0,
+        engine=state.engine,
+        # Before and after the images, the node idles.
+        node_cpu_share=round(cpu_s / max(sent[-1].time - sent[0].time, 1e-3), 3),
+        node_memory_mb=memory_mb,
+        diagnostics={**state.values, "message": state.message},
+        traces=traces,
+        causes=tuple(watch.causes),
+    )
 
 
-def match_stamps(visible: list[int], thermal: list[int], slop: float) -> list[tuple[int, int]]:
-    """Pairs of stamps (ns) nearer than `slop` seconds, each stamp at most once, in order."""
-    pairs, j = [], 0
-    for stamp in visible:
-        while j < len(thermal) and thermal[j] <= stamp - slop * 1e9:
-            j += 1
-        if j == len(thermal):
-            break
-        best = j
-        while best + 1 < len(thermal) and abs(thermal[best + 1] - stamp) < abs(
-            thermal[best] - stamp
-        ):
-            best += 1
-        if abs(thermal[best] - stamp) < slop * 1e9:
-            pairs.append((stamp, thermal[best]))
-            j = best + 1
-    return pairs
-
-
-def _survey(options: ReplayOptions) -> tuple[list[tuple[int, int]], dict[str, int]]:
-    """The pairs of the bag, and the image sizes as node parameters."""
+def _survey(options: ReplayOptions) -> _Survey:
     stamps: dict[str, list[int]] = {options.visible: [], options.thermal: []}
-    first: dict[str, object] = {}
+    first: dict[str, Any] = {}
     with Bag(options.bag) as bag:
         bag.require(options.visible, options.thermal)
         for topic in bag.topics():
@@ -186,53 +206,39 @@ def _survey(options: ReplayOptions) -> tuple[list[tuple[int, int]], dict[str, in
             image = decode(message)
             first.setdefault(message.topic, image)
             stamps[message.topic].append(stamp_of(image.header))
-    visible, thermal = first[options.visible], first[options.thermal]
-    counts = thermal_array(thermal)  # type: ignore[arg-type]
-    meant = [stamp + options.offset for stamp in stamps[options.thermal]]
-    pairs = [
-        (stamp, other - options.offset)
-        for stamp, other in match_stamps(stamps[options.visible], meant, options.slop)
-    ]
+    visible, thermal = (np.array(stamps[name]) for name in (options.visible, options.thermal))
+    pairs = _expected_pairs(options, visible, thermal)
     if not pairs:
         raise InputError(
             f"{options.bag}: no stamps of {options.visible} and {options.thermal} are nearer "
             f"than slop {options.slop} s; raise it with --slop, or check the cameras' clocks"
         )
-    return pairs, {
-        "visible_width": visible.width,  # type: ignore[attr-defined]
-        "visible_height": visible.height,  # type: ignore[attr-defined]
+    counts = thermal_image(first[options.thermal])
+    sizes = {
+        "visible_width": first[options.visible].width,
+        "visible_height": first[options.visible].height,
         "thermal_width": counts.shape[1],
         "thermal_height": counts.shape[0],
         "thermal_bits": 8 * counts.dtype.itemsize,
     }
+    return _Survey([(int(visible[v]), int(thermal[t])) for v, t in pairs], sizes)
 
 
-def _private_domain() -> dict[str, str]:
-    """Environment in which nothing leaves this machine or meets other ROS programs on it."""
-    return {
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "ROS_DOMAIN_ID": str(random.randint(1, 100)),
-    }
+def _expected_pairs(
+    options: ReplayOptions, visible_ns: Any, thermal_ns: Any
+) -> list[tuple[int, int]]:
+    """The pairs that the node should make, by its own rule of pairing."""
+    if options.parameters.get("pairing") != "visible_rate":
+        slop_ns = round(options.slop * 1e9)
+        return mutual_pairs(visible_ns, thermal_ns, slop_ns, options.offset)
+    age_s = options.parameters.get("thermal_max_age", FusionParameters.thermal_max_age)
+    max_age_ns = round(float(str(age_s)) * 1e9)
+    return pairs_at_visible_rate(visible_ns, thermal_ns, max_age_ns, options.offset)
 
 
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    old = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in old.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
 def _fusion_node(
-    options: ReplayOptions, sizes: dict[str, int], environment: dict[str, str]
-) -> Iterator[subprocess.Popen[str]]:
+    options: ReplayOptions, sizes: dict[str, int], domain: dict[str, str]
+) -> PythonProcess:
     parameters = {
         "visible_topic": options.visible,
         "thermal_topic": options.thermal,
@@ -240,209 +246,119 @@ def _fusion_node(
         **sizes,
         **options.parameters,
     }
-    command = [sys.executable, "-m", "ssvif_ros.node.fusion_node", "--ros-args"]
+    arguments = ["--ros-args"]
     for name, value in parameters.items():
-        command += ["-p", f"{name}:={value}"]
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, **environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    log = _Tail(process)
-    process.log = log  # type: ignore[attr-defined]
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        log.join()
+        arguments += ["-p", f"{name}:={value}"]
+    return PythonProcess("ssvif_ros.node.fusion_node", arguments, domain)
 
 
-class _Tail:
-    """Reads a process's log so that it never blocks; keeps the last lines for error messages."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.lines: list[str] = []
-        self._process = process
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self.lines = [*self.lines[-20:], line.rstrip()]
-
-    def join(self) -> None:
-        self._thread.join(timeout=5)
+def _play(
+    options: ReplayOptions,
+    domain: dict[str, str],
+    node: PythonProcess,
+    recorder: Recorder,
+    show: Callable[[int], None],
+) -> list[Sent]:
+    """Play the bag in another process; gives what was sent when."""
+    arrived = recorder.arrivals[options.topics[0]]
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch) / "sent.json"
+        arguments = [
+            "play", str(options.bag), "--wait", "30", "--rate", str(options.rate),
+            "--report", str(report), "--topic", options.visible, "--topic", options.thermal,
+        ]  # fmt: skip
+        if options.best_effort:
+            arguments.append("--best-effort")
+        player = PythonProcess("ssvif_core.cli", arguments, domain)
+        try:
+            while player.is_running and node.is_running:
+                with recorder.changed:
+                    recorder.changed.wait(timeout=0.5)
+                show(len(arrived))
+        finally:
+            if player.is_running:  # interrupted, or the node has ended: no one listens any more
+                player.kill()
+        node.require_running("fusion node")
+        code = player.wait()
+        if code:
+            raise InputError(f"the player ended with code {code}: {player.log}")
+        return read_report(report)
 
 
 class _Watch:
-    """Waits for the node to be ready, and for its counters to come to rest."""
+    """Waits for the node to become ready, and for its counters to settle."""
 
     def __init__(self, node: Node) -> None:
         self._changed = threading.Condition()
-        self._ready = False
+        self._is_ready = False
+        self._states: list[NodeState] = []
         self.causes: list[tuple[float, dict[str, int]]] = []
-        self._states: list[dict[str, str]] = []
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         node.create_subscription(String, LABEL_INFO, self._on_ready, latched)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
     def _on_ready(self, _message: String) -> None:
         with self._changed:
-            self._ready = True
+            self._is_ready = True
             self._changed.notify_all()
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         with self._changed:
             for status in message.status:
-                if status.name.endswith("fusion_node: fusion"):
-                    state = {item.key: item.value for item in status.values}
-                    self._states = [*self._states[-2:], {**state, "message": status.message}]
-                    lost = {name: int(state[key]) for key, name in CAUSES.items()}
-                    self.causes.append((time.time(), lost))
+                if status.name.endswith(STATUS_NAME):
+                    state = NodeState.of(status)
+                    self._states = [*self._states[-2:], state]
+                    self.causes.append((time.time(), state.lost))
             self._changed.notify_all()
 
-    def _wait(self, process: subprocess.Popen[str], done: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + 120
+    def _wait(self, process: PythonProcess, is_done: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE_S
         with self._changed:
-            while not done():
+            while not is_done():
                 self._changed.wait(timeout=0.2)
-                if process.poll() is not None:
-                    lines = "\n".join(process.log.lines)  # type: ignore[attr-defined]
-                    raise EngineError(
-                        f"the fusion node ended (code {process.returncode}):\n{lines}"
-                    )
+                process.require_running("fusion node")
                 if time.monotonic() > deadline:
-                    raise EngineError(f"the fusion node was not {what} within 120 s")
+                    raise EngineError(f"the fusion node was not {what} within {PATIENCE_S:.0f} s")
 
-    def wait_ready(self, process: subprocess.Popen[str]) -> None:
-        """Until the engine is made (label_info is latched then) and diagnostics come."""
-        self._wait(process, lambda: self._ready and bool(self._states), "ready")
+    def wait_ready(self, process: PythonProcess) -> None:
+        """Wait for the engine (label_info is latched then) and for diagnostics."""
+        self._wait(process, lambda: self._is_ready and bool(self._states), "ready")
 
-    def wait_settled(self, process: subprocess.Popen[str]) -> dict[str, str]:
-        """Until two diagnostics in turn count the same; returns the last."""
+    def wait_settled(self, process: PythonProcess) -> NodeState:
+        """Wait for two diagnostics in a row with the same counts; gives the last state."""
         with self._changed:
             self._states = []
 
-        def settled() -> bool:
-            if len(self._states) < 2:
-                return False
-            return len({(s["pairs"], s["fused"]) for s in self._states[-2:]}) == 1
+        def is_settled() -> bool:
+            last = [(state.pairs, state.fused) for state in self._states[-2:]]
+            return len(last) == 2 and last[0] == last[1]
 
-        self._wait(process, settled, "settled")
+        self._wait(process, is_settled, "settled")
         return self._states[-1]
 
 
-def _play(
-    options: ReplayOptions,
-    environment: dict[str, str],
-    scratch: Path,
-    node: subprocess.Popen[str],
-    recorder: Recorder,
-    progress: Callable[[int, int], None],
-    total: int,
-) -> list[tuple[str, int, float]]:
-    report = scratch / "sent.json"
-    command = [
-        sys.executable, "-m", "ssvif_core.cli", "play", str(options.bag), "--wait", "30",
-        "--rate", str(options.rate), "--report", str(report),
-        "--topic", options.visible, "--topic", options.thermal,
-    ]  # fmt: skip
-    if options.best_effort:
-        command.append("--best-effort")
-    player = subprocess.Popen(
-        command,
-        env={**os.environ, **environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    arrived = recorder.arrivals[options.topics[0]]
-    try:
-        while player.poll() is None and node.poll() is None:
-            with recorder.changed:
-                recorder.changed.wait(timeout=0.5)
-            progress(len(arrived), total)
-    finally:
-        if player.poll() is None:  # interrupted, or the node has ended: nobody listens any more
-            player.kill()
-    if node.poll() is not None:
-        player.communicate()
-        lines = "\n".join(node.log.lines)  # type: ignore[attr-defined]
-        raise EngineError(f"the fusion node ended (code {node.returncode}):\n{lines}")
-    _, log = player.communicate()
-    if player.returncode:
-        raise InputError(f"the player ended with code {player.returncode}: {log.strip()}")
-    return [tuple(row) for row in json.loads(report.read_text())]
-
-
-def _result(
-    options: ReplayOptions,
+def _traces(
     pairs: list[tuple[int, int]],
-    sent: list[tuple[str, int, float]],
+    options: ReplayOptions,
+    sent: list[Sent],
     arrivals: dict[int, float],
-    state: dict[str, str],
-    cpu: float,
-    memory: dict[str, float],
-    causes: tuple[tuple[float, dict[str, int]], ...],
-) -> ReplayResult:
-    times = {(topic, stamp): when for topic, stamp, when in sent}
-    traces = tuple(_trace(pair, options, times, arrivals) for pair in pairs)
+) -> tuple[PairTiming, ...]:
+    times = {(image.topic, image.stamp): image.time for image in sent}
+    traces = []
+    for visible, thermal in pairs:
+        moments = times.get((options.visible, visible)), times.get((options.thermal, thermal))
+        sent_s = None if None in moments else max(moment for moment in moments if moment)
+        arrived_s = arrivals.get(visible)
+        is_known = sent_s is not None and arrived_s is not None
+        latency_ms = 1000 * (arrived_s - sent_s) if is_known else None  # type: ignore[operator]
+        traces.append(PairTiming(visible, thermal, sent_s, latency_ms))
+    return tuple(traces)
+
+
+def _percentiles(traces: tuple[PairTiming, ...]) -> dict[str, float | None]:
     latencies = [trace.latency for trace in traces if trace.latency is not None]
-    percentiles = dict.fromkeys(("p50", "p95", "p99"))
+    percentiles: dict[str, float | None] = dict.fromkeys(("p50", "p95", "p99"))
     if latencies:
         for name in percentiles:
             percentiles[name] = round(float(np.percentile(latencies, int(name[1:]))), 2)
-    fused = int(state["fused"])
-    span = max(arrivals.values()) - min(arrivals.values()) if len(arrivals) > 1 else 0.0
-    return ReplayResult(
-        pairs_in_bag=len(pairs),
-        pairs_fused=fused,
-        dropped={
-            **{name: int(state[key]) for key, name in CAUSES.items()},
-            "not paired or lost on the way": len(pairs) - int(state["pairs"]),
-        },
-        latency_ms=percentiles,
-        frames_per_second=round((len(arrivals) - 1) / span, 2) if span else 0.0,
-        engine=state["engine"],
-        # Of one core, while images came: before and after, the node idles.
-        node_cpu_share=round(cpu / max(sent[-1][2] - sent[0][2], 1e-3), 3),
-        node_memory_mb=memory,
-        diagnostics=state,
-        traces=traces,
-        causes=causes,
-    )
-
-
-def _trace(
-    pair: tuple[int, int],
-    options: ReplayOptions,
-    times: dict[tuple[str, int], float],
-    arrivals: dict[int, float],
-) -> PairTiming:
-    visible, thermal = pair
-    moments = [times.get((options.visible, visible)), times.get((options.thermal, thermal))]
-    known = [moment for moment in moments if moment is not None]
-    sent = max(known) if len(known) == 2 else None
-    arrived = arrivals.get(visible)
-    latency = None if sent is None or arrived is None else 1000 * (arrived - sent)
-    return PairTiming(visible, thermal, sent, latency)
-
-
-def _memory_mb(pid: int) -> float:
-    """Resident memory of a process, MB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
-
-
-def _cpu_seconds(pid: int) -> float:
-    """Processor time a process has used, user and system, seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return percentiles

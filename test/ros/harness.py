@@ -58,14 +58,14 @@ class Robot:
     def __init__(
         self, domain: int, parameters: dict[str, object] | None = None, best_effort: bool = False,
         outputs: tuple[str, ...] = ("fused/image",), wait: bool = True,
-        environment: dict[str, str] | None = None,
+        environment: dict[str, str] | None = None, module: str = "ssvif_ros.node.fusion_node",
     ) -> None:  # fmt: skip
         self.changed = threading.Condition()
         self.received: dict[str, list[Any]] = {}
         self.diagnostics: list[Any] = []
         self.domain = domain
         environment = {**(environment or os.environ), "ROS_DOMAIN_ID": str(self.domain)}
-        command = [sys.executable, "-m", "ssvif_ros.node.fusion_node", "--ros-args"]
+        command = [sys.executable, "-m", module, "--ros-args"]
         for name, value in (parameters or {}).items():
             command += ["-p", f"{name}:={value}"]
         self.process = subprocess.Popen(

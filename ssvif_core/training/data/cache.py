@@ -1,4 +1,4 @@
-"""The disk cache of training pairs: for more pairs than memory holds."""
+"""The disk cache of training pairs, for more pairs than the memory can hold."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 
 from ssvif_core.errors import InputError
 from ssvif_core.files import fingerprint, write_atomically
-from ssvif_core.recordings.layouts import PairSource
+from ssvif_core.recordings.sources import PairSource
 from ssvif_core.training.data.crops import GreyPair
 
 CACHES = ("ram", "disk", "none")
-CACHE_VERSION = 2  # part of every file name; raise it when the pixels of a kept pair change
+CACHE_VERSION = 2  # part of every file name; raise it when the pixels of cached pairs change
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class CachedPair:
 
     @classmethod
     def of(cls, source: PairSource, folder: Path) -> CachedPair:
-        """The files of a source. Path, time and size of its files give the names."""
-        bag = source.topics and (*source.topics, source.slop, source.offset)
+        """The files of a source. Their names depend on path, time and size of its files."""
+        bag = source.bag and (source.bag.topics, source.bag.slop_ns, source.bag.offset_ns)
         facts = [fingerprint(source.visible), fingerprint(source.thermal), source.frame, bag]
         digest = hashlib.sha256(repr((CACHE_VERSION, facts)).encode()).hexdigest()[:32]
         return cls(folder / f"{digest}_visible.npy", folder / f"{digest}_thermal.npy")
 
     def exists(self) -> bool:
-        """Whether both files are there."""
+        """Whether both files exist."""
         return self.visible.is_file() and self.thermal.is_file()
 
     def save(self, pair: GreyPair) -> None:
@@ -44,7 +44,7 @@ class CachedPair:
             OSError: the disk is full or not writable.
         """
         for path, image in zip((self.visible, self.thermal), pair, strict=True):
-            # np.save into the file may silently lose what does not fit on the disk.
+            # np.save to a file does not always report a full disk.
             data = io.BytesIO()
             np.save(data, image)
             write_atomically(path, data.getvalue())
@@ -53,7 +53,7 @@ class CachedPair:
         """Map both files into memory.
 
         Raises:
-            InputError: a file is damaged or gone.
+            InputError: a file is damaged or missing.
         """
         try:
             visible, thermal = (
@@ -61,6 +61,7 @@ class CachedPair:
             )
         except (OSError, ValueError) as error:
             raise InputError(
-                f"{self.visible.parent}: the cache has changed while in use ({error}); start again"
+                f"{self.visible.parent}: the cache changed during the run ({error}); run the "
+                "command again"
             ) from error
         return visible, thermal

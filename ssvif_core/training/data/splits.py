@@ -17,31 +17,38 @@ import yaml
 
 from ssvif_core.errors import InputError
 from ssvif_core.files import write_atomically
-from ssvif_core.recordings.layouts import Listing, some
+from ssvif_core.recordings.sources import Listing, some
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Split:
-    """Names of pairs, each in one part only."""
+    """The names of the pairs in each part.
+
+    >>> split = Split(train=("00004N", "00016N"), validation=("00020N",))
+    >>> split.part("validation"), len(split.names)
+    (('00020N',), 3)
+    """
 
     train: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
 
     def part(self, name: str) -> tuple[str, ...]:
-        """The names of one part.
+        """The names of the pairs in one part.
 
         Raises:
-            InputError: there is no such part.
+            InputError: the part is not one of `PARTS`.
         """
         if name not in PARTS:
             raise InputError(f"part '{name}' of a split; expected one of {', '.join(PARTS)}")
-        return getattr(self, name)
+        names: tuple[str, ...] = getattr(self, name)
+        return names
 
     @property
     def names(self) -> frozenset[str]:
+        """The names of all pairs."""
         return frozenset(self.train + self.validation + self.test)
 
 
@@ -52,19 +59,19 @@ def read_split(path: Path) -> Split:
     """Read a split file.
 
     Raises:
-        InputError: it is missing or not of this form, or a name is in two parts.
+        InputError: the file cannot be read, has another form, or has a name in two parts.
     """
     try:
-        # BaseLoader takes everything as text: unquoted, 00123 is a name here and no number.
+        # BaseLoader reads everything as text, so that the name 00123 needs no quotes.
         values = yaml.load(path.read_text(), yaml.BaseLoader)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(values, dict) or not values.keys() <= set(PARTS):
-        came = f"the keys {', '.join(values)}" if isinstance(values, dict) else "no keys"
-        raise InputError(f"{path}: a split with {came}; expected lists {', '.join(PARTS)}")
-    parts = {part: names or [] for part, names in values.items()}  # "" is a key without value
+        keys = f"the keys {', '.join(values)}" if isinstance(values, dict) else "no keys"
+        raise InputError(f"{path}: a split with {keys}; expected lists {', '.join(PARTS)}")
+    parts = {part: names or [] for part, names in values.items()}  # "" is a key without a value
     part_of: dict[str, str] = {}
     for part, names in parts.items():
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -72,7 +79,7 @@ def read_split(path: Path) -> Split:
         for name in names:
             if part_of.setdefault(name, part) != part:
                 raise InputError(
-                    f"{path}: '{name}' is in {part_of[name]} and in {part}; keep it in one of them"
+                    f"{path}: '{name}' is in {part_of[name]} and in {part}; keep it in only one"
                 )
     return Split(**{part: tuple(names) for part, names in parts.items()})
 
@@ -82,60 +89,60 @@ def write_split(
 ) -> Split:
     """Split pairs by a hash of their names, and write the file.
 
-    A name's part depends on nothing but the name, the shares and the seed, so new pairs never
-    move old ones. The frames of a video or bag, which look alike, stay together.
+    The part of a pair depends only on its name, the shares and the seed, so new pairs never move
+    old ones. The frames of a video or bag stay in one part, because they look alike.
 
     Args:
-        validation, test: shares in [0, 1), about; the rest is for training.
+        validation, test: approximate shares of the pairs, in [0, 1). The rest is for training.
 
     Raises:
-        InputError: the shares leave nothing for training, a file is there already, or it cannot
+        InputError: the shares leave nothing for training, the file exists already, or it cannot
             be written.
     """
     if min(validation, test) < 0 or validation + test >= 1:
         raise InputError(
             f"shares of {validation} for validation and {test} for test; expected numbers from 0 "
-            "that are less than 1 together"
+            "whose sum is less than 1"
         )
     parts: dict[str, list[str]] = {part: [] for part in PARTS}
     for name in sorted(set(names)):
-        place = _place(name.partition("#")[0], seed)
-        part = "test" if place < test else "validation" if place < test + validation else "train"
+        number = _number(name.partition("#")[0], seed)
+        part = "test" if number < test else "validation" if number < test + validation else "train"
         parts[part].append(name)
     if path.exists():
-        raise InputError(f"{path}: is there already, and a split is fixed; give another name")
+        raise InputError(f"{path}: exists already, and a split must not change; use another name")
     try:
         write_atomically(path, yaml.safe_dump(parts, sort_keys=False, allow_unicode=True))
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
-    return Split(**{part: tuple(found) for part, found in parts.items()})
+    return Split(**{part: tuple(members) for part, members in parts.items()})
 
 
-def _place(name: str, seed: int) -> float:
-    """A number in [0, 1) drawn by the name."""
+def _number(name: str, seed: int) -> float:
+    """A number in [0, 1) from a hash of the name and the seed."""
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
 def select(listings: Sequence[Listing], split: Split, part: str) -> list[Listing]:
-    """The listings with no other pairs than those of one part of the split.
+    """The listings, reduced to the pairs of one part of the split.
 
-    For `train`, pairs that are in no part are logged: they are used for nothing.
+    For `train`, pairs that are in no part are logged, because nothing uses them.
 
     Raises:
-        InputError: the part is empty, or names pairs that none of the listings has.
+        InputError: the part is empty, or names pairs that no listing has.
     """
     wanted = split.part(part)
-    there = {name for listing in listings for name in listing.names}
-    missing = [name for name in wanted if name not in there]
+    available = {name for listing in listings for name in listing.names}
+    missing = [name for name in wanted if name not in available]
     if missing:
         raise InputError(
             f"{len(missing)} of {len(wanted)} pairs of the split's {part} are not in the data: "
-            f"{some(missing)}; the data has {some(sorted(there)) or 'none'}"
+            f"{some(missing)}; the data has {some(sorted(available)) or 'none'}"
         )
     if not wanted:
-        raise InputError(f"the split names no pairs for {part}; add some, or make a new one")
-    nowhere = sorted(there - split.names)
-    if nowhere and part == "train":
-        logger.warning("%d pairs are in no part of the split: %s", len(nowhere), some(nowhere))
+        raise InputError(f"the split names no pairs for {part}; add some, or write a new split")
+    unused = sorted(available - split.names)
+    if unused and part == "train":
+        logger.warning("%d pairs are in no part of the split: %s", len(unused), some(unused))
     return [listing.only(frozenset(wanted)) for listing in listings]

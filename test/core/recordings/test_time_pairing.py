@@ -47,3 +47,8 @@ def test_without_images_there_are_no_pairs() -> None:
     nothing = np.zeros(0, np.int64)
     assert mutual_pairs(nothing, np.array([1])) == []
     assert pairs_at_visible_rate(np.array([1]), nothing, 5) == []
+
+
+def test_every_pair_of_two_regular_cameras_is_found() -> None:
+    visible = np.arange(50) * 33 * MS
+    assert mutual_pairs(visible, visible + 9 * MS) == [(n, n) for n in range(50)]

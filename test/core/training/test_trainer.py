@@ -1,4 +1,4 @@
-"""Training: configuration, crops, and a run that can be stopped at any time."""
+"""Training runs, which can be stopped and continued at any time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -23,34 +22,27 @@ from ssvif_core.errors import InputError
 from ssvif_core.graph.export import export_model
 from ssvif_core.losses.fusion import FusionLoss
 from ssvif_core.models import Model, ModelConfig, load_model
-from ssvif_core.models.fusion import fused_colour, luma_of
+from ssvif_core.models.fusion import luma_of
 from ssvif_core.recordings.layouts import find_pairs
 from ssvif_core.training.checkpoint import Checkpoint
-from ssvif_core.training.config import HealthConfig, StageConfig, TrainConfig, load_config
-from ssvif_core.training.data.crops import CropDataset
+from ssvif_core.training.config import HealthConfig, StageConfig, TrainConfig
 from ssvif_core.training.data.pairs import PairDataset
-from ssvif_core.training.data.sets import read_pairs
-from ssvif_core.training.data.splits import write_split
-from ssvif_core.training.data.views import ViewConfig, draw_views
-from ssvif_core.training.stages.base import DRAWS, seeds_for
 from ssvif_core.training.trainer import Trainer, TrainingError
 from ssvif_core.types import Pair
 
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, drive_pairs: list[Pair]) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    for folder in ("vi", "ir"):
-        (root / folder).mkdir()
-    for index, pair in enumerate(drive_pairs[:6]):
-        cv2.imwrite(str(root / "vi" / f"{index}.png"), pair.visible)
-        cv2.imwrite(str(root / "ir" / f"{index}.png"), pair.thermal)
-    return root
+def until(condition: Callable[[], bool], timeout_s: float = 90) -> None:
+    """Wait until another process has done something."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, f"not true after {timeout_s} s"
+        time.sleep(0.05)
 
 
 def config(data: Path, out: Path, steps: int = 6, **changes) -> TrainConfig:
+    """Three short stages that are not stopped by the health gates."""
     stages = [
         StageConfig("fusion", steps, batch=2, crop=64, warmup=2),
         StageConfig("consistency", steps, batch=2, crop=64, warmup=2),
@@ -62,19 +54,19 @@ def config(data: Path, out: Path, steps: int = 6, **changes) -> TrainConfig:
 
 
 def loss_of(model: Model, data: Path) -> float:
-    """L_fus of a model on whole images."""
+    """The mean L_fus of a model on whole images."""
     losses = []
     dataset = PairDataset([find_pairs(data)])
     with torch.no_grad():
-        for image, heat in (dataset[i] for i in range(len(dataset))):
+        for image, heat in (dataset[index] for index in range(len(dataset))):
             visible = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
             thermal = torch.from_numpy(heat)[None, None] / 255
-            fused = luma_of(fused_colour(visible, model.fusion(visible, thermal).change))
+            fused = luma_of(model(visible, thermal).fused)
             losses.append(float(FusionLoss()(fused, luma_of(visible), thermal)["total"]))
     return float(np.mean(losses))
 
 
-def test_all_stages_train_what_they_should(data: Path, tmp_path: Path) -> None:
+def test_all_stages_train_their_networks_and_write_their_files(data: Path, tmp_path: Path) -> None:
     untrained = Trainer(config(data, tmp_path, steps=48)).model
     trained = load_model(Trainer(config(data, tmp_path, steps=48)).run())
     assert loss_of(trained, data) < 0.97 * loss_of(untrained, data)
@@ -82,39 +74,39 @@ def test_all_stages_train_what_they_should(data: Path, tmp_path: Path) -> None:
     assert any(not torch.equal(before[name], after[name]) for name in after if "head" in name)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert {row["stage"] for row in log} == {"0 fusion", "1 consistency", "2 joint"}
-    seen = {name for row in log if row["stage"] == "2 joint" for name in row}
+    names = {name for row in log if row["stage"] == "2 joint" for name in row}
     assert {"consistency", "information", "weight_fusion", "gradient_norm", "qabf", "similarity",
-            "entropy", "live_classes", "luma_information", "learning_rate"} <= seen  # fmt: skip
+            "entropy", "live_classes", "luma_information", "learning_rate"} <= names  # fmt: skip
     assert (tmp_path / "summary.html").is_file() and (tmp_path / "run.json").is_file()
     assert len(list((tmp_path / "pictures").iterdir())) > 3
 
 
 @pytest.mark.parametrize("stop", [3, 10, 16], ids=["fusion", "consistency", "joint"])
-def test_a_stopped_run_goes_on_bit_for_bit(
+def test_a_stopped_run_continues_bit_for_bit(
     data: Path, tmp_path: Path, stop: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed in each of the stages, between two checkpoints: what is repeated is the same."""
-    straight = load_file(Trainer(config(data, tmp_path / "straight")).run())
+    """A run is killed between two checkpoints of each stage; the repeated steps are the same."""
+    uninterrupted = load_file(Trainer(config(data, tmp_path / "uninterrupted")).run())
     trainer = Trainer(config(data, tmp_path / "stopped"))
     backward, calls = trainer.fabric.backward, 0
 
-    def killed(loss: torch.Tensor) -> None:
+    def killed_backward(loss: torch.Tensor) -> None:
         nonlocal calls
         calls += 1
         if calls == stop + 2:
             raise KeyboardInterrupt
         backward(loss)
 
-    monkeypatch.setattr(trainer.fabric, "backward", killed)
+    monkeypatch.setattr(trainer.fabric, "backward", killed_backward)
     with pytest.raises(KeyboardInterrupt):
         trainer.run()
     resumed = load_file(Trainer(config(data, tmp_path / "stopped")).run())
-    for name, value in straight.items():
+    for name, value in uninterrupted.items():
         assert torch.equal(value, resumed[name]), name
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_says_how_to_go_on(
+def test_a_signal_saves_the_run_and_tells_how_to_continue(
     data: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     arguments = [f"data=[{data}]", f"out={tmp_path / 'run'}", "workers=1", "log_every=1",
@@ -133,8 +125,8 @@ def test_a_signal_saves_and_says_how_to_go_on(
     assert saved["step"] >= 1
 
 
-def test_two_processes_equal_one_with_twice_the_batch(data: Path, tmp_path: Path) -> None:
-    """Under torchrun, over gloo: all three stages, to float tolerance."""
+def test_two_processes_equal_one_process_with_twice_the_batch(data: Path, tmp_path: Path) -> None:
+    """All three stages run under torchrun with gloo; the results are equal to float tolerance."""
     stages = ", ".join(
         f"{{name: {name}, steps: 5, batch: 4, crop: 64, warmup: 2}}"
         for name in ("consistency", "fusion", "joint")
@@ -151,17 +143,17 @@ def test_two_processes_equal_one_with_twice_the_batch(data: Path, tmp_path: Path
         )  # fmt: skip
         assert run.returncode == 0, run.stderr[-2000:]
     torch.manual_seed(0)
-    begun = Model().state_dict()
+    initial = Model().state_dict()
     one, two = (load_file(tmp_path / out / "model.safetensors") for out in ("one", "two"))
     fusion = [name for name in one if name.startswith("fusion")]
 
     def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
         return sum(float((a[name] - b[name]).square().sum()) for name in fusion) ** 0.5
 
-    # Measured: .007; with half the batch .79. Of the head, the loss does not see some biases, and
-    # Adam turns their rounding into whole steps; but the loss itself is of the points of all
-    # processes, so it must be the same number step by step.
-    assert distance(one, two) < 0.03 * distance(one, begun)
+    # Measured: 0.007; with half the batch 0.79. The head is not compared: some of its biases do not
+    # change the loss, and Adam turns their rounding errors into whole steps. But the loss uses the
+    # points of all processes, so it must be the same number at each step.
+    assert distance(one, two) < 0.03 * distance(one, initial)
     one_losses, two_losses = (
         [row["consistency"] for row in map(json.loads, (tmp_path / out / "log.jsonl").open())
          if row["stage"] == "0 consistency" and "consistency" in row]
@@ -175,7 +167,7 @@ def test_two_processes_equal_one_with_twice_the_batch(data: Path, tmp_path: Path
 def test_a_collapsed_run_stops_with_reason_and_advice(
     data: Path, tmp_path: Path, branch: str, figure: str
 ) -> None:
-    """A branch that says the same of every pixel, but for rounding errors."""
+    """The logits of a branch differ between pixels only by rounding errors."""
     stages = [StageConfig("consistency", 6, batch=2, crop=64, learning_rate=0)]
     run = config(data, tmp_path, stages=stages, epoch=2, health=HealthConfig(patience=2))
     trainer = Trainer(run)
@@ -197,16 +189,16 @@ def test_all_stages_run_in_bfloat16_with_losses_in_float32(data: Path, tmp_path:
     compared = 0
     for exact, mixed in zip(*logs, strict=True):
         for name in {"total", "similarity", "gradient_norm"} & exact.keys():
-            # bfloat16 has three digits, and two steps lie between. The gradient's norm of two crops
+            # bfloat16 has three digits, and the runs have two steps. The gradient norm of two crops
             # differed by 2 to 21 %.
-            near = pytest.approx(exact[name], rel=0.3 if name == "gradient_norm" else 0.03)
-            assert mixed[name] == near, (name, exact)
+            expected = pytest.approx(exact[name], rel=0.3 if name == "gradient_norm" else 0.03)
+            assert mixed[name] == expected, (name, exact)
             compared += 1
     assert compared >= 10
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(data: Path, tmp_path: Path) -> None:
-    """With a real limit on the size of files, put on the running process."""
+    """The running process gets a real limit on the size of its files."""
     arguments = [f"data=[{data}]", f"out={tmp_path / 'run'}", "workers=0", "save_every=2",
                  "stages=[{steps: 100000, batch: 2, crop: 64}]"]  # fmt: skip
     run = subprocess.Popen(
@@ -224,13 +216,13 @@ def test_a_full_disk_keeps_the_last_checkpoint(data: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("stage", ["0 fusion", "2 joint"])
-def test_a_stage_that_could_not_be_written_is_written_on_going_on(
+def test_a_stage_that_could_not_be_written_is_written_by_the_next_run(
     data: Path, tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The model of a finished stage, and the last one, are there in the end."""
+    """At the end, the model of the finished stage and the last model exist."""
     number, name = stage.split()
     blocked = tmp_path / f"stage{number}_{name}.safetensors"
-    blocked.mkdir()  # which no file can take the place of
+    blocked.mkdir()  # a file cannot replace a folder
     with pytest.raises(TrainingError, match="cannot be written .* Make room, then run the same"):
         Trainer(config(data, tmp_path)).run()
     blocked.rmdir()
@@ -240,20 +232,13 @@ def test_a_stage_that_could_not_be_written_is_written_on_going_on(
     assert list(report["stages"]) == ["0 fusion", "1 consistency", "2 joint"]
 
 
-def test_a_run_does_not_go_on_from_a_checkpoint_of_other_stages(data: Path, tmp_path: Path) -> None:
+def test_a_run_does_not_continue_from_a_checkpoint_of_other_stages(
+    data: Path, tmp_path: Path
+) -> None:
     stages = [StageConfig("fusion", 2, batch=2, crop=64)]
     Trainer(config(data, tmp_path, stages=stages)).run()
     with pytest.raises(TrainingError, match="of stage 0, fusion, but .* are consistency; choose"):
         Trainer(config(data, tmp_path, stages=[StageConfig("consistency", 4)])).run()
-
-
-def test_a_split_file_keeps_validation_pairs_out_of_training(data: Path, tmp_path: Path) -> None:
-    split = tmp_path / "split.yaml"
-    listing = find_pairs(data)
-    write_split(split, listing.names, validation=0.5, test=0)
-    training, validation = read_pairs(config(data, tmp_path, split=str(split)))
-    assert (len(training), len(validation)) == (4, 2)
-    assert not set(training.names) & set(validation.names)
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(data: Path, tmp_path: Path) -> None:
@@ -274,7 +259,7 @@ def test_a_dense_network_trains_in_the_same_framework(data: Path, tmp_path: Path
     export_model(model, tmp_path / "dense.onnx", [Pair(*pair)])
 
 
-def test_accumulated_parts_make_the_same_fusion_step(data: Path, tmp_path: Path) -> None:
+def test_accumulated_parts_give_the_same_fusion_step(data: Path, tmp_path: Path) -> None:
     models = []
     for parts in (1, 2):
         stages = [StageConfig("fusion", 4, batch=4, accumulate=parts, crop=64, warmup=2)]
@@ -284,111 +269,25 @@ def test_accumulated_parts_make_the_same_fusion_step(data: Path, tmp_path: Path)
         torch.testing.assert_close(models[1][name], value, rtol=1e-3, atol=1e-5)
 
 
-def until(condition: Callable[[], bool], seconds: float = 90) -> None:
-    """Waits for what another process does."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize("what", ["loss", "norm of the gradient"])
-def test_what_is_no_number_stops_and_keeps_the_checkpoint(
+def test_a_nan_stops_the_run_and_keeps_the_checkpoint(
     data: Path, tmp_path: Path, what: str
 ) -> None:
     trainer = Trainer(config(data, tmp_path))
     forward, calls = trainer.fusion_loss.forward, 0
 
-    def broken(*images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def broken_forward(*images: torch.Tensor) -> dict[str, torch.Tensor]:
         nonlocal calls
-        calls += images[0].requires_grad  # and not in the looks at health between
+        calls += images[0].requires_grad  # not when health is examined
         losses = forward(*images)
         if calls != 5:
             return losses
         if what == "loss":
             return {**losses, "total": losses["total"] * float("nan")}
-        # The root's slope at zero is infinite.
+        # The slope of the square root at zero is infinite.
         return {**losses, "total": losses["total"] + (images[0].sum() * 0).sqrt()}
 
-    trainer.fusion_loss.forward = broken  # type: ignore[method-assign]
+    trainer.fusion_loss.forward = broken_forward  # type: ignore[method-assign]
     with pytest.raises(TrainingError, match=f"stage 0 fusion, step 5: the {what} is nan; the last"):
         trainer.run()
     assert trainer.checkpoint.newest() == tmp_path / "checkpoints/0-0000003"
-
-
-def test_where_a_view_lies_does_not_tell_how_it_looks() -> None:
-    """Every draw of a crop has a seed of its own, and no two crops share one."""
-    crops = torch.randint(2**28, (500,), generator=torch.Generator().manual_seed(0)).unique()
-    seeds = torch.stack([seeds_for(draw, crops) for draw in DRAWS])
-    assert len(seeds.unique()) == seeds.numel() and int(seeds.max()) < 2**32
-    first = [
-        [float(torch.rand((), generator=torch.Generator().manual_seed(int(x)))) for x in row]
-        for row in seeds
-    ]
-    correlation = np.corrcoef(first) - np.eye(len(DRAWS))
-    assert np.abs(correlation).max() < 0.15  # of 500 independent ones: deviation .045
-
-
-def test_a_crop_is_a_function_of_seed_and_number() -> None:
-    random = np.random.default_rng(0)
-    pairs = [(random.integers(0, 256, (90, 120, 3), dtype=np.uint8),
-              random.integers(0, 256, (90, 120), dtype=np.uint8))]  # fmt: skip
-    one, two = CropDataset(pairs, 64, 5, 100), CropDataset(pairs, 64, 5, 100)
-    for number in (7, 3):
-        for key, value in one[number].items():
-            assert torch.equal(value, two[number][key])
-    assert not torch.equal(one[7]["visible"], one[8]["visible"])
-
-
-def test_views_of_a_sample_do_not_depend_on_its_batch() -> None:
-    visible, thermal, seeds = torch.rand(4, 3, 32, 32), torch.rand(4, 1, 32, 32), torch.arange(4)
-    together = draw_views(visible, thermal, seeds, ViewConfig())
-    alone = draw_views(visible[2:3], thermal[2:3], seeds[2:3], ViewConfig())
-    for whole, part in zip(together, alone, strict=True):
-        assert torch.equal(whole[2:3], part)
-        assert whole.min() >= 0 and whole.max() <= 1
-
-
-def test_the_shipped_configuration_loads_and_takes_overrides() -> None:
-    path = ROOT / "config/train/default.yaml"
-    loaded = load_config(path, ["seed=7", "model.size=m", "loss.gradient=5", "stages.1.steps=9"])
-    assert (loaded.seed, loaded.model.size, loaded.loss.gradient) == (7, "m", 5.0)
-    assert [stage.steps for stage in loaded.stages] == [16000, 9, 600]
-
-
-def test_a_newer_configuration_is_told_by_its_version_and_not_by_its_keys(tmp_path: Path) -> None:
-    newer = tmp_path / "newer.yaml"
-    newer.write_text("version: 2\nhow: otherwise\n")
-    with pytest.raises(InputError, match="newer.yaml: configuration of version 2; this release"):
-        load_config(newer, [])
-
-
-@pytest.mark.parametrize(
-    ("override", "text"),
-    [
-        ("sed=3", "unknown key 'sed'; did you mean 'seed'?"),
-        ("model.sise=m", "unknown key 'sise'; did you mean 'size'?"),
-        ("seed=three", "seed='three'; expected int"),
-        ("stages=[{name: warm}]", "stage 'warm'; expected one of fusion, consistency, joint"),
-        ("version=2", "configuration of version 2; this release reads up to 1"),
-        ("stages=[{weighting: dvd}]", "weighting 'dvd'; expected one of dwa, fixed, uncertainty"),
-        ("stages=[{batch: 6, accumulate: 4}]", "batch=6 cannot be cut into accumulate=4"),
-        ("stages=[{salient: 2}]", "salient=2.0; expected 0 to 1"),
-        ("topics=[/visible]", "expected the visible and the thermal topic"),
-        ("seed", "override 'seed'; expected key=value"),
-        ("seed.x=3", "'seed.x' is not there; expected such as"),
-        ("stages.7.steps=5", "'stages.7.steps' is not there"),
-        ("data=[a", "override 'data=[a': not valid YAML"),
-        ("stages=[]", "stages is empty; expected some of fusion"),
-        ("stages.0.learning_rate=-1", "learning_rate=-1.0; expected 0 to 1"),
-        ("views={haze: 7}", "views: haze=7.0; expected 0 to 1"),
-        ("target={sky: 0}", "target: sky=0.0; expected above 0"),
-        ("consistency={temperature: 0}", "temperature=0.0; expected above 0"),
-        ("precision=bf17", "precision 'bf17'; expected one of 32-true, bf16-mixed"),
-        ("workers=-1", "workers=-1; expected >= 0"),
-    ],
-)
-def test_a_wrong_key_names_the_nearest_right_one(override: str, text: str) -> None:
-    with pytest.raises(InputError) as error:
-        load_config(ROOT / "config/train/default.yaml", [override])
-    assert text in str(error.value)

@@ -212,7 +212,7 @@ def test_cameras_years_apart_are_told(robot: MakeRobot) -> None:
         stamp = START + index * PERIOD
         r.send(image(visible, "bgr8", stamp), image(thermal, "mono16", stamp + 10**17))
     state = r.state(lambda v, s: "apart" in s.message, "stamps apart")
-    assert "let both drivers stamp by one clock, or raise slop" in state["message"]
+    assert "let both drivers stamp with one clock, or raise slop" in state["message"]
 
 
 def test_stamps_that_drift_apart_later_are_told_too(robot: MakeRobot) -> None:

@@ -12,7 +12,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from ssvif_core.errors import InputError
-from ssvif_ros.node.messages import compressed_message, image_message, thermal_array, visible_array
+from ssvif_core.recordings.decode import thermal_image
+from ssvif_ros.node.messages import compressed_message, image_message, visible_array
 
 RANDOM = np.random.default_rng(0)
 BGR = cv2.GaussianBlur(RANDOM.integers(0, 256, (24, 32, 3), dtype=np.uint8), (0, 0), 4)
@@ -71,25 +72,25 @@ def test_mono_visible_is_grey() -> None:
 @pytest.mark.parametrize("encoding", ["mono16", "16UC1"])
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_sixteen_bit_thermal_in_both_byte_orders(encoding: str, order: str, padding: int) -> None:
-    got = thermal_array(image(COUNTS.astype(f"{order}u2"), encoding, 0, padding=padding))
+    got = thermal_image(image(COUNTS.astype(f"{order}u2"), encoding, 0, padding=padding))
     assert got.dtype == np.uint16 and got.dtype.isnative
     assert np.array_equal(got, COUNTS)
 
 
 @pytest.mark.parametrize("encoding", ["mono8", "8UC1"])
 def test_eight_bit_thermal(encoding: str) -> None:
-    assert np.array_equal(thermal_array(image(GREY, encoding, 0, padding=1)), GREY)
+    assert np.array_equal(thermal_image(image(GREY, encoding, 0, padding=1)), GREY)
 
 
 def test_a_three_channel_thermal_asks_whether_topics_are_swapped() -> None:
     with pytest.raises(InputError, match="thermal image with encoding 'bgr8'.*swapped"):
-        thermal_array(image(BGR, "bgr8", 0))
+        thermal_image(image(BGR, "bgr8", 0))
 
 
 def test_a_float_thermal_with_nan_is_refused_by_its_encoding() -> None:
     pixels = np.full((24, 32), np.nan, np.float32)
     with pytest.raises(InputError, match="encoding '32FC1'; expected one of mono8, 8UC1, mono16"):
-        thermal_array(image(pixels, "32FC1", 0))
+        thermal_image(image(pixels, "32FC1", 0))
 
 
 def test_unknown_encodings_list_the_known() -> None:
@@ -117,7 +118,7 @@ def test_a_step_shorter_than_a_row() -> None:
 
 def test_zero_size() -> None:
     with pytest.raises(InputError, match="0x0 pixels; expected a size above zero"):
-        thermal_array(Image(encoding="mono8"))
+        thermal_image(Image(encoding="mono8"))
 
 
 @settings(max_examples=60, deadline=None)
@@ -130,7 +131,7 @@ def test_whatever_comes_gives_an_image_or_a_clear_error(
 ) -> None:
     message = Image(encoding=encoding, height=height, width=width, step=step)
     message.data = data
-    for convert in (visible_array, thermal_array):
+    for convert in (visible_array, thermal_image):
         try:
             assert convert(message).shape[:2] == (height, width)
         except InputError as error:

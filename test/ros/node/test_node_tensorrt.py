@@ -90,17 +90,6 @@ def test_a_node_that_is_told_to_use_tensorrt_is_alive_while_it_builds(
     assert "building" not in "".join(again.log)
 
 
-def test_build_only_builds_for_the_first_pair_and_ends(
-    robot: MakeRobot, gpu: dict[str, str]
-) -> None:
-    r = robot({"build_only": True}, environment=gpu)
-    r.send_pair(0)
-    assert r.process.wait(timeout=30) == 0
-    r.reader.join()
-    told = "engine tensorrt 10.3.0 (fp16, Stand-in GPU) is there for visible 64x48"
-    assert told in "".join(r.log)
-
-
 def test_a_node_takes_an_engine_file(robot: MakeRobot, gpu: dict[str, str], tmp_path: Path) -> None:
     engine = tmp_path / "mine.engine"
     build = [sys.executable, "-m", "ssvif_core.cli", "engine", "build", "--visible", "64x48",
@@ -109,13 +98,3 @@ def test_a_node_takes_an_engine_file(robot: MakeRobot, gpu: dict[str, str], tmp_
     r = robot({"model": engine}, environment=gpu)
     r.fuse(0)
     assert "tensorrt 10.3.0 (fp16" in r.state(lambda v, _: True, "any")["engine"]
-
-
-def test_build_only_says_why_it_cannot(robot: MakeRobot, gpu: dict[str, str]) -> None:
-    wrong = ({"STANDIN_ERROR": "9"}, "agrees too little with float32")
-    absent = ({"LD_PRELOAD": ""}, "engine tensorrt: no CUDA device")
-    for changes, told in (wrong, absent):
-        r = robot({"build_only": True, **SIZES}, wait=False, environment={**gpu, **changes})
-        assert r.process.wait(timeout=30) == 2
-        r.reader.join()
-        assert told in "".join(r.log)

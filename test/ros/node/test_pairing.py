@@ -1,15 +1,12 @@
-"""Pairing without a network: the slot, stream counters, and matching of stamps."""
+"""Pairing without a network: the slot and the counters of a stream."""
 
 from __future__ import annotations
 
 import threading
 
 from harness import PERIOD, START, image, scene
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ssvif_ros.node.pairing import LatestSlot, MatchedMessages, Stream
-from ssvif_ros.replay.replay import match_stamps
 
 VISIBLE, THERMAL = scene()
 
@@ -51,19 +48,3 @@ def test_a_stream_counts_what_never_arrived_but_not_pauses() -> None:
     assert stream.missing == 2
     feed(stream, 500)
     assert stream.missing == 2
-
-
-@given(
-    st.lists(st.integers(0, 10**9), unique=True, max_size=30),
-    st.lists(st.integers(0, 10**9), unique=True, max_size=30),
-)
-def test_matched_stamps_are_near_and_used_once(visible: list[int], thermal: list[int]) -> None:
-    pairs = match_stamps(sorted(visible), sorted(thermal), 0.02)
-    for v, t in pairs:
-        assert v in visible and t in thermal and abs(v - t) < 20_000_000
-    assert len({v for v, _ in pairs}) == len({t for _, t in pairs}) == len(pairs)
-
-
-def test_every_pair_of_two_regular_cameras_is_matched() -> None:
-    visible = [i * PERIOD for i in range(50)]
-    assert len(match_stamps(visible, [v + 9_000_000 for v in visible], 0.02)) == 50

@@ -1,4 +1,4 @@
-"""Crops depend on seed and number alone, and look at what stands out."""
+"""Crops depend on seed and number alone, and may be drawn around salient places."""
 
 from __future__ import annotations
 
@@ -7,12 +7,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from planted import plant
 from torch.utils.data import DataLoader
 
 from ssvif_core.recordings.layouts import find_pairs
 from ssvif_core.training.data.crops import CropDataset
 from ssvif_core.training.data.pairs import PairDataset
+
+
+def test_a_crop_depends_on_seed_and_number_alone() -> None:
+    random = np.random.default_rng(0)
+    pairs = [(random.integers(0, 256, (90, 120, 3), dtype=np.uint8),
+              random.integers(0, 256, (90, 120), dtype=np.uint8))]  # fmt: skip
+    first, second = CropDataset(pairs, 64, 5, 100), CropDataset(pairs, 64, 5, 100)
+    for number in (7, 3):
+        for key, value in first[number].items():
+            assert torch.equal(value, second[number][key])
+    assert not torch.equal(first[7]["visible"], first[8]["visible"])
 
 
 @pytest.mark.parametrize("cache", ["ram", "disk", "none"])
@@ -31,15 +43,15 @@ def test_crops_do_not_depend_on_the_cache_or_the_process(tmp_path: Path, cache: 
             assert value[0].equal(expected[number][key])
 
 
-def test_salient_crops_hold_what_stands_out_of_its_surroundings() -> None:
-    """A small warm spot in a large image: by chance it is seldom in a crop."""
+def test_salient_crops_hold_what_differs_from_its_surroundings() -> None:
+    """A small warm spot in a large image is rarely in a crop by chance."""
     visible, thermal = np.zeros((480, 640, 3), np.uint8), np.full((480, 640), 80, np.uint8)
     thermal[300:316, 500:508] = 200
-    shares = []
+    shares = []  # of the crops that show the spot
     for salient in (0.0, 1.0):
         crops = CropDataset([(visible, thermal)], 96, 0, 100, salient)
         shares.append(np.mean([int(crops[n]["thermal"].max()) > 127 for n in range(100)]))
-        assert crops[7]["thermal"].equal(crops[7]["thermal"])  # a function of its number alone
+        assert crops[7]["thermal"].equal(crops[7]["thermal"])  # it depends on its number alone
     assert shares[0] < 0.3 and shares[1] > 0.85
 
 

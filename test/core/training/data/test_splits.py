@@ -1,4 +1,4 @@
-"""A split holds by name, whatever is added."""
+"""A split assigns pairs by name, so new pairs do not change it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssvif_core.training.data.splits import PARTS, Split, read_split, select, wr
 NAMES = [f"{number:05}N" for number in range(400)]
 
 
-def test_a_split_comes_back_as_it_was_written(tmp_path: Path) -> None:
+def test_a_written_split_is_read_back_unchanged(tmp_path: Path) -> None:
     names = [*NAMES, "00123", "1e3", "no", "a b", "ä#10", "null"]
     split = write_split(tmp_path / "split.yaml", names)
     assert read_split(tmp_path / "split.yaml") == split
@@ -26,7 +26,7 @@ def test_a_split_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(st.sets(st.sampled_from(NAMES), min_size=1, max_size=20), st.integers(0, 3))
-def test_more_pairs_never_move_others(tmp_path_factory, names: set[str], seed: int) -> None:
+def test_new_pairs_never_move_other_pairs(tmp_path_factory, names: set[str], seed: int) -> None:
     folder = tmp_path_factory.mktemp("splits")
     few = write_split(folder / "few.yaml", sorted(names)[::2], seed=seed)
     many = write_split(folder / "many.yaml", names, seed=seed)
@@ -43,8 +43,11 @@ def test_frames_of_a_video_stay_together(tmp_path: Path) -> None:
     names = [f"{video}#{frame}" for video in "abcdefghij" for frame in range(0, 100, 10)]
     split = write_split(tmp_path / "split.yaml", names, test=0.4)
     for video in "abcdefghij":
-        assert {any(n[0] == video for n in split.part(part)) for part in PARTS} == {True, False}
-        assert sum(any(n[0] == video for n in split.part(part)) for part in PARTS) == 1
+        assert {any(name[0] == video for name in split.part(part)) for part in PARTS} == {
+            True,
+            False,
+        }
+        assert sum(any(name[0] == video for name in split.part(part)) for part in PARTS) == 1
 
 
 def test_names_that_look_like_numbers_are_names(tmp_path: Path) -> None:
@@ -55,7 +58,7 @@ def test_names_that_look_like_numbers_are_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("train: [a, b]\ntest: [b]", "'b' is in train and in test; keep it in one of them"),
+        ("train: [a, b]\ntest: [b]", "'b' is in train and in test; keep it in only one"),
         ("trian: [a]", "a split with the keys trian; expected lists train, validation, test"),
         ("[a, b]", "a split with no keys"),
         ("", "a split with no keys"),
@@ -63,20 +66,22 @@ def test_names_that_look_like_numbers_are_names(tmp_path: Path) -> None:
         ("train: [a", "not valid YAML"),
     ],
 )
-def test_a_split_file_of_another_form_is_named(tmp_path: Path, content: str, text: str) -> None:
+def test_an_error_names_a_split_file_of_another_form(
+    tmp_path: Path, content: str, text: str
+) -> None:
     path = tmp_path / "split.yaml"
     path.write_text(content)
     with pytest.raises(InputError, match=f"split.yaml: {text}"):
         read_split(path)
 
 
-def test_a_split_file_that_is_not_there_or_may_not_be_written(tmp_path: Path) -> None:
+def test_a_missing_split_file_and_one_that_may_not_be_written_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="none.yaml: cannot be read"):
         read_split(tmp_path / "none.yaml")
     with pytest.raises(InputError, match="cannot be written"):
         write_split(tmp_path / "nowhere" / "split.yaml", NAMES)
     write_split(tmp_path / "split.yaml", NAMES)
-    with pytest.raises(InputError, match="is there already, and a split is fixed"):
+    with pytest.raises(InputError, match="exists already, and a split must not change"):
         write_split(tmp_path / "split.yaml", NAMES[:3])
     with pytest.raises(InputError, match="shares of 0.5 for validation and 0.5 for test"):
         write_split(tmp_path / "other.yaml", NAMES, 0.5, 0.5)
@@ -98,7 +103,7 @@ def test_a_part_of_a_split_selects_its_pairs(tmp_path: Path, caplog) -> None:
         ("tests", "part 'tests' of a split; expected one of train, validation, test"),
     ],
 )
-def test_a_part_that_is_not_there_is_an_error(tmp_path: Path, part: str, text: str) -> None:
+def test_a_part_without_pairs_in_the_data_is_an_error(tmp_path: Path, part: str, text: str) -> None:
     listings = [plant_pairs(tmp_path, 2)]
     with pytest.raises(InputError, match=text):
         select(listings, Split(train=("00", "97", "98")), part)

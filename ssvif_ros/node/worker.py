@@ -1,0 +1,136 @@
+"""The worker: matched messages -> pipeline -> outputs, on a thread of its own.
+
+The worker alone owns the pipeline and so the engine. Whatever goes wrong with one pair is
+reported, counted and left behind: the node goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from rclpy.node import Node
+
+from ssvif_core.errors import SsvifError
+from ssvif_core.pipeline import FusionPipeline
+from ssvif_core.thermal import StreamState
+from ssvif_core.types import Pair, Shapes
+from ssvif_ros.node.calibration import Calibration
+from ssvif_ros.node.diagnostics import Counters
+from ssvif_ros.node.messages import to_pair
+from ssvif_ros.node.outputs import Outputs
+from ssvif_ros.node.pairing import LatestSlot, MatchedMessages
+
+T = TypeVar("T")
+
+
+class Worker:
+    """Fuses the newest pair, again and again.
+
+    Args:
+        node: for its logger.
+        slot: where pairs come from.
+        first: sizes to prepare the engine for before any pair; None if there is nothing to prepare.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        pipeline: FusionPipeline,
+        slot: LatestSlot,
+        outputs: Outputs,
+        calibration: Calibration,
+        counters: Counters,
+        first: Shapes | None,
+    ) -> None:
+        self._node, self._pipeline, self._slot = node, pipeline, slot
+        self._outputs, self._calibration, self._counters = outputs, calibration, counters
+        self._first = first
+        self._reset = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take pairs."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Let the pair at hand be finished, and take no more."""
+        self._slot.close()
+        self._thread.join(timeout_s)
+
+    def reset_stream(self) -> None:
+        """Forget the thermal stream before the next pair, because time jumped."""
+        self._reset.set()
+
+    def _work(self) -> None:
+        if self._first is not None:
+            self._attempt(self._prepare, self._first)
+        while (messages := self._slot.take()) is not None:
+            self._attempt(self._fuse, messages)
+
+    def _attempt(self, step: Callable[[T], None], argument: T) -> None:
+        """Do a step; an error must not stop the node."""
+        try:
+            step(argument)
+        except Exception as error:
+            if not self._node.context.ok():
+                return
+            self._counters.failed += 1
+            self._counters.problem = str(error)
+            is_expected = isinstance(error, SsvifError)
+            text = str(error) if is_expected else f"{type(error).__name__}: {error}"
+            self._node.get_logger().error(text, throttle_duration_sec=5.0)
+
+    def _fuse(self, messages: MatchedMessages) -> None:
+        """What happens to one pair."""
+        is_heard, is_watched = self._outputs.wanted, self._calibration.wants()
+        self._counters.unheard += not is_heard
+        if not (is_heard or is_watched):
+            return
+        pair = to_pair(messages.visible, messages.thermal)
+        if not is_heard:
+            self._calibration.look(pair)
+            return
+        self._apply_changes()
+        self._prepare_for_new_sizes(Shapes.of(pair))
+        fusion = self._pipeline(pair)
+        if is_watched and self._pipeline.state is StreamState.LIVE:
+            self._calibration.look(pair)
+        self._outputs.publish(fusion, messages.visible.header, messages.thermal.header)
+        self._count(pair, messages)
+
+    def _apply_changes(self) -> None:
+        """What others asked for since the last pair."""
+        if self._reset.is_set():
+            self._reset.clear()
+            self._pipeline.thermal.reset()
+        if self._calibration.take_new():
+            self._pipeline.calibration = self._calibration.current
+
+    def _prepare_for_new_sizes(self, shapes: Shapes) -> None:
+        if not self._pipeline.is_prepared(shapes):
+            self._node.get_logger().warning(
+                f"sizes are now {shapes}: preparing the engine for them; set visible_width to "
+                "thermal_bits to prepare it at the start"
+            )
+            self._prepare(shapes)
+
+    def _prepare(self, shapes: Shapes) -> None:
+        """Make the engine for new sizes; pairs that are lost meanwhile are counted apart."""
+        self._slot.preparing = True
+        try:
+            info = self._pipeline.prepare(shapes).info
+        finally:
+            self._slot.preparing = False
+        self._counters.note_engine(str(info), self._pipeline)
+
+    def _count(self, pair: Pair, messages: MatchedMessages) -> None:
+        counters, state = self._counters, self._pipeline.state
+        counters.note_engine(str(self._pipeline.info), self._pipeline)
+        counters.thermal_state = state.value
+        counters.alone += state is not StreamState.LIVE
+        counters.ages_s.append(abs(pair.visible_stamp - pair.thermal_stamp) * 1e-9)
+        counters.fused += 1
+        counters.latencies_s.append(time.monotonic() - messages.arrival)

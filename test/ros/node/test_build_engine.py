@@ -1,0 +1,50 @@
+"""The engine builder: `build_only:=true` of the launch file starts it in place of the node."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import pytest
+from harness import Robot
+
+MakeRobot = Callable[..., Robot]
+
+BUILDER = "ssvif_ros.node.build_engine"
+SIZES = {"visible_width": 64, "visible_height": 48, "thermal_width": 32, "thermal_height": 24}
+
+
+def test_it_builds_for_the_first_pair_and_ends(robot: MakeRobot, gpu: dict[str, str]) -> None:
+    r = robot({}, wait=False, environment=gpu, module=BUILDER)
+    r.wait(
+        lambda: r.visible.get_subscription_count() and r.thermal.get_subscription_count(),
+        "the builder to listen",
+    )
+    r.send_pair(0)
+    assert r.process.wait(timeout=30) == 0
+    r.reader.join()
+    expected = "engine tensorrt 10.3.0 (fp16, Stand-in GPU) is there for visible 64x48"
+    assert expected in "".join(r.log)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"STANDIN_ERROR": "9"}, "agrees too little with float32"),
+        ({"LD_PRELOAD": ""}, "engine tensorrt: no CUDA device"),
+    ],
+)
+def test_it_says_why_it_cannot_build(
+    robot: MakeRobot, gpu: dict[str, str], changes: dict[str, str], reason: str
+) -> None:
+    r = robot(dict(SIZES), wait=False, environment={**gpu, **changes}, module=BUILDER)
+    assert r.process.wait(timeout=30) == 2
+    r.reader.join()
+    assert reason in "".join(r.log)
+
+
+def test_ctrl_c_ends_it_while_it_waits(robot: MakeRobot, gpu: dict[str, str]) -> None:
+    r = robot({}, wait=False, environment=gpu, module=BUILDER)
+    r.logged("waiting for the first pair")
+    r.process.send_signal(signal.SIGINT)
+    assert r.process.wait(timeout=15) in (0, 130)
