@@ -8,13 +8,15 @@ TORCH ?= torch==2.13.0
 TORCH_INDEX ?= $(if $(CI),,--extra-index-url https://download.pytorch.org/whl/cpu)
 PIP := $(BIN)/python -m pip install $(if $(CI),--quiet) --disable-pip-version-check --no-compile
 
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 # make demo BAG=path VISIBLE=/topic ... -> ssvif demo --bag path --visible /topic ...
 DEMO = $(foreach option,BAG:bag VISIBLE:visible THERMAL:thermal SLOP:slop VIDEO:video \
   THERMAL_VIDEO:thermal-video FRAMES:frames,$(call pass,$(subst :, ,$(option))))
 pass = $(if $($(firstword $(1))),--$(lastword $(1)) "$($(firstword $(1)))")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train demo test lint bench clean
+.PHONY: help setup setup-train demo test test-fast lint format docs bench clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -27,18 +29,33 @@ demo: setup  ## Replay a drive through the node; BAG= VISIBLE= THERMAL=, or VIDE
 	$(BIN)/ssvif demo $(DEMO)
 
 test: setup-train lint  ## Check style and types, run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile test/core
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile test/core test/docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q --doctest-modules ssvif_core
 	$(BIN)/python -m pytest test/ros test/pip_ros
 
-lint: setup-train
+test-fast: setup-train  ## The inner loop: quick tests without ROS, under 90 seconds
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -m "not slow and not ros" test/core
+
+lint: setup-train  ## Check style, types and layers; builds the documentation
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy ssvif_core ssvif_ros
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(MKDOCS)
+
+format: setup-train  ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: setup-train  ## Write the reference from the code, and build the site into site/
+	$(BIN)/python tools/reference.py
+	$(MKDOCS)
 
 bench: setup-train  ## Measure engines and node; writes docs/results/bench.json
 	$(BIN)/python tools/bench.py
 
 clean:  ## Remove the environment and what the demo made
-	rm -rf $(VENV) demo_out demo_out_bag build install log
+	rm -rf $(VENV) demo_out demo_out_bag site build install log
 
 $(VENV)/.run: requirements/run.txt setup.py pip_ros/pyproject.toml
 	@echo "setting up $(VENV) (a few hundred MB to fetch)"
@@ -47,8 +64,8 @@ $(VENV)/.run: requirements/run.txt setup.py pip_ros/pyproject.toml
 	$(PIP) --no-deps --no-build-isolation -e ./pip_ros -e .
 	@touch $@
 
-$(VENV)/.train: $(VENV)/.run requirements/dev.txt
+$(VENV)/.train: $(VENV)/.run requirements/dev.txt requirements/docs.txt
 	@echo "adding training and tests to $(VENV)"
 	$(PIP) $(TORCH_INDEX) "$(TORCH)"
-	$(PIP) --no-deps -r requirements/dev.txt
+	$(PIP) --no-deps -r requirements/dev.txt -r requirements/docs.txt
 	@touch $@

@@ -1,9 +1,9 @@
-"""Starts a visible camera, a thermal camera and fusion_node: what a first robot needs.
+"""Starts a visible camera, a thermal camera and fusion_node.
 
-A driver runs as `camera` in the namespace `visible` or `thermal`, so its topics have the names that
-fusion_node expects, and no service of one camera meets that of the other. Only the packages of the
-chosen drivers must be installed. `ros2 launch ssvif_ros cameras.launch.py --show-args` lists the
-arguments.
+Each driver runs as node `camera` in the namespace `visible` or `thermal`. So its topics have the
+names that fusion_node expects, and the services of the two cameras have different names. Only the
+packages of the chosen drivers must be installed.
+`ros2 launch ssvif_ros cameras.launch.py --show-args` lists the arguments.
 """
 
 import os
@@ -27,42 +27,42 @@ SHARE = FindPackageShare("ssvif_ros")
 
 # name, default, description
 ARGUMENTS = [
-    ("visible_driver", "usb_cam", "Driver; none: it runs elsewhere."),
+    ("visible_driver", "usb_cam", "Driver; none: the driver is started elsewhere."),
     ("visible_device", "/dev/video0", "Device, or a link to it such as /dev/v4l/by-id/..."),
-    ("visible_pipeline", "", "gmsl: GStreamer pipeline without sink; empty reads the device."),
-    ("visible_format", "", "Pixel format as the driver calls it; empty: YUYV, gmsl: rgb8."),
-    ("visible_width", "640", "Width asked of the camera, pixels."),
-    ("visible_height", "480", "Height asked of the camera, pixels."),
-    ("visible_rate", "30.0", "Images per second asked of it; v4l2_camera cannot ask."),
-    ("visible_frame_id", "visible_camera", "Frame of its images."),
+    ("visible_pipeline", "", "gmsl: GStreamer pipeline without sink; empty: reads the device."),
+    ("visible_format", "", "The driver's name of the pixel format; empty: YUYV, gmsl: rgb8."),
+    ("visible_width", "640", "Requested width, pixels."),
+    ("visible_height", "480", "Requested height, pixels."),
+    ("visible_rate", "30.0", "Requested images per second; v4l2_camera does not use it."),
+    ("visible_frame_id", "visible_camera", "Frame id of its images."),
     ("visible_camera_info_url", "", "Calibration for camera_info, file:///... or package://..."),
-    ("thermal_driver", "usb_cam", "Driver; none: it runs elsewhere."),
+    ("thermal_driver", "usb_cam", "Driver; none: the driver is started elsewhere."),
     ("thermal_device", "/dev/video2", "Device, or a link to it such as /dev/v4l/by-id/..."),
-    ("thermal_format", "", "Pixel format as the driver calls it; empty: 16 bits if it can."),
-    ("thermal_width", "640", "Width asked of the camera, pixels; flir_boson: 640 or 320."),
-    ("thermal_height", "512", "Height asked of the camera, pixels."),
-    ("thermal_rate", "30.0", "Images per second; flir_boson: 9, 30 or 60."),
-    ("thermal_frame_id", "thermal_camera", "Frame of its images."),
+    ("thermal_format", "", "The driver's name of the pixel format; empty: 16 bits if possible."),
+    ("thermal_width", "640", "Requested width, pixels; flir_boson: 640 or 320."),
+    ("thermal_height", "512", "Requested height, pixels."),
+    ("thermal_rate", "30.0", "Requested images per second; flir_boson: 9, 30 or 60."),
+    ("thermal_frame_id", "thermal_camera", "Frame id of its images."),
     ("thermal_camera_info_url", "", "Calibration for camera_info, file:///... or package://..."),
-    ("boson_package", "flir_boson_usb", "Package that flir_boson starts."),
-    ("respawn", "true", "Start a driver again, 2 s after it ended."),
-    ("visible_image", "visible/image_raw", "Topic of visible images that the node hears."),
-    ("thermal_image", "thermal/image_raw", "Topic of thermal images that the node hears."),
-    ("calibration_file", "", "camera_pair.yaml of the two cameras; empty: they are aligned."),
+    ("boson_package", "flir_boson_usb", "Package of the driver flir_boson."),
+    ("respawn", "true", "Restart a driver 2 s after it ended."),
+    ("visible_image", "visible/image_raw", "Topic of the visible camera's images for the node."),
+    ("thermal_image", "thermal/image_raw", "Topic of the thermal camera's images for the node."),
+    ("calibration_file", "", "camera_pair.yaml of both cameras; empty: same field of view."),
     ("config_file", PathJoinSubstitution([SHARE, "config", "fusion.yaml"]), "Parameter file."),
-    ("namespace", "", "Namespace of the drivers, the node and their relative topics."),
+    ("namespace", "", "Namespace of the drivers, of the node and of their relative topics."),
     ("use_sim_time", "false", "Take the time from /clock."),
     ("log_level", "info", "debug, info, warn, error or fatal."),
 ]
 
-# The arguments that take nothing else.
+# Arguments with a fixed set of values.
 CHOICES = {
     "visible_driver": ["usb_cam", "v4l2_camera", "gmsl", "none"],
     "thermal_driver": ["usb_cam", "flir_boson", "v4l2_camera", "none"],
     "boson_package": ["flir_boson_usb", "flir_boson_usb2"],
 }
 
-# What the arguments say about each camera.
+# The launch arguments of each camera.
 CAMERAS = {
     "visible": {
         "driver": LaunchConfiguration("visible_driver"),
@@ -90,9 +90,9 @@ CAMERAS = {
 
 
 def usb_cam(role, camera):
-    """Release 0.8.1 of ros-drivers/usb_cam. Its mono16 is V4L2's Y16."""
+    """ros-drivers/usb_cam 0.8.1. Its format mono16 is V4L2's Y16."""
     parameters = {
-        # It follows no link that leads out of its folder, as those in /dev/v4l/by-id do.
+        # The driver does not follow links into another folder, such as those in /dev/v4l/by-id.
         "video_device": os.path.realpath(camera["device"]),
         "pixel_format": camera["format"] or {"visible": "yuyv", "thermal": "mono16"}[role],
         "image_width": camera["width"],
@@ -101,25 +101,25 @@ def usb_cam(role, camera):
         "frame_id": camera["frame_id"],
         "camera_name": role,
         "camera_info_url": camera["camera_info_url"],
-        "brightness": -1,  # -1 leaves it alone; the driver's default is 50
+        "brightness": -1,  # -1 keeps the camera's setting; the driver's default is 50
     }
     return {"package": "usb_cam", "executable": "usb_cam_node_exe"}, parameters
 
 
 def v4l2_camera(role, camera):
-    """Releases 0.6.2 to 0.7.1 of boldhearts/ros2_v4l2_camera: 8 bits only."""
-    # Its formats, as they are published unconverted.
+    """boldhearts/ros2_v4l2_camera 0.6.2 to 0.7.1. It reads only 8-bit images."""
+    # V4L2 format -> encoding in which it is published without conversion.
     encodings = {"YUYV": "yuv422_yuy2", "UYVY": "yuv422", "GREY": "mono8"}
-    pixels = camera["format"] or {"visible": "YUYV", "thermal": "GREY"}[role]
-    if pixels not in encodings:
+    pixel_format = camera["format"] or {"visible": "YUYV", "thermal": "GREY"}[role]
+    if pixel_format not in encodings:
         raise ValueError(
-            f"{role}_format is {pixels!r}, but v4l2_camera reads only {', '.join(encodings)}; "
+            f"{role}_format is {pixel_format!r}; v4l2_camera reads only {', '.join(encodings)}; "
             f"use {role}_driver:=usb_cam, which also reads mono16 (Y16) and mjpeg2rgb"
         )
     parameters = {
         "video_device": camera["device"],
-        "pixel_format": pixels,
-        "output_encoding": encodings[pixels] if role == "visible" else "mono8",
+        "pixel_format": pixel_format,
+        "output_encoding": encodings[pixel_format] if role == "visible" else "mono8",
         "image_size": [camera["width"], camera["height"]],
         "camera_frame_id": camera["frame_id"],
         "camera_info_url": camera["camera_info_url"],
@@ -128,14 +128,14 @@ def v4l2_camera(role, camera):
 
 
 def gmsl(role, camera):
-    """A camera behind a GMSL or CSI link, by GStreamer: release 2.0.2 of ros-drivers/gscam."""
+    """ros-drivers/gscam 2.0.2: reads a camera on a GMSL or CSI link through GStreamer."""
     rate = Fraction(camera["rate"]).limit_denominator(1001)
     parameters = {
         "gscam_config": camera["pipeline"]
         or f"v4l2src device={camera['device']} ! video/x-raw,width={camera['width']},"
         f"height={camera['height']},framerate={rate.numerator}/{rate.denominator} ! videoconvert",
         "image_encoding": camera["format"] or "rgb8",
-        "sync_sink": False,  # an image is wanted when it comes, not when it is due
+        "sync_sink": False,  # publish each image at once, not at its presentation time
         "frame_id": camera["frame_id"],
         "camera_name": role,
         "camera_info_url": camera["camera_info_url"],
@@ -150,7 +150,7 @@ def gmsl(role, camera):
 
 
 def flir_boson(role, camera):
-    """ctu-vras/flir_boson_usb, or akhilj95/flir_boson_usb2, from which it came: the same names."""
+    """ctu-vras/flir_boson_usb, or its origin akhilj95/flir_boson_usb2 with the same names."""
     sensors = {640: "Boson_640", 320: "Boson_320"}
     if camera["width"] not in sensors:
         raise ValueError(f"{role}_width is {camera['width']}; a FLIR Boson has 640 or 320")
@@ -174,12 +174,12 @@ DRIVERS = {
 
 
 def settings(context, role):
-    """What the arguments say about a camera; sizes and rate as numbers above zero."""
+    """The values of a camera's arguments; sizes and rate become numbers above 0."""
     camera = {name: value.perform(context) for name, value in CAMERAS[role].items()}
-    for name, kind in (("width", int), ("height", int), ("rate", float)):
+    for name, number_type in (("width", int), ("height", int), ("rate", float)):
         text = camera[name]
         try:
-            camera[name] = kind(text)
+            camera[name] = number_type(text)
         except ValueError:
             camera[name] = 0
         if not 0 < camera[name] < 1e6:
@@ -187,8 +187,8 @@ def settings(context, role):
     return camera
 
 
-def start(context, role):
-    """The node of a camera's driver; none where it runs elsewhere."""
+def driver_nodes(context, role):
+    """The node of a camera's driver; an empty list if the driver is started elsewhere."""
     camera = settings(context, role)
     if camera["driver"] == "none":
         return []
@@ -200,7 +200,7 @@ def start(context, role):
             name="camera",
             namespace=f"{namespace}/{role}" if namespace else role,
             parameters=[
-                # Without the type, a frame called 1 or a pipeline with a colon becomes no string.
+                # Without the type, a frame id 1 or a pipeline with a colon would not be a string.
                 {
                     name: ParameterValue(value, value_type=str) if isinstance(value, str) else value
                     for name, value in parameters.items()
@@ -237,12 +237,12 @@ def generate_launch_description():
             )
             for name, default, description in ARGUMENTS
         ]
-        # The drivers need it too, or their images mostly never arrive; a user's profile stays.
+        # Without this profile most images of the drivers never arrive. A profile of the user stays.
         + [
             SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=profile))
             for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
             if not os.environ.get(name)
         ]
-        + [OpaqueFunction(function=start, args=[role]) for role in CAMERAS]
+        + [OpaqueFunction(function=driver_nodes, args=[role]) for role in CAMERAS]
         + [fusion]
     )

@@ -1,4 +1,4 @@
-"""Plays a bag into fusion_node and records what it makes of it."""
+"""Plays a bag to fusion_node and records the outputs."""
 
 from launch.actions import (
     DeclareLaunchArgument,
@@ -17,13 +17,13 @@ from launch import LaunchDescription
 
 SHARE = FindPackageShare("ssvif_ros")
 
-# name, default, description; without default it must be given
+# name, default, description; an argument with default None is required
 ARGUMENTS = [
     ("bag", None, "Bag to play."),
-    ("output", "fusion_outputs", "Folder of the recorded bag; must not exist."),
-    ("rate", "1.0", "Speed of playing."),
-    ("visible_image", "visible/image_raw", "The bag's topic of visible images."),
-    ("thermal_image", "thermal/image_raw", "The bag's topic of thermal images."),
+    ("output", "fusion_outputs", "Folder for the recorded bag; it must not exist."),
+    ("rate", "1.0", "Playback speed."),
+    ("visible_image", "visible/image_raw", "Topic of the visible images in the bag."),
+    ("thermal_image", "thermal/image_raw", "Topic of the thermal images in the bag."),
     ("config_file", PathJoinSubstitution([SHARE, "config", "fusion.yaml"]), "Parameter file."),
 ]
 
@@ -67,7 +67,7 @@ def generate_launch_description():
         ],
         output="screen",
     )
-    done = RegisterEventHandler(
+    end = RegisterEventHandler(
         OnProcessExit(target_action=play, on_exit=[EmitEvent(event=Shutdown(reason="bag played"))])
     )
     return LaunchDescription(
@@ -75,5 +75,5 @@ def generate_launch_description():
             DeclareLaunchArgument(name, default_value=default, description=description)
             for name, default, description in ARGUMENTS
         ]
-        + [fusion, record, play, done]
+        + [fusion, record, play, end]
     )

@@ -1,4 +1,4 @@
-"""The errors a user can mend. Their text says what came, what was expected, and what to do."""
+"""Errors that the user can fix. They say what came, what was expected, and what to do."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class InputError(SsvifError):
 
 
 class ModelError(SsvifError):
-    """A model file is missing, damaged, or not one of ours."""
+    """A model file is missing, damaged, or not an ssvif model."""
 
 
 class EngineError(SsvifError):
-    """An engine cannot be used here, or failed while it ran."""
+    """An engine cannot be used on this machine, or failed while it ran."""

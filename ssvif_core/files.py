@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and recognised when they change."""
+"""Writing of whole files, and a fingerprint that shows whether a file has changed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from ssvif_core.errors import InputError
 def write_atomically(path: Path, data: bytes | str, mode: int = 0o644) -> None:
     """Write a file so that a reader never sees half of it, even after a loss of power.
 
-    The data goes to a new file in the same folder, which then takes the name. A symbolic link at
-    `path` is replaced and not followed.
+    The data goes to a new file in the same folder, which is then renamed. A symbolic link at `path`
+    is replaced and not followed.
 
     Args:
-        mode: permissions of the file, less the user's umask.
+        data: the content; text is written as UTF-8.
+        mode: permissions of the file, without those that the user's umask removes.
 
     Raises:
-        OSError: the file cannot be written. What was there before is still there.
+        OSError: the file cannot be written. An older file is unchanged.
     """
     content = data.encode() if isinstance(data, str) else data
     unfinished = path.with_name(f".{secrets.token_hex(8)}.unfinished")
@@ -36,13 +37,14 @@ def write_atomically(path: Path, data: bytes | str, mode: int = 0o644) -> None:
 
 
 def fingerprint(path: Path) -> tuple[tuple[str, int, int], ...]:
-    """What tells whether a file has changed, without reading it.
+    """A value that differs if a file was changed. The file is not read.
 
     Returns:
-        Full name, time of change (ns) and size (bytes) of the file, or of all files of a folder.
+        Full path, time of modification (ns) and size (bytes) of the file, or of each file of a
+        folder.
 
     Raises:
-        InputError: there is no such file.
+        InputError: the file or folder is missing or cannot be accessed.
     """
     try:
         files = sorted(path.iterdir()) if path.is_dir() else [path]

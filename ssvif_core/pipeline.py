@@ -17,7 +17,7 @@ from ssvif_core.engines import (
     create_engine,
     create_engine_now,
     engine_class,
-    is_made,
+    is_ready,
     note_of,
     precision_of,
 )
@@ -122,7 +122,7 @@ class FusionPipeline:
         return note_of(self.model).names
 
     def check(self) -> None:
-        """Check model and engine without making anything.
+        """Check model and engine without creating anything.
 
         Raises:
             SsvifError: the model cannot be read, or the chosen engine cannot be used here.
@@ -152,17 +152,17 @@ class FusionPipeline:
 
     def must_build(self, shapes: Shapes) -> bool:
         """Whether the best engine for these shapes must be built first, perhaps for minutes."""
-        return not is_made(self.engine_name, self.model, shapes, self.precision)
+        return not is_ready(self.engine_name, self.model, shapes, self.precision)
 
     def is_prepared(self, shapes: Shapes) -> bool:
         """Whether there is an engine for these shapes."""
         return shapes in self._engines
 
     def prepare(self, shapes: Shapes) -> Engine:
-        """The engine for these shapes, made and warmed up if necessary.
+        """The engine for these shapes, created and warmed up if necessary.
 
         Raises:
-            EngineError, ModelError: no engine can be made. The next call raises the same at once.
+            EngineError, ModelError: no engine can be created. Later calls raise it at once.
             InputError: the calibration does not fit these shapes.
         """
         if shapes in self._refused:
@@ -182,7 +182,7 @@ class FusionPipeline:
             else:
                 engine = create_engine(*arguments)
         except (EngineError, ModelError) as error:
-            self._refused[shapes] = error  # it may have taken minutes: not again with each pair
+            self._refused[shapes] = error  # it can take minutes, so not for each pair
             raise
         engine.register(sampling)
         self._engines[shapes] = engine

@@ -136,4 +136,4 @@ class FusionBuffers(Fusion):
 
 def stamp_of(header: Any) -> int:
     """Nanoseconds of a message header's stamp."""
-    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)

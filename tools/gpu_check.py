@@ -1,13 +1,14 @@
-"""TensorRT on this GPU: is it right, and how fast? Needs NumPy, TensorRT and cuda-bindings alone.
+"""Checks the results and the speed of TensorRT on this GPU.
 
     python tools/gpu_check.py gpu_pack --json gpu_check.json
 
-The folder comes from tools/gpu_pack.py, made where PyTorch is. Whatever fails is written into the
-JSON file with the rest, which goes on: the file is what a report of a problem needs.
+It needs only NumPy, TensorRT and cuda-bindings. tools/gpu_pack.py writes the folder on a machine
+with PyTorch. The JSON file holds all results and errors; an error does not stop the other checks.
+Send this file to report a problem.
 
-Each case of the folder is built, compared with float32 and timed. Then the cache is tried: an
-engine is found again, found damaged, and built again. At last a pipeline starts on the CPU and
-hands over to TensorRT (this needs OpenCV, and ONNX Runtime or OpenVINO, too).
+Each case of the folder is built, compared with float32 and timed. Then the cache is checked: an
+engine is found again, is damaged, and is built again. At last a pipeline starts on the CPU and
+hands over to TensorRT. This last check also needs OpenCV, and ONNX Runtime or OpenVINO.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ from ssvif_core.engines.tensorrt.engine import TensorRtEngine
 from ssvif_core.engines.tensorrt.flavour import find_flavour
 from ssvif_core.graph.agreement import FLOORS, agreement, is_accepted
 from ssvif_core.graph.model_file import file_of
-from ssvif_core.types import SamplingMap, Shapes
+from ssvif_core.types import Float64Array, SamplingMap, Shapes
 
-SLOWEST = 10  # layers that are named
-AFTER = 1  # the number of the case after which cache and hand-over are tried
+SLOWEST_LAYERS = 10  # in the report
+CASE_BEFORE_CACHE = 1  # index of the case after which cache and hand-over are checked
 BYTES = {"fp32": 4, "fp16": 2, "int8": 1}  # of a feature value
-# Dense FLOPs a clock and multiprocessor with tensor cores, fp16 (tables of the CUDA C programming
-# guide and the architectures' white papers); fp32 without them: 2 per core.
+# By compute capability: dense fp16 FLOPs of tensor cores per clock and multiprocessor (from the
+# CUDA C programming guide and white papers of the architectures). fp32 has 2 FLOPs per core.
 TENSOR_FLOPS = {"7.5": 1024, "8.0": 2048, "8.6": 1024, "8.7": 2048, "8.9": 1024, "9.0": 4096,
                 "10.0": 8192, "12.0": 1024}  # fmt: skip
 CORES = {"7.5": 64, "8.0": 64, "8.6": 128, "8.7": 128, "8.9": 128, "9.0": 128, "10.0": 128,
@@ -54,11 +55,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pack", type=Path, help="folder of tools/gpu_pack.py")
     parser.add_argument("--json", type=Path, default=Path("gpu_check.json"), help="file to write")
-    parser.add_argument("--runs", type=int, default=1000, help="pairs timed of each engine")
-    parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--runs", type=int, default=1000, help="timed pairs per engine")
+    parser.add_argument("--only", default="", help="check only cases whose name contains this")
     parser.add_argument("--seconds", type=float, default=1e9, help="start no case after this time")
     arguments = parser.parse_args()
-    began = time.monotonic()
+    start_s = time.monotonic()
     report: dict[str, Any] = {"command": " ".join(sys.argv), "machine": _machine(), "cases": []}
     cases = json.loads((arguments.pack / "cases.json").read_text())
     try:
@@ -67,17 +68,19 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             for number, case in enumerate(cases):
                 for precision in case["precisions"]:
-                    late = time.monotonic() - began > arguments.seconds
+                    late = time.monotonic() - start_s > arguments.seconds
                     if late or arguments.only not in f"{case['name']}-{precision}":
                         continue
-                    crashed = {"name": case["name"], "precision": precision,
-                               "problem": "the process ended while it was at this"}  # fmt: skip
-                    _write(arguments.json, report, crashed)
+                    crash = {"name": case["name"], "precision": precision,
+                             "problem": "the process ended during this case"}  # fmt: skip
+                    _write(arguments.json, report, crash)
                     report["cases"].append(
-                        _tried(arguments.pack, Path(folder), case, precision, arguments.runs)
+                        _check_safely(arguments.pack, Path(folder), case, precision, arguments.runs)
                     )
                 for name, check in (("cache", _cache), ("hand_over", _hand_over)):
-                    if number == min(AFTER, len(cases) - 1):  # early, where time is short
+                    if number == min(
+                        CASE_BEFORE_CACHE, len(cases) - 1
+                    ):  # early, as time may be short
                         report[name] = _safely(check, arguments.pack, case, Path(folder))
                         print(f"{name}: {report[name]}")
     except Exception as error:
@@ -94,20 +97,20 @@ def _write(path: Path, report: dict[str, Any], *more: dict[str, Any]) -> None:
     path.write_text(json.dumps(report, indent=2) + "\n")
 
 
-def _tried(
+def _check_safely(
     pack: Path, folder: Path, case: dict[str, Any], precision: str, runs: int
 ) -> dict[str, Any]:
-    """One engine built, compared and timed; or why not."""
-    found: dict[str, Any] = {"name": case["name"], "precision": precision}
+    """The report on one engine: agreement and times, or the problem."""
+    report: dict[str, Any] = {"name": case["name"], "precision": precision}
     try:
-        found |= _check(pack, folder, case, precision, runs)
-        print(f"{case['name']} {precision}: {found['agreement']}, "
-              f"built in {found['build_seconds']} s, engine {found['engine_ms']['median']} ms, "
-              f"host to host {found['host_to_host_ms']['median']} ms")  # fmt: skip
+        report |= _check(pack, folder, case, precision, runs)
+        print(f"{case['name']} {precision}: {report['agreement']}, "
+              f"built in {report['build_seconds']} s, engine {report['engine_ms']['median']} ms, "
+              f"host to host {report['host_to_host_ms']['median']} ms")  # fmt: skip
     except Exception as error:
-        found["problem"] = traceback.format_exc()
+        report["problem"] = traceback.format_exc()
         print(f"{case['name']} {precision}: {error}")
-    return found
+    return report
 
 
 def _check(
@@ -117,25 +120,23 @@ def _check(
     request = BuildRequest(file_of(pack / f"{case['name']}.onnx", precision), precision, shapes)
     path = folder / f"{case['name']}-{precision}.engine"
     timing = folder / "timing"
-    known = timing.read_bytes() if timing.is_file() else b""
-    stored, grown = store_engine(path, find_flavour(), request, find_device(), known)
+    timings = timing.read_bytes() if timing.is_file() else b""
+    stored, grown = store_engine(path, find_flavour(), request, find_device(), timings)
     timing.write_bytes(grown)
-    free = _free_memory()
+    free_bytes = _free_memory()
     engine = TensorRtEngine(path, shapes, precision)
     engine.warm_up()
-    memory = free - _free_memory()
+    used_bytes = free_bytes - _free_memory()
     reference = np.load(pack / f"{case['name']}.npz")
     engine.register(SamplingMap(reference["grid"], reference["coverage"]))
     feeds = list(zip(*(reference[name] for name in ("visible", "thermal", "thermal_range")),
                      strict=True))  # fmt: skip
     expected = zip(*(reference[name] for name in ("fused", "labels", "confidence")), strict=True)
     outputs = []
-    for feed, wanted in zip(feeds, expected, strict=True):
-        fusion = engine.infer(*feed)
-        outputs.append(
-            (wanted, (fusion.fused.copy(), fusion.labels.copy(), fusion.confidence.copy()))
-        )
-    agrees = agreement(outputs)
+    for feed, reference_outputs in zip(feeds, expected, strict=True):
+        fusion = engine.infer(*feed).copy()
+        outputs.append((reference_outputs, (fusion.fused, fusion.labels, fusion.confidence)))
+    result = agreement(outputs)
     captured = engine.graph
     times = {"host_to_host_ms": timed_runs(lambda: engine.infer(*feeds[0]), runs)}
     engine.graph = None
@@ -144,13 +145,13 @@ def _check(
     return {
         "build_seconds": stored.build_seconds,
         "engine_bytes": path.stat().st_size,
-        "gpu_memory_bytes": memory,
-        "agreement": str(agrees),
-        "psnr": min(agrees.psnr, 999.0),
-        "labels": agrees.labels,
-        "confidence": min(agrees.confidence, 999.0),
+        "gpu_memory_bytes": used_bytes,
+        "agreement": str(result),
+        "psnr": min(result.psnr, 999.0),
+        "labels": result.labels,
+        "confidence": min(result.confidence, 999.0),
         "floor": str(FLOORS[precision]),
-        "accepted": is_accepted(agrees, precision),
+        "accepted": is_accepted(result, precision),
         "cuda_graph": captured is not None,
         "engine_ms": _engine_time(engine, runs),
         **times,
@@ -160,20 +161,23 @@ def _check(
 
 
 def timed_runs(run: Callable[[], object], runs: int) -> dict[str, float]:
-    """Wall time of each run, which waits for its result."""
+    """Wall time of `run`, which waits for its result: median and 99th percentile, ms."""
     for _ in range(20):
         run()
     times = []
     for _ in range(runs):
-        began = time.perf_counter()
+        start_s = time.perf_counter()
         run()
-        times.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - start_s)
     return _summary(np.array(times) * 1000)
 
 
 def _engine_time(engine: TensorRtEngine, runs: int) -> dict[str, float]:
-    """Time of the network alone, between two events on its stream; as a graph where it can be one,
-    for the queueing of each kernel takes longer than many of them."""
+    """Time of the network alone, ms, between two events on its stream.
+
+    It runs as a CUDA graph if possible, because queueing a kernel often takes longer than the
+    kernel.
+    """
     api, stream = engine.cuda.api, engine.cuda.stream
     run = engine.execute if engine.graph is None else engine.cuda.capture(engine.execute).launch
     begin, end = (call(api.cuEventCreate, 0) for _ in range(2))
@@ -188,7 +192,7 @@ def _engine_time(engine: TensorRtEngine, runs: int) -> dict[str, float]:
 
 
 def _slowest_layers(engine: TensorRtEngine, shapes: Shapes) -> list[dict[str, Any]]:
-    """Name, mean time and share of the slowest layers, by TensorRT's profiler."""
+    """Name, mean time and share of the slowest layers, from TensorRT's profiler."""
     profiler = _profiler(find_flavour().api)()
     context = engine._context
     context.profiler = profiler
@@ -196,14 +200,14 @@ def _slowest_layers(engine: TensorRtEngine, shapes: Shapes) -> list[dict[str, An
     for _ in range(runs):
         engine.execute()
         engine.cuda.synchronise()
-    everything = sum(profiler.times.values()) or 1.0
-    slowest = sorted(profiler.times.items(), key=lambda item: -item[1])[:SLOWEST]
-    return [{"layer": name[:120], "ms": round(time / runs, 4), "share": round(time / everything, 3)}
+    total = sum(profiler.times.values()) or 1.0
+    slowest = sorted(profiler.times.items(), key=lambda item: -item[1])[:SLOWEST_LAYERS]
+    return [{"layer": name[:120], "ms": round(time / runs, 4), "share": round(time / total, 3)}
             for name, time in slowest]  # fmt: skip
 
 
 def _profiler(api: Any) -> type:
-    class Profiler(api.IProfiler):  # type: ignore[name-defined, misc]
+    class Profiler(api.IProfiler):  # type: ignore[misc]
         def __init__(self) -> None:
             api.IProfiler.__init__(self)
             self.times: dict[str, float] = {}
@@ -215,7 +219,7 @@ def _profiler(api: Any) -> type:
 
 
 def _free_memory() -> int:
-    """Bytes that are free on the GPU."""
+    """Free memory of the GPU, bytes."""
     device = find_device()
     Cuda(device)
     return int(call(driver().cuMemGetInfo)[0])
@@ -230,81 +234,88 @@ def _safely(check: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, 
 
 
 def _cache(pack: Path, case: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Build, find again, damage, build again."""
+    """Build an engine, find it again, damage it, build it again."""
     cache = EngineCache(folder / "cache")
     precision = case["precisions"][0]
     request = BuildRequest(
         file_of(pack / f"{case['name']}.onnx", precision), precision, Shapes(**case["shapes"])
     )
-    found: dict[str, Any] = {"seconds": {}}
+    report: dict[str, Any] = {"seconds": {}}
 
     def timed(name: str) -> Any:
-        began = time.monotonic()
+        start_s = time.monotonic()
         stored = cache.build(find_flavour(), request)
-        found["seconds"][name] = round(time.monotonic() - began, 2)
+        report["seconds"][name] = round(time.monotonic() - start_s, 2)
         return stored
 
     first, again = timed("first build"), timed("found again")
-    found["the same is found"] = first.sha256 == again.sha256
+    report["the same is found"] = first.sha256 == again.sha256
     data = bytearray(first.path.read_bytes())
     data[len(data) // 2] ^= 255
     first.path.write_bytes(data)
-    found["damage is noticed"] = cache.find(first.key) is None
+    report["damage is noticed"] = cache.find(first.key) is None
     repaired = timed("built again after damage")
-    found["repaired"] = repaired.read() is not None and cache.find(first.key) is not None
-    return found
+    report["repaired"] = repaired.read() is not None and cache.find(first.key) is not None
+    return report
 
 
 def _hand_over(pack: Path, case: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A pipeline that fuses on the CPU until its TensorRT engine is built, and what that cost."""
-    os.environ["XDG_CACHE_HOME"] = str(folder / "home")  # an empty cache: all is to be built
+    """Times of a pipeline that fuses on the CPU until its TensorRT engine is built."""
+    os.environ["XDG_CACHE_HOME"] = str(folder / "home")  # an empty cache
     from ssvif_core.pipeline import FusionPipeline
     from ssvif_core.types import Pair
 
     reference = np.load(pack / f"{case['name']}.npz")
-    pairs = [Pair(*each) for each in zip(reference["visible"], reference["thermal"], strict=True)]
+    pairs = [
+        Pair(*images) for images in zip(reference["visible"], reference["thermal"], strict=True)
+    ]
     pipeline = FusionPipeline(pack / f"{case['name']}.onnx", hand_over=True)
-    began = time.monotonic()
-    by_engine: dict[str, list[float]] = {}
-    after = 0
-    while after < 200 and time.monotonic() - began < 150:
+    start_s = time.monotonic()
+    by_engine: dict[str, list[float]] = {}  # milliseconds per pair
+    on_gpu = 0
+    while on_gpu < 200 and time.monotonic() - start_s < 150:
         number = sum(map(len, by_engine.values()))
         pair = pairs[number % len(pairs)]
-        pair = replace(pair, thermal=pair.thermal ^ (number & 1))  # no stream repeats itself
-        start = time.perf_counter()
+        pair = replace(
+            pair, thermal=pair.thermal ^ (number & 1)
+        )  # a repeated frame would count as frozen
+        pair_start_s = time.perf_counter()
         pipeline(pair)
-        spent = (time.perf_counter() - start) * 1000
+        spent_ms = (time.perf_counter() - pair_start_s) * 1000
         name = str(pipeline.info)
-        by_engine.setdefault(name, []).append(spent)
-        after += name.startswith("tensorrt")
+        by_engine.setdefault(name, []).append(spent_ms)
+        on_gpu += name.startswith("tensorrt")
         if pipeline.not_used:
             break
     return {
         "pairs": {name: len(times) for name, times in by_engine.items()},
         "median_ms": {n: round(float(np.median(t)), 3) for n, t in by_engine.items()},
         "longest_ms": {n: round(max(t), 1) for n, t in by_engine.items()},
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(time.monotonic() - start_s, 1),
         "not_used": pipeline.not_used,
     }
 
 
-def _summary(milliseconds: np.ndarray) -> dict[str, float]:
+def _summary(milliseconds: Float64Array) -> dict[str, float]:
     p50, p99 = np.percentile(milliseconds, (50, 99))
     return {"median": round(float(p50), 4), "p99": round(float(p99), 4),
             "runs": len(milliseconds)}  # fmt: skip
 
 
 def _floor(case: dict[str, Any], precision: str) -> dict[str, float | None]:
-    """What the GPU could do at best: convolutions' arithmetic, and their features and weights once
-    through memory; both at the figures of `_gpu`."""
+    """The shortest possible times on this GPU, ms, at the rates of `_gpu`.
+
+    `arithmetic`: of the convolutions. `memory`: to move their features and weights once.
+    """
     gpu = _gpu()
-    moved = (case["values"] + case["weights"]) * BYTES[precision] + case["message_bytes"]
-    peak = gpu["fp32_flops"] if precision == "fp32" else gpu["fp16_flops"]
-    if precision == "int8" and peak:
-        peak *= 2
+    moved_bytes = (case["values"] + case["weights"]) * BYTES[precision] + case["message_bytes"]
+    flops = gpu["fp32_flops"] if precision == "fp32" else gpu["fp16_flops"]
+    if precision == "int8" and flops:
+        flops *= 2
     return {
-        "arithmetic": peak and round(case["flops"] / peak * 1000, 4),
-        "memory": gpu["memory_bytes_per_s"] and round(moved / gpu["memory_bytes_per_s"] * 1000, 4),
+        "arithmetic": flops and round(case["flops"] / flops * 1000, 4),
+        "memory": gpu["memory_bytes_per_s"]
+        and round(moved_bytes / gpu["memory_bytes_per_s"] * 1000, 4),
     }
 
 
@@ -313,10 +324,10 @@ def _gpu() -> dict[str, Any]:
     api, attribute = driver(), driver().CUdevice_attribute
 
     def ask(name: str) -> int:
-        which = getattr(attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
-        return int(call(api.cuDeviceGetAttribute, which, device.handle))
+        number = getattr(attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
+        return int(call(api.cuDeviceGetAttribute, number, device.handle))
 
-    clock = ask("CLOCK_RATE") * 1000
+    clock_hz = ask("CLOCK_RATE") * 1000
     processors = ask("MULTIPROCESSOR_COUNT")
     capability = device.compute_capability
     tensor, cores = TENSOR_FLOPS.get(capability), CORES.get(capability)
@@ -325,10 +336,10 @@ def _gpu() -> dict[str, Any]:
         "compute_capability": capability,
         "driver_cuda": call(api.cuDriverGetVersion),
         "multiprocessors": processors,
-        "clock_hz": clock,
-        "fp16_flops": tensor and tensor * processors * clock,
-        "fp32_flops": cores and 2 * cores * processors * clock,
-        # Two transfers a clock.
+        "clock_hz": clock_hz,
+        "fp16_flops": tensor and tensor * processors * clock_hz,
+        "fp32_flops": cores and 2 * cores * processors * clock_hz,
+        # Two transfers per clock.
         "memory_bytes_per_s": 2 * ask("MEMORY_CLOCK_RATE") * 1000
         * ask("GLOBAL_MEMORY_BUS_WIDTH") // 8,
     }  # fmt: skip

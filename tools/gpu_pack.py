@@ -1,10 +1,9 @@
-"""What tools/gpu_check.py needs, made on a machine without a GPU: models, pairs, float32 results.
+"""Writes what tools/gpu_check.py needs: models, pairs, float32 results. This needs no GPU.
 
     python tools/gpu_pack.py gpu_pack [--pairs FOLDER]
 
 Models: `s`, the shipped one; `m`, the same network in its larger size; `dense`, a full-resolution
-network of SeAFusion's published shape. The last two have random weights: they are there for their
-speed.
+network with SeAFusion's published structure. The last two have random weights and are only timed.
 """
 
 from __future__ import annotations
@@ -25,17 +24,18 @@ from onnxscript import optimizer
 from ssvif_core.cameras.model import aligned
 from ssvif_core.cameras.sampling import sampling_map
 from ssvif_core.engines.verify import generated_pairs
+from ssvif_core.graph.contract import input_shapes
 from ssvif_core.graph.export import PRECISIONS, export_model, raw_module, run_module
 from ssvif_core.graph.model_file import DEFAULT_MODEL, file_of
 from ssvif_core.models import Model, ModelConfig, load_model
 from ssvif_core.thermal import ThermalGain
 from ssvif_core.types import Pair, Shapes
 
-# Cameras as they are sold: VGA with a Boson 320, HD and Full HD with a Boson 640.
+# Common cameras: VGA with a Boson 320, HD and Full HD with a Boson 640.
 VGA = Shapes(480, 640, 256, 320, 2)
 HD = Shapes(720, 1280, 512, 640, 2)
 FULL_HD = Shapes(1080, 1920, 512, 640, 2)
-# Model, shapes, precisions; the most important first, where time is short.
+# Model, shapes, precisions. The most important cases come first, as time may be short.
 CASES = (
     ("s", VGA, ("fp16",)),
     ("dense", VGA, ("fp16",)),
@@ -57,11 +57,13 @@ NAMES = ("background", "person", "bicycle", "car")
 def main(
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
     pairs: Annotated[
-        Path | None, typer.Option(help="Real pairs, resized; default: generated ones.")
+        Path | None, typer.Option(help="Real pairs, which are resized; default: generated ones.")
     ] = None,
-    count: Annotated[int, typer.Option(help="Pairs of 640x480; of larger sizes a tenth.")] = 3,
-    models: Annotated[str, typer.Option(help="That are packed.")] = "s,m,dense",
-    parts: Annotated[str, typer.Option(help="What is written: models, references.")] = (
+    count: Annotated[
+        int, typer.Option(help="Pairs of 640x480; a tenth of this for larger sizes.")
+    ] = 3,
+    models: Annotated[str, typer.Option(help="Models to write: s, m, dense.")] = "s,m,dense",
+    parts: Annotated[str, typer.Option(help="Parts to write: models, references.")] = (
         "models,references"
     ),
 ) -> None:
@@ -83,7 +85,16 @@ def write_pack(
     names: tuple[str, ...],
     parts: tuple[str, ...] = ("models", "references"),
 ) -> None:
-    """The models are exported where ONNX Runtime of our lock is; references can be made later."""
+    """Write models and references into a folder.
+
+    Export the models with the locked version of ONNX Runtime. The references can be written later.
+
+    Args:
+        real: real pairs; None generates pairs.
+        count: pairs of 640x480.
+        names: of the models.
+        parts: `models`, `references` or both.
+    """
     out.mkdir(parents=True, exist_ok=True)
     models = {name: model_of(name) for name in names}
     cases = [
@@ -96,39 +107,40 @@ def write_pack(
         generated = list(generated_pairs(VGA))
         for name, model in models.items():
             if name == "s":
-                for each in PRECISIONS:
-                    shutil.copy(file_of(DEFAULT_MODEL, each), file_of(out / "s.onnx", each))
+                for precision in PRECISIONS:
+                    source = file_of(DEFAULT_MODEL, precision)
+                    shutil.copy(source, file_of(out / "s.onnx", precision))
             else:
-                wanted = {p for n, _, kinds in CASES if n == name for p in kinds}
-                export_model(model, out / f"{name}.onnx", generated, sorted(wanted), generated)
+                needed = {p for n, _, precisions in CASES if n == name for p in precisions}
+                export_model(model, out / f"{name}.onnx", generated, sorted(needed), generated)
         for name, shapes, precisions in CASES:
             for precision in precisions if name in models else ():
-                source, target = (file_of(out / f"{each}.onnx", precision)
-                                  for each in (name, _case(name, shapes)))  # fmt: skip
+                source, target = (file_of(out / f"{stem}.onnx", precision)
+                                  for stem in (name, _case(name, shapes)))  # fmt: skip
                 bind(source, shapes, target)
     if "references" in parts:
         for name, shapes in dict.fromkeys((name, shapes) for name, shapes, _ in CASES):
             if name in models:
-                some = count if shapes == VGA else max(count // 10, 2)
-                made = list(generated_pairs(shapes, some)) if real is None else [
-                    _resized(pair, shapes) for pair in real[:some]
+                number = count if shapes == VGA else max(count // 10, 2)
+                pairs = list(generated_pairs(shapes, number)) if real is None else [
+                    _resized(pair, shapes) for pair in real[:number]
                 ]  # fmt: skip
-                _write_reference(out / f"{_case(name, shapes)}.npz", models[name], made, shapes)
+                _write_reference(out / f"{_case(name, shapes)}.npz", models[name], pairs, shapes)
 
 
 def bind(file: Path, shapes: Shapes, target: Path) -> None:
-    """The same graph for one set of shapes: everything that follows from them is a constant.
+    """Write the same graph for one set of shapes, with constants for all that depends on them.
 
-    TensorRT 8.6 needs this. Its parser passes over what a Shape node says of start and end.
+    TensorRT 8.6 needs this, because its parser ignores the start and the end of Shape nodes.
     """
     proto = onnx.load(file)
-    notes = {each.key: each.value for each in proto.metadata_props}
+    notes = {entry.key: entry.value for entry in proto.metadata_props}
+    inputs = input_shapes(shapes)
     for tensor in proto.graph.input:
-        if tensor.name in shapes.inputs:
-            for place, size in zip(
-                tensor.type.tensor_type.shape.dim, shapes.inputs[tensor.name], strict=True
-            ):
-                place.dim_value = size
+        if tensor.name in inputs:
+            axes = tensor.type.tensor_type.shape.dim
+            for axis, size in zip(axes, inputs[tensor.name], strict=True):
+                axis.dim_value = size
     bound = optimizer.optimize(proto, num_iterations=4, onnx_shape_inference=True)
     _drop_empty_pads(bound.graph)
     onnx.helper.set_model_props(bound, notes)
@@ -136,9 +148,9 @@ def bind(file: Path, shapes: Shapes, target: Path) -> None:
 
 
 def _drop_empty_pads(graph: onnx.GraphProto) -> None:
-    """Sizes that are multiples of the stride are padded by nothing."""
-    values = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
-    for node in [each for each in graph.node if each.op_type == "Pad"]:
+    """Remove Pad nodes that add nothing. Sizes that are multiples of the stride have them."""
+    values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in [node for node in graph.node if node.op_type == "Pad"]:
         if not values[node.input[1]].any():
             for other in graph.node:
                 names = [node.input[0] if n == node.output[0] else n for n in other.input]
@@ -147,7 +159,7 @@ def _drop_empty_pads(graph: onnx.GraphProto) -> None:
 
 
 def model_of(name: str) -> Model:
-    """The PyTorch model behind a name of `CASES`."""
+    """The PyTorch model of a name in `CASES`."""
     if name == "s":
         return load_model(DEFAULT_MODEL.with_suffix(".safetensors"))
     torch.manual_seed(0)
@@ -159,7 +171,7 @@ def _case(name: str, shapes: Shapes) -> str:
 
 
 def _resized(pair: Pair, shapes: Shapes) -> Pair:
-    """A real pair in the sizes of the cameras; of 8 bit thermal images 16 bit counts, or back."""
+    """A real pair in these sizes, with thermal images converted to 8 or 16 bit."""
     visible = cv2.resize(pair.visible, (shapes.width, shapes.height))
     thermal = cv2.resize(pair.thermal, (shapes.thermal_width, shapes.thermal_height))
     if thermal.dtype.itemsize == shapes.thermal_bytes:
@@ -169,14 +181,14 @@ def _resized(pair: Pair, shapes: Shapes) -> Pair:
 
 
 def _write_reference(path: Path, model: Model, pairs: list[Pair], shapes: Shapes) -> None:
-    """Inputs and float32 outputs of pairs; all of one registration."""
+    """Write inputs and float32 outputs of pairs, all with the same sampling map."""
     module = raw_module(model)
-    sizes = (shapes.width, shapes.height), (shapes.thermal_width, shapes.thermal_height)
+    sizes = shapes.sizes
     sampling = sampling_map(aligned(*sizes), *sizes)
     ranges = [ThermalGain(smoothing=0).update(pair.thermal) for pair in pairs]
-    results = [run_module(module, pair, each, sampling)
-               for pair, each in zip(pairs, ranges, strict=True)]  # fmt: skip
-    fused, labels, confidence = (np.stack(each) for each in zip(*results, strict=True))
+    results = [run_module(module, pair, thermal_range, sampling)
+               for pair, thermal_range in zip(pairs, ranges, strict=True)]  # fmt: skip
+    fused, labels, confidence = map(np.stack, zip(*results, strict=True))
     np.savez(
         path, visible=np.stack([pair.visible for pair in pairs]),
         thermal=np.stack([pair.thermal for pair in pairs]), thermal_range=np.stack(ranges),
@@ -186,14 +198,17 @@ def _write_reference(path: Path, model: Model, pairs: list[Pair], shapes: Shapes
 
 
 def _work(model: Model, shapes: Shapes) -> dict[str, int]:
-    """FLOPs of the convolutions, their feature values (read once and written once), weights, and
-    bytes of the messages: what no engine can do without."""
+    """The work that every engine must do for one pair.
+
+    FLOPs of the convolutions, their feature values (each read once and written once), weights, and
+    bytes of the messages.
+    """
     module = raw_module(model)
     total = {"flops": 0, "values": 0}
 
     def count(layer: torch.nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
-        weight = layer.weight  # type: ignore[attr-defined]
-        total["flops"] += 2 * output.numel() * weight[0].numel()  # type: ignore[index]
+        assert isinstance(layer, torch.nn.Conv2d)
+        total["flops"] += 2 * output.numel() * layer.weight[0].numel()
         total["values"] += inputs[0].numel() + output.numel()
 
     for layer in module.modules():
@@ -204,7 +219,7 @@ def _work(model: Model, shapes: Shapes) -> dict[str, int]:
     pixels = shapes.width * shapes.height
     return {
         **total,
-        "weights": sum(each.numel() for each in module.parameters()),
+        "weights": sum(parameter.numel() for parameter in module.parameters()),
         "message_bytes": pixels * 3 + pair.thermal.nbytes + pixels * (3 + 1 + 1),
     }
 

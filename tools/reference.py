@@ -39,6 +39,7 @@ def pages() -> dict[str, str]:
         "encodings.md": encodings(),
         "training.md": training(),
         "networks.md": networks(),
+        "contributing.md": contributing(),
         "changelog.md": changelog(),
     }
 
@@ -101,8 +102,8 @@ def diagnostics() -> str:
     return _page(
         "Diagnostics",
         "ssvif_ros/node/status.py",
-        "The node publishes its state on `/diagnostics` once a second (REP 107). The level and the\n"
-        "message tell the worst problem of the last second. These are the keys of the values:",
+        "The node publishes its state on `/diagnostics` once a second (REP 107). The level and\n"
+        "the message tell the worst problem of the last second. The values have these keys:",
         _table(("Key",), rows),
     )
 
@@ -192,9 +193,9 @@ def encodings() -> str:
     return _page(
         "Image encodings",
         "ssvif_core/recordings/decode.py",
-        "The node and all commands accept the same encodings, with any padding of the rows. 16-bit\n"
-        "images may have either byte order. Other images are refused with a sentence that says\n"
-        "what came and what was expected.",
+        "The node and all commands accept the same encodings, with any padding of the rows.\n"
+        "16-bit images may have either byte order. Other images are refused with a sentence that\n"
+        "says what came and what was expected.",
         "## Visible",
         _table(heads, [(f"`{name}`", size) for name, size in VISIBLE_ENCODINGS.items()]),
         "## Thermal",
@@ -288,6 +289,12 @@ def networks() -> str:
         "`ssvif_core/models/networks/` adds one; its docstring fills this table.",
         _table(("Network", "Sizes", "What it is"), rows),
     )
+
+
+def contributing() -> str:
+    """CONTRIBUTING.md, with links that fit the site."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    return NOTE.format(source="CONTRIBUTING.md") + "\n" + text.replace("](docs/", "](../")
 
 
 def changelog() -> str:

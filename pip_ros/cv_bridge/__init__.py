@@ -1,4 +1,4 @@
-"""Stand-in for ROS 2 Jazzy's Python `cv_bridge`, for machines without a ROS install."""
+"""Stand-in for ROS 2 Jazzy's Python `cv_bridge`, for machines without a ROS installation."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from .core import CvBridge, CvBridgeError
 
 __all__ = ["CvBridge", "CvBridgeError"]
 
-STAND_IN = True  # only here, never in ROS: tells which of the two was imported
+STAND_IN = True  # the real package does not have this name

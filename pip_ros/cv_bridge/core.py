@@ -1,4 +1,4 @@
-"""`CvBridge`: ROS image messages to NumPy arrays and back."""
+"""`CvBridge` converts ROS image messages to NumPy arrays and back."""
 
 from __future__ import annotations
 
@@ -27,21 +27,37 @@ __all__ = ["CvBridge", "CvBridgeError"]
 class CvBridge:
     """Converts between ROS image messages and OpenCV images (NumPy arrays).
 
-    An image of one channel has shape (H, W), of more (H, W, C).
+    An image with one channel has shape (H, W), and one with more channels (H, W, C).
+
+    >>> bridge = CvBridge()
+    >>> message = bridge.cv2_to_imgmsg(np.zeros((2, 3, 3), np.uint8), "bgr8")
+    >>> message.encoding, message.step, bridge.imgmsg_to_cv2(message, "mono8").shape
+    ('bgr8', 9, (2, 3))
     """
 
     def dtype_with_channels_to_cvtype2(self, dtype: DTypeLike, n_channels: int) -> str:
-        """Return the OpenCV type's name, such as '8UC3', for an array's dtype and channels."""
+        """The name of the OpenCV type for an array's dtype and number of channels.
+
+        Raises:
+            CvBridgeError: OpenCV has no such type.
+
+        >>> CvBridge().dtype_with_channels_to_cvtype2(np.uint8, 3)
+        '8UC3'
+        """
         name = np.dtype(dtype).name
         if name not in DTYPES:
             raise CvBridgeError(
-                f"an image of dtype {name} has no OpenCV type; convert it to one of "
-                f"{', '.join(DTYPES)} first"
+                f"an image of dtype {name}; OpenCV has no such type, convert the image to one of "
+                f"{', '.join(DTYPES)}"
             )
         return f"{DEPTHS[DTYPES.index(name)]}C{n_channels}"
 
     def cvtype2_to_dtype_with_channels(self, cvtype: int) -> tuple[str, int]:
-        """Return the dtype's name and the channels for an OpenCV type's number."""
+        """The name of the dtype and the number of channels of an OpenCV type number.
+
+        Raises:
+            CvBridgeError: the number has an unknown depth.
+        """
         depth, channels = split_cvtype(cvtype)
         if depth >= len(DTYPES):
             raise CvBridgeError(
@@ -50,20 +66,33 @@ class CvBridge:
         return DTYPES[depth], channels
 
     def encoding_to_cvtype2(self, encoding: str) -> int:
-        """Return the OpenCV type's number for a ROS encoding: 16 (CV_8UC3) for 'bgr8'."""
+        """The OpenCV type number of a ROS encoding: 16 (CV_8UC3) for 'bgr8'.
+
+        Raises:
+            CvBridgeError: the encoding is not known.
+        """
         return parse(encoding).cvtype
 
     def encoding_to_dtype_with_channels(self, encoding: str) -> tuple[str, int]:
-        """Return the dtype's name and the channels for a ROS encoding: ('uint8', 3) for 'bgr8'."""
+        """The name of the dtype and the number of channels of a ROS encoding.
+
+        Raises:
+            CvBridgeError: the encoding is not known.
+
+        >>> CvBridge().encoding_to_dtype_with_channels("bgr8")
+        ('uint8', 3)
+        """
         return self.cvtype2_to_dtype_with_channels(self.encoding_to_cvtype2(encoding))
 
     def imgmsg_to_cv2(self, img_msg: Any, desired_encoding: str = "passthrough") -> Image:
-        """Return a sensor_msgs/Image as an array, in its own or the desired encoding.
+        """A sensor_msgs/Image as an array, in its own or the desired encoding.
 
-        'passthrough' gives a view onto the message's buffer (writing to it changes the message),
-        except when rows are padded or the byte order is foreign: then a contiguous, native copy.
-        Any other encoding gives a copy. CvBridgeError when the message is malformed or the
-        encodings do not convert.
+        'passthrough' gives a view of the message's buffer, so writing to it changes the message.
+        If rows are padded or the byte order is foreign, it gives a contiguous, native copy. Every
+        other encoding gives a copy.
+
+        Raises:
+            CvBridgeError: the message is malformed, or its encoding cannot be converted.
         """
         image = _view(img_msg)
         if desired_encoding == "passthrough":
@@ -73,12 +102,14 @@ class CvBridge:
     def compressed_imgmsg_to_cv2(
         self, cmprs_img_msg: Any, desired_encoding: str = "passthrough"
     ) -> Image | None:
-        """Return a decoded sensor_msgs/CompressedImage.
+        """The decoded image of a sensor_msgs/CompressedImage.
 
-        'passthrough' gives what the file holds (BGR, BGRA or grey, 8 or 16 bits). Any other
-        encoding takes the file's image to be bgr8 and converts it. As in ROS, None when the bytes
-        are no image and there is nothing to convert. CvBridgeError when there are no bytes or the
-        encodings do not convert.
+        'passthrough' gives the image as stored (BGR, BGRA or grey, 8 or 16 bits). Every other
+        encoding treats the stored image as bgr8 and converts it. As in ROS, the result is None if
+        the bytes are no image and no conversion is needed.
+
+        Raises:
+            CvBridgeError: the bytes are empty, or cannot be converted to the encoding.
         """
         try:
             image: Image | None = cv2.imdecode(
@@ -87,7 +118,7 @@ class CvBridge:
         except cv2.error as error:
             raise CvBridgeError(
                 f"OpenCV cannot decode {len(cmprs_img_msg.data)} bytes of format "
-                f"{cmprs_img_msg.format!r}; expected a whole image file: {error}"
+                f"{cmprs_img_msg.format!r}; expected a complete image file: {error}"
             ) from error
         if desired_encoding == "passthrough":
             return image
@@ -96,25 +127,29 @@ class CvBridge:
         if desired_encoding in ("", "bgr8"):
             return None
         raise CvBridgeError(
-            f"{len(cmprs_img_msg.data)} bytes of format {cmprs_img_msg.format!r} are no image "
-            f"that OpenCV can read, so none to convert to {desired_encoding!r}; mend the publisher"
+            f"OpenCV cannot read an image from {len(cmprs_img_msg.data)} bytes of format "
+            f"{cmprs_img_msg.format!r} to convert it to {desired_encoding!r}; fix the publisher"
         )
 
     def cv2_to_compressed_imgmsg(self, cvim: Image, dst_format: str = "jpg") -> CompressedImage:
-        """Return the image as a sensor_msgs/CompressedImage holding a `dst_format` file.
+        """An image as a sensor_msgs/CompressedImage with a file of format `dst_format`.
 
-        `cvim`: (H, W) or (H, W, C), BGR. TypeError when it is no array, CvBridgeError when
-        OpenCV cannot write it in that format.
+        Args:
+            cvim: (H, W) or (H, W, C), BGR.
+
+        Raises:
+            TypeError: `cvim` is not an array.
+            CvBridgeError: OpenCV cannot write the image in this format.
         """
         _check_array(cvim)
         try:
-            written, data = cv2.imencode(f".{dst_format}", cvim)
+            is_encoded, data = cv2.imencode(f".{dst_format}", cvim)
         except cv2.error as error:
             raise CvBridgeError(
                 f"OpenCV cannot write a {cvim.shape} {cvim.dtype} image as {dst_format!r}; use "
-                f"png for 16 bits or alpha, jpg for 8-bit colour: {error}"
+                f"png for 16 bits or alpha, and jpg for 8-bit colour: {error}"
             ) from error
-        if not written:
+        if not is_encoded:
             raise CvBridgeError(f"OpenCV did not write a {dst_format!r} file; try png or jpg")
         msg = CompressedImage()
         msg.format = dst_format
@@ -124,11 +159,16 @@ class CvBridge:
     def cv2_to_imgmsg(
         self, cvim: Image, encoding: str = "passthrough", header: Any | None = None
     ) -> ImageMsg:
-        """Return the image as a sensor_msgs/Image with unpadded rows.
+        """An image as a sensor_msgs/Image without padding.
 
-        `cvim`: (H, W) or (H, W, C). 'passthrough' names the encoding after the array's type
-        (8UC3); any other must have that type, and the pixels are not converted. TypeError when it
-        is no array, CvBridgeError when its type and the encoding do not go together.
+        Args:
+            cvim: (H, W) or (H, W, C).
+            encoding: of the pixels, which are not converted. 'passthrough' takes the name of the
+                array's OpenCV type, such as 8UC3.
+
+        Raises:
+            TypeError: `cvim` is not an array.
+            CvBridgeError: the array's type does not fit the encoding.
         """
         _check_array(cvim)
         channels = cvim.shape[2] if cvim.ndim == 3 else 1
@@ -137,8 +177,8 @@ class CvBridge:
             encoding = type_name
         elif (expected := parse(encoding).type_name) != type_name:
             raise CvBridgeError(
-                f"the image is {type_name} but {encoding!r} needs {expected}; convert the image "
-                "or name the encoding it has"
+                f"the image is {type_name}, but {encoding!r} needs {expected}; convert the image "
+                "or give its true encoding"
             )
         msg = ImageMsg()
         if header is not None:
@@ -154,16 +194,16 @@ class CvBridge:
 def _check_array(image: Any) -> None:
     if not isinstance(image, np.ndarray):
         raise TypeError(
-            f"expected a NumPy array, got {type(image).__name__}; wrap it in numpy.asarray"
+            f"got {type(image).__name__}, expected a NumPy array; convert it with numpy.asarray"
         )
     if image.ndim not in (2, 3):
-        raise CvBridgeError(f"expected an image of shape (H, W) or (H, W, C), got {image.shape}")
+        raise CvBridgeError(f"image of shape {image.shape}; expected (H, W) or (H, W, C)")
 
 
 def _bytes(values: Image) -> array[int]:
-    """Return the array's bytes as what a uint8[] field keeps as it is.
+    """The bytes in the one type that a uint8[] field takes without a check of each element.
 
-    Anything else is checked and copied element by element there: 300 ms for 1080p, against 0.5.
+    For a 1080p image this takes 0.5 ms instead of 300 ms.
     """
     flat = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
     data = array("B")
@@ -172,19 +212,19 @@ def _bytes(values: Image) -> array[int]:
 
 
 def _view(msg: Any) -> Image:
-    """Return the message's pixels, without a copy where their layout allows it."""
+    """The pixels of a message, without a copy if their layout allows it."""
     encoding = parse(msg.encoding)
     dtype = np.dtype(encoding.dtype).newbyteorder(">" if msg.is_bigendian else "<")
-    pixel = encoding.channels * dtype.itemsize
-    row, rest = msg.width * pixel, msg.height * msg.step
-    if msg.step < row or len(msg.data) < rest:
+    pixel_bytes = encoding.channels * dtype.itemsize
+    row_bytes, image_bytes = msg.width * pixel_bytes, msg.height * msg.step
+    if msg.step < row_bytes or len(msg.data) < image_bytes:
         raise CvBridgeError(
-            f"the message says {msg.width} x {msg.height} {msg.encoding!r} with a step of "
-            f"{msg.step}, so step should be at least {row} and data {rest} bytes, but data is "
-            f"{len(msg.data)}; mend the publisher"
+            f"{msg.width} x {msg.height} pixels {msg.encoding!r} with step {msg.step} and "
+            f"{len(msg.data)} bytes of data; expected a step of at least {row_bytes} and at least "
+            f"{image_bytes} bytes; fix the publisher"
         )
     shape: tuple[int, ...] = (msg.height, msg.width)
-    strides: tuple[int, ...] = (msg.step, pixel)
+    strides: tuple[int, ...] = (msg.step, pixel_bytes)
     if encoding.channels > 1:
         shape, strides = (*shape, encoding.channels), (*strides, dtype.itemsize)
     image: Image = np.ndarray(shape, dtype, buffer=msg.data, strides=strides)

@@ -1,4 +1,4 @@
-"""What a ROS image encoding's name says, and how to turn one encoding into another."""
+"""The meaning of ROS image encodings, and conversions between them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Image = NDArray[Any]
 
 
 class CvBridgeError(TypeError):
-    """An image or message that cannot be converted as asked."""
+    """An image or message cannot be converted to the requested encoding."""
 
 
-# OpenCV's depth numbers, in order: the position is the number.
+# The index of a depth is its number in OpenCV.
 DEPTHS = ("8U", "8S", "16U", "16S", "32S", "32F", "64F")
 DTYPES = ("uint8", "int8", "uint16", "int16", "int32", "float32", "float64")
 MAX_CHANNELS = 512  # OpenCV's CV_CN_MAX
@@ -27,7 +27,12 @@ _TYPE_NAME = re.compile(r"(8U|8S|16U|16S|32S|32F|64F)(?:C(\d+))?")
 
 @dataclass(frozen=True)
 class Encoding:
-    """An encoding's pixel type and, for a colour encoding, its colour (None for 8UC3 and such)."""
+    """The pixel type of an encoding, and its colour; None if it has none, as 8UC3.
+
+    >>> bgr8 = parse("bgr8")
+    >>> bgr8.color, bgr8.bits, bgr8.dtype, bgr8.type_name, bgr8.cvtype
+    ('bgr', 8, 'uint8', '8UC3', 16)
+    """
 
     name: str
     depth: str
@@ -41,27 +46,31 @@ class Encoding:
 
     @property
     def dtype(self) -> str:
-        """The NumPy name of one channel's type."""
+        """The NumPy name of a channel's type."""
         return DTYPES[DEPTHS.index(self.depth)]
 
     @property
     def type_name(self) -> str:
-        """The OpenCV name of the pixel's type: 8UC3 for bgr8."""
+        """The OpenCV name of the pixel type: 8UC3 for bgr8."""
         return f"{self.depth}C{self.channels}"
 
     @property
     def cvtype(self) -> int:
-        """OpenCV's number for the pixel's type."""
+        """The OpenCV number of the pixel type."""
         return make_cvtype(DEPTHS.index(self.depth), self.channels)
 
 
 def make_cvtype(depth: int, channels: int) -> int:
-    """Pack a depth number and a channel count as OpenCV does: three bits, then the rest."""
+    """The OpenCV type number: the lowest three bits are the depth, the others the channels."""
     return depth | (channels - 1) << 3
 
 
 def split_cvtype(cvtype: int) -> tuple[int, int]:
-    """Return the depth number and the channel count in an OpenCV type number."""
+    """The depth number and the number of channels of an OpenCV type number.
+
+    >>> make_cvtype(depth=2, channels=3), split_cvtype(18)
+    (18, (2, 3))
+    """
     return cvtype & 7, (cvtype >> 3) % MAX_CHANNELS + 1
 
 
@@ -73,7 +82,7 @@ def _named_encodings() -> dict[str, Encoding]:
         for color, count in channels.items()
         for bits in (8, 16)
     }
-    # Each byte order has an older and a newer name in ROS, and both are in use.
+    # ROS has an older and a newer name for each byte order, and drivers use both.
     for color, names in {"uyvy": ("yuv422", "uyvy"), "yuy2": ("yuv422_yuy2", "yuyv")}.items():
         table |= {name: Encoding(name, "8U", 2, color) for name in names}
     return table
@@ -83,21 +92,25 @@ NAMED = _named_encodings()
 
 
 def parse(name: str) -> Encoding:
-    """Return what the encoding `name` says; CvBridgeError when it is none that is known."""
+    """The encoding with this name.
+
+    Raises:
+        CvBridgeError: the name is not known.
+    """
     if name in NAMED:
         return NAMED[name]
     match = _TYPE_NAME.fullmatch(name)
     channels = int(match[2] or 1) if match else 0
     if match is None or not 1 <= channels <= MAX_CHANNELS:
         raise CvBridgeError(
-            f"encoding {name!r} is not known; expected one of {', '.join(NAMED)}, or an OpenCV "
-            f"type such as 8UC1, 16UC1 or 32FC3 with 1 to {MAX_CHANNELS} channels"
+            f"encoding {name!r}; expected one of {', '.join(NAMED)}, or an OpenCV type such as "
+            f"8UC1, 16UC1 or 32FC3 with 1 to {MAX_CHANNELS} channels"
         )
     return Encoding(name, match[1], channels)
 
 
 def _color_codes() -> dict[tuple[str, str], int]:
-    """OpenCV's conversion codes by source and target colour."""
+    """OpenCV's conversion codes, by source and target colour."""
     opencv_name = {"mono": "GRAY", "rgb": "RGB", "bgr": "BGR", "rgba": "RGBA", "bgra": "BGRA"}
     codes = {
         (source, target): getattr(cv2, f"COLOR_{opencv_name[source]}2{opencv_name[target]}")
@@ -108,8 +121,8 @@ def _color_codes() -> dict[tuple[str, str], int]:
     for target, name in opencv_name.items():
         for source in ("uyvy", "yuy2"):
             codes[source, target] = getattr(cv2, f"COLOR_YUV2{name}_{source.upper()}")
-    # OpenCV names a Bayer pattern by the second row's second and third pixel, ROS by the first
-    # two rows' first two: RGGB in ROS is BG in OpenCV.
+    # ROS names a Bayer pattern by the first two pixels of the first two rows, OpenCV by the second
+    # and third pixel of the second row. So RGGB in ROS is BG in OpenCV.
     for pattern, name in {"rggb": "BG", "bggr": "RG", "gbrg": "GR", "grbg": "GB"}.items():
         for target in ("mono", "rgb", "bgr"):
             code = getattr(cv2, f"COLOR_Bayer{name}2{opencv_name[target]}")
@@ -121,10 +134,16 @@ COLOR_CODES = _color_codes()
 
 
 def convert(image: Image, source: str, target: str) -> Image:
-    """Return a new image: `image`, encoded as `source` says, in the encoding `target`.
+    """Convert an image from encoding `source` to `target`; the result is always a new array.
 
-    Shape (H, W) or (H, W, C); the channel type follows the target. Between 8 and 16 bits values
-    are scaled by 257, the ratio of the full ranges. CvBridgeError when the two do not convert.
+    The shapes are (H, W) or (H, W, C). The result has the target's channel type. Values are scaled
+    by 257 between 8 and 16 bits, which is the ratio of the full ranges.
+
+    Raises:
+        CvBridgeError: there is no conversion from `source` to `target`.
+
+    >>> convert(np.array([[0, 1, 255]], np.uint8), "mono8", "mono16").tolist()
+    [[0, 257, 65535]]
     """
     if target in ("", source):
         return image.copy()
@@ -138,8 +157,8 @@ def convert(image: Image, source: str, target: str) -> Image:
         code = COLOR_CODES.get((from_.color, to.color))
         if code is None:
             raise CvBridgeError(
-                f"there is no conversion from {source!r} to {target!r}; ask for 'passthrough', or "
-                "for one of mono8, rgb8 and bgr8, which every colour encoding converts to"
+                f"there is no conversion from {source!r} to {target!r}; use 'passthrough', or one "
+                "of mono8, rgb8 and bgr8, to which every colour encoding can be converted"
             )
         converted = cv2.cvtColor(image, code)
         return converted if from_.bits == to.bits else _change_depth(converted, from_, to)
@@ -151,28 +170,28 @@ def convert(image: Image, source: str, target: str) -> Image:
 
 
 def _check_without_color(source: Encoding, target: Encoding) -> None:
-    """Raise unless one of two encodings can stand for the other though one has no colour."""
+    """Raise if two encodings, of which at least one has no colour, cannot be converted."""
     for encoding in (source, target):
-        if encoding.name in DEPTHS:  # ROS takes these only as they are
+        if encoding.name in DEPTHS:  # ROS allows them only for 'passthrough'
             raise CvBridgeError(
-                f"{encoding.name!r} does not say how many channels it has, so it does not "
-                f"convert; call it {encoding.type_name!r}"
+                f"{encoding.name!r} has no number of channels, so it cannot be converted; use "
+                f"{encoding.type_name!r}"
             )
     if source.color is None and target.color is not None:
         raise CvBridgeError(
-            f"the image is {source.name!r}, which does not say what its channels mean, so it "
-            f"cannot become {target.name!r}; ask for 'passthrough', or have the publisher name "
-            "the colours (bgr8, mono16, ...)"
+            f"the image is {source.name!r}, which does not define colours, so it cannot become "
+            f"{target.name!r}; use 'passthrough', or let the publisher send an encoding with "
+            "colours (bgr8, mono16, ...)"
         )
     if source.channels != target.channels:
         raise CvBridgeError(
             f"{source.name!r} has {source.channels} channels and {target.name!r} has "
-            f"{target.channels}; ask for a type with {source.channels} channels"
+            f"{target.channels}; use a type with {source.channels} channels"
         )
 
 
 def _change_depth(image: Image, source: Encoding, target: Encoding) -> Image:
-    """Return a copy of `image` with the target's channel type: scaled, rounded, saturated."""
+    """A copy of an image with the target's channel type: scaled, rounded and saturated."""
     dtype = np.dtype(target.dtype)
     scale = {(8, 16): 257.0, (16, 8): 1 / 257.0}.get((source.bits, target.bits), 1.0)
     if scale == 1.0 and image.dtype == dtype:
@@ -181,9 +200,9 @@ def _change_depth(image: Image, source: Encoding, target: Encoding) -> Image:
     if dtype.kind == "f":
         return values.astype(dtype)
     limits = np.iinfo(dtype)
-    # Types wide enough to hold the limits: float32 does not hold int32's, nor uint8 those of int8.
+    # Clip in a type that holds the limits: float32 cannot hold those of int32, uint8 not of int8.
     if values.dtype.kind == "f":
-        # A NaN has no integer; OpenCV gives the smallest, and so do we, without a warning.
+        # NaN becomes the smallest integer, as in OpenCV, but without a warning.
         values = np.nan_to_num(np.rint(values.astype(np.float64, copy=False)), nan=limits.min)
     else:
         values = values.astype(np.int64)

@@ -1,7 +1,7 @@
-"""Stand-in for ROS 2 Jazzy's Python `message_filters`, for machines without a ROS install.
+"""Stand-in for ROS 2 Jazzy's Python `message_filters`, for machines without a ROS installation.
 
-Filters hand messages on to callbacks; the synchronisers gather one message from each of several
-filters. Names are camelCase because the ROS package's are.
+Filters pass messages to callbacks. Synchronisers collect one message from each of several filters.
+Names are camelCase, as in the ROS package.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ __all__ = [
     "TimeSynchronizer",
 ]
 
-STAND_IN = True  # only here, never in ROS: tells which of the two was imported
+STAND_IN = True  # the real package does not have this name
 
 Queue = dict[int, Any]  # stamp in nanoseconds -> message
 
 
 def _header_time(msg: Any) -> Time | None:
-    """Return the time in `msg.header.stamp`, or None when the message has no such field."""
+    """The time in `msg.header.stamp`; None if the message has no such field."""
     stamp = getattr(getattr(msg, "header", None), "stamp", None)
     if stamp is None or hasattr(stamp, "nanoseconds"):
         return stamp
@@ -38,7 +38,7 @@ def _header_time(msg: Any) -> Time | None:
 
 
 def _time_of(msg: Any, allow_headerless: bool, logger_name: str) -> Time | None:
-    """Return the header's time, else the time now if allowed, else None after a warning."""
+    """The header's time; without a header, the present time if allowed, or None with a warning."""
     time = _header_time(msg)
     if time is not None:
         return time
@@ -46,27 +46,34 @@ def _time_of(msg: Any, allow_headerless: bool, logger_name: str) -> Time | None:
         return ROSClock().now()
     logger: Any = get_logger(logger_name)
     logger.warning(
-        f"dropped a {type(msg).__name__}: it has no header.stamp to go by. Give the message a "
-        "header, or pass allow_headerless=True to use its arrival time instead"
+        f"dropped a {type(msg).__name__} without header.stamp; give the message a header, or pass "
+        "allow_headerless=True to use its arrival time"
     )
     return None
 
 
 class SimpleFilter:
-    """Base of all filters: keeps callbacks and calls them with each output."""
+    """Base of all filters: calls the registered callbacks with each output.
+
+    >>> source = SimpleFilter()
+    >>> source.registerCallback(print, "own argument")
+    0
+    >>> source.signalMessage("visible", "thermal")
+    visible thermal own argument
+    """
 
     def __init__(self) -> None:
         self.callbacks: dict[int, tuple[Callable[..., Any], tuple[Any, ...]]] = {}
 
     def registerCallback(self, cb: Callable[..., Any], *args: Any) -> int:
-        """Call `cb(*messages, *args)` on every output; return the connection's number."""
+        """Call `cb(*messages, *args)` for every output; return the number of the connection."""
         connection = len(self.callbacks)
         self.callbacks[connection] = (cb, args)
         return connection
 
     def signalMessage(self, *msg: Any) -> None:
-        """Hand the messages to every callback, in the order they were registered."""
-        # A copy, so that a callback may register another one.
+        """Pass the messages to all callbacks, in the order of their registration."""
+        # Iterate over a copy, so that a callback may register another one.
         for cb, args in tuple(self.callbacks.values()):
             cb(*msg, *args)
 
@@ -74,9 +81,9 @@ class SimpleFilter:
 class Subscriber(SimpleFilter):
     """A ROS subscription as a filter.
 
-    Arguments are those of `Node.create_subscription` with the node first and no callback;
-    `qos_profile` (keyword) is 10 unless given. Whatever else is asked of this object is asked of
-    the rclpy subscription in `sub`.
+    The arguments are the node and those of `Node.create_subscription` without the callback. The
+    keyword `qos_profile` is 10 by default. Other attributes are those of the rclpy subscription,
+    which is in `sub`.
     """
 
     def __init__(self, node: Any, msg_type: Any, topic: str, /, **kwargs: Any) -> None:
@@ -91,21 +98,28 @@ class Subscriber(SimpleFilter):
         self.signalMessage(msg)
 
     def getTopic(self) -> str:
-        """Return the topic's name as it was given to the constructor."""
+        """The topic's name as the constructor got it."""
         return self.topic
 
     def __getattr__(self, name: str) -> Any:
-        """Look `name` up on the subscription, once there is one."""
-        if name == "sub":  # not made yet: looking it up on itself would never end
-            raise AttributeError("the subscription is not made yet; ask after the constructor")
+        """An attribute of the subscription."""
+        if name == "sub":  # without this, the look-up before `sub` is set would recurse forever
+            raise AttributeError("there is no subscription yet; use it after the constructor")
         return getattr(self.sub, name)
 
 
 class Cache(SimpleFilter):
-    """Keeps the last `cache_size` messages in order of arrival, and passes each one on.
+    """Keeps the last `cache_size` messages in order of arrival, and passes every message on.
 
-    `allow_headerless` keeps messages without a header under the time they arrived; without it
+    With `allow_headerless`, messages without a header get the time of their arrival. Otherwise
     they are dropped with a warning.
+
+    >>> source = SimpleFilter()
+    >>> cache = Cache(source, cache_size=2, allow_headerless=True)
+    >>> for message in ("first", "second", "third"):
+    ...     source.signalMessage(message)
+    >>> cache.getLast(), cache.cache_msgs
+    ('third', ['second', 'third'])
     """
 
     def __init__(self, f: Any, cache_size: int = 1, allow_headerless: bool = False) -> None:
@@ -117,11 +131,11 @@ class Cache(SimpleFilter):
         self.connectInput(f)
 
     def connectInput(self, f: Any) -> None:
-        """Take messages from the filter `f`."""
+        """Receive the messages of the filter `f`."""
         self.incoming_connection = f.registerCallback(self.add)
 
     def add(self, msg: Any) -> None:
-        """Store one message, drop the one that came first if full, and pass it on."""
+        """Store a message and pass it on; a full cache drops the message that arrived first."""
         time = _time_of(msg, self.allow_headerless, "message_filters_cache")
         if time is None:
             return
@@ -132,33 +146,34 @@ class Cache(SimpleFilter):
         self.signalMessage(msg)
 
     def getInterval(self, from_stamp: Time, to_stamp: Time) -> list[Any]:
-        """Return the messages from `from_stamp` to `to_stamp`, both ends included.
+        """The messages from `from_stamp` to `to_stamp`, including both.
 
-        Raises AssertionError when the ends are the wrong way round.
+        Raises:
+            AssertionError: `from_stamp` is later than `to_stamp`.
         """
         assert from_stamp <= to_stamp, (
-            f"interval from {from_stamp} to {to_stamp} ends before it starts; swap the two"
+            f"the interval from {from_stamp} to {to_stamp} ends before it starts; swap the stamps"
         )
         return [m for m, t in self._entries() if from_stamp <= t <= to_stamp]
 
     def getElemAfterTime(self, stamp: Time) -> Any | None:
-        """Return the first message that came with `stamp` or later, None if there is none."""
+        """The message with `stamp` or later that arrived first; None if there is none."""
         return next((m for m, t in self._entries() if t >= stamp), None)
 
     def getElemBeforeTime(self, stamp: Time) -> Any | None:
-        """Return the last message that came with `stamp` or earlier, None if there is none."""
+        """The message with `stamp` or earlier that arrived last; None if there is none."""
         return next((m for m, t in reversed(self._entries()) if t <= stamp), None)
 
-    def getLastestTime(self) -> Time | None:  # spelled as ROS spells it
-        """Return the time of the message that came last, None when empty."""
+    def getLastestTime(self) -> Time | None:  # ROS spells it so
+        """The time of the message that arrived last; None if the cache is empty."""
         return self.cache_times[-1] if self.cache_times else None
 
     def getOldestTime(self) -> Time | None:
-        """Return the time of the message that came first, None when empty."""
+        """The time of the message that arrived first; None if the cache is empty."""
         return self.cache_times[0] if self.cache_times else None
 
     def getLast(self) -> Any | None:
-        """Return the first message that is not older than the last one, None when empty."""
+        """The first message that is not older than the last one; None if the cache is empty."""
         latest = self.getLastestTime()
         return None if latest is None else self.getElemAfterTime(latest)
 
@@ -167,11 +182,12 @@ class Cache(SimpleFilter):
 
 
 class TimeSynchronizer(SimpleFilter):
-    """Calls back with one message from each of `fs` when their stamps are equal.
+    """Outputs one message from each of the filters `fs` when their stamps are equal.
 
-    Each filter has a queue of at most `queue_size` messages; a full queue drops its smallest
-    stamp, whatever came last. The lock is held while the callback runs, so a callback must not
-    feed the same synchroniser; it is let go when the callback raises.
+    Each filter has a queue of at most `queue_size` messages. A full queue drops the message with
+    the smallest stamp, which may be the new one. The lock is held while callbacks run, so a
+    callback must not send messages to the same synchroniser. An exception in a callback releases
+    the lock.
     """
 
     def __init__(self, fs: Sequence[Any], queue_size: int) -> None:
@@ -181,7 +197,7 @@ class TimeSynchronizer(SimpleFilter):
         self.connectInput(fs)
 
     def connectInput(self, fs: Sequence[Any]) -> None:
-        """Take messages from the filters `fs`, with new, empty queues."""
+        """Receive the messages of the filters `fs`, with new, empty queues."""
         self.queues: list[Queue] = [{} for _ in fs]
         self.input_connections = [
             f.registerCallback(self.add, queue, index)
@@ -189,16 +205,16 @@ class TimeSynchronizer(SimpleFilter):
         ]
 
     def add(self, msg: Any, my_queue: Queue, my_queue_index: int | None = None) -> None:
-        """Store one message and call back if it completes a set.
+        """Store a message, and output a set if it is complete now.
 
-        Raises AttributeError when the message has no header.stamp.
+        Raises:
+            AttributeError: the message has no header.stamp.
         """
         time = _header_time(msg)
         if time is None:
             raise AttributeError(
-                f"a {type(msg).__name__} has no header.stamp, and equal stamps are what "
-                "TimeSynchronizer looks for; use ApproximateTimeSynchronizer with "
-                "allow_headerless=True"
+                f"a {type(msg).__name__} without header.stamp, which TimeSynchronizer needs; use "
+                "ApproximateTimeSynchronizer with allow_headerless=True"
             )
         with self.lock:
             self._store(msg, time.nanoseconds, my_queue)
@@ -207,10 +223,10 @@ class TimeSynchronizer(SimpleFilter):
                 return
             stamp = min(complete)
             messages = self._take([stamp] * len(self.queues))
-            # What is older than a set that was output can only make sets out of order.
+            # Older messages could only give sets in the wrong order.
             for queue in self.queues:
-                for old in [s for s in queue if s < stamp]:
-                    del queue[old]
+                for older in [queued for queued in queue if queued < stamp]:
+                    del queue[older]
             self.signalMessage(*messages)
 
     def _store(self, msg: Any, stamp: int, queue: Queue) -> None:
@@ -219,17 +235,17 @@ class TimeSynchronizer(SimpleFilter):
             del queue[min(queue)]
 
     def _take(self, stamps: Sequence[int]) -> list[Any]:
-        # Taken out before the callback sees them: one that raises cannot get them twice.
+        # Removed before the callback runs, so that a callback that raises does not get them twice.
         return [queue.pop(stamp) for queue, stamp in zip(self.queues, stamps, strict=True)]
 
 
 class ApproximateTimeSynchronizer(TimeSynchronizer):
-    """Calls back with one message from each of `fs` when their stamps lie close together.
+    """Outputs one message from each of the filters `fs` when their stamps lie close together.
 
-    The largest stamp less the smallest must be below `slop` seconds, strictly: equal stamps never
-    match when `slop` is 0. Of several candidates the one nearest to the new message is taken, the
-    last filter's candidates tried first. `allow_headerless` gives messages without a header the
-    time they arrived; without it they are dropped with a warning.
+    The difference of the largest and the smallest stamp must be less than `slop` seconds, so equal
+    stamps do not match if `slop` is 0. The candidates nearest to the new message are tried first,
+    and those of the last filter vary first. With `allow_headerless`, messages without a header get
+    the time of their arrival. Otherwise they are dropped with a warning.
     """
 
     def __init__(
@@ -244,26 +260,30 @@ class ApproximateTimeSynchronizer(TimeSynchronizer):
         self.allow_headerless = allow_headerless
 
     def add(self, msg: Any, my_queue: Queue, my_queue_index: int | None = None) -> None:
-        """Store one message and call back if it completes a set.
+        """Store a message, and output a set if it is complete now.
 
-        With `my_queue_index` None a set need not hold the new message, only lie near it.
+        If `my_queue_index` is None, the set need not contain the new message, only lie near it.
         """
         time = _time_of(msg, self.allow_headerless, "message_filters_approx")
         if time is None:
             return
-        new, slop = time.nanoseconds, self.slop.nanoseconds
+        new_ns: int = time.nanoseconds
+        slop_ns: int = self.slop.nanoseconds
         with self.lock:
-            self._store(msg, new, my_queue)
-            if my_queue_index is not None and new not in my_queue:
-                return  # the full queue dropped it at once: it was the smallest
-            # Per queue the candidate stamps, nearest first; the new message stands for its own.
+            self._store(msg, new_ns, my_queue)
+            if my_queue_index is not None and new_ns not in my_queue:
+                return  # the full queue dropped it, because it had the smallest stamp
+            # The candidate stamps of each queue, nearest first. Its own queue gives the new one.
             candidates = [
-                [new]
+                [new_ns]
                 if index == my_queue_index
-                else sorted((s for s in queue if abs(s - new) <= slop), key=lambda s: abs(s - new))
+                else sorted(
+                    (stamp for stamp in queue if abs(stamp - new_ns) <= slop_ns),
+                    key=lambda stamp: abs(stamp - new_ns),
+                )
                 for index, queue in enumerate(self.queues)
             ]
             for stamps in itertools.product(*candidates):
-                if max(stamps) - min(stamps) < slop:
+                if max(stamps) - min(stamps) < slop_ns:
                     self.signalMessage(*self._take(stamps))
                     return

@@ -1,7 +1,16 @@
-"""The command line `ssvif`: one file a command, each a thin face of a function elsewhere.
+"""The command line `ssvif`.
 
-Commands that need ROS come from `ssvif_ros` by the entry point group `ssvif.commands`, so that
-this package imports none of it.
+Each command has one file here. It reads the options, calls functions of other packages, and prints
+the result. This file puts the commands together.
+
+fuse, evaluate         fuse pairs, compare the result with other methods
+calibrate              find the camera pair
+bag, pairs             show and convert recordings, list their pairs
+train, name, export    train a model, name its classes, write its ONNX files
+engine, doctor         build and check engines, show what works on this machine
+
+`ssvif_ros` adds the commands that need ROS through the entry point group `ssvif.commands`, so this
+package does not import ROS.
 """
 
 from __future__ import annotations
@@ -47,7 +56,7 @@ def _add_ros_commands() -> None:
         try:
             app.command(point.name)(point.load())
         except ImportError as error:
-            # Without ROS the other commands still work; this one says what is missing.
+            # Without ROS, the other commands still work, and this one says what is missing.
             _add_missing(point.name, str(error))
 
 
@@ -55,14 +64,14 @@ def _add_missing(name: str, reason: str) -> None:
     def missing() -> None:
         raise SsvifError(
             f"`ssvif {name}` needs ROS 2, which cannot be imported here ({reason}); source your "
-            "ROS install, or run `make setup` in the checkout"
+            "ROS installation, or run `make setup` in the checkout"
         )
 
     app.command(name, help=f"Needs ROS 2: {reason}.")(missing)
 
 
 def main() -> None:
-    """Run the command line; exit code 2 with a message for what the user can mend."""
+    """Run the command line. Errors that the user can fix give a message and exit code 2."""
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("ssvif_core").setLevel(logging.INFO)
     _add_ros_commands()

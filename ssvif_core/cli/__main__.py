@@ -1,4 +1,4 @@
-"""`python -m ssvif_core.cli` is `ssvif`."""
+"""`python -m ssvif_core.cli` runs the command `ssvif`."""
 
 from ssvif_core.cli import main
 

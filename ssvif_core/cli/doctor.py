@@ -1,4 +1,4 @@
-"""`ssvif doctor`: what is installed, what works, and what to do about the rest."""
+"""`ssvif doctor`: what is installed, what works, and what to do if something does not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.table import Table
 from ssvif_core.engines import ENGINES, why_not
 from ssvif_core.graph.model_file import DEFAULT_MODEL
 
-# Module -> distributions that may bring it.
+# Module -> distributions that may contain it.
 PACKAGES = {
     "numpy": ("numpy",),
     "cv2": ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv"),
@@ -34,7 +34,7 @@ OPTIONAL = {"torch", "tensorrt", "tensorrt_rtx", "cuda.bindings"}
 
 
 def doctor() -> None:
-    """Say what is installed, which engines work here and why others do not, and what clashes."""
+    """Show what is installed, which engines work here, and what to do about problems."""
     console = Console()
     console.print(f"Python {platform.python_version()} ({sys.executable}), {platform.platform()}")
     table = Table("package", "version", "state")
@@ -65,7 +65,7 @@ def _state(name: str) -> str:
         module = importlib.import_module(name)
     except ModuleNotFoundError:
         return "not installed" + (" (optional)" if name in OPTIONAL else "")
-    except Exception as error:  # a library that breaks while it loads is what doctor is for
+    except Exception as error:  # a broken library can fail in any way while it loads
         return f"BROKEN: {error}"
     return "our stand-in" if getattr(module, "STAND_IN", False) else "ok"
 
@@ -74,33 +74,32 @@ def _ros() -> str:
     distribution = os.environ.get("ROS_DISTRO")
     if distribution:
         return f"{distribution} is sourced"
-    return "no install is sourced" + (
-        "; rclpy from the package index" if _state("rclpy") == "ok" else "; rclpy is missing"
-    )
+    rclpy = "rclpy is from the package index" if _state("rclpy") == "ok" else "rclpy is missing"
+    return f"no installation is sourced; {rclpy}"
 
 
 def _advice() -> list[str]:
     advice = []
     if "_ARRAY_API" in _state("cv_bridge") or "BROKEN" in _state("cv_bridge"):
         advice.append(
-            "cv_bridge does not load: distributions build it for NumPy 1, and NumPy "
+            "cv_bridge does not load: ROS distributions build it for NumPy 1, but NumPy "
             f"{_version(('numpy',))} is first on the path; run `pip install 'numpy<2'` in the "
-            "environment the node runs in"
+            "environment of the node"
         )
     if sum(_version((name,)) != "-" for name in PACKAGES["cv2"][:3]) > 1:
         advice.append(
-            "several OpenCV distributions are installed and overwrite each other; keep one"
+            "several OpenCV distributions are installed and overwrite each other; keep only one"
         )
     if not any(os.environ.get(f"{name}_DEFAULT_PROFILES_FILE") for name in ("FASTDDS", "FASTRTPS")):
         advice.append(
-            "no Fast DDS profile is set in this shell; our programs set their own, but camera "
-            "drivers need it too: export FASTDDS_DEFAULT_PROFILES_FILE and "
-            "FASTRTPS_DEFAULT_PROFILES_FILE to config/fastdds.xml"
+            "this shell sets no Fast DDS profile; our programs set their own, but camera drivers "
+            "need one too: set FASTDDS_DEFAULT_PROFILES_FILE and FASTRTPS_DEFAULT_PROFILES_FILE "
+            "to config/fastdds.xml"
         )
     buffer = Path("/proc/sys/net/core/rmem_max")
     if buffer.is_file() and int(buffer.read_text()) < 4_000_000:
         advice.append(
-            f"net.core.rmem_max is {buffer.read_text().strip()}: images from other hosts will be "
-            "lost; `sudo sysctl -w net.core.rmem_max=8388608`"
+            f"net.core.rmem_max is {buffer.read_text().strip()}, so images from other hosts will "
+            "be lost; run `sudo sysctl -w net.core.rmem_max=8388608`"
         )
     return advice

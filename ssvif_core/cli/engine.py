@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ssvif_core.engines import create_engine, precision_of
-from ssvif_core.engines.tensorrt.build import BuildRequest, build_apart
+from ssvif_core.engines.tensorrt.build import BuildRequest, build_in_child
 from ssvif_core.engines.tensorrt.cache import EngineCache, StoredEngine, open_engine
 from ssvif_core.engines.tensorrt.cuda import find_device
 from ssvif_core.engines.tensorrt.engine import TensorRtEngine
@@ -24,7 +24,7 @@ from ssvif_core.recordings.reading import sample_pairs
 from ssvif_core.types import Shapes
 
 app = typer.Typer(
-    help="Engines: build them before the robot needs them, list, verify, time, remove.",
+    help="Build engines before the robot needs them; list, verify, time and remove them.",
     no_args_is_help=True,
 )
 
@@ -41,41 +41,43 @@ def build(
     model: Model = None,
     precision: Precision = "auto",
     visible: Annotated[
-        str, typer.Option(help="Size of visible images; SMALLEST:USUAL:LARGEST for a range.")
+        str, typer.Option(help="Size of visible images; or a range, SMALLEST:USUAL:LARGEST.")
     ] = "640x480",
-    thermal: Annotated[str, typer.Option(help="Size of thermal images, or range.")] = "320x256",
+    thermal: Annotated[str, typer.Option(help="Size of thermal images, or a range.")] = "320x256",
     bits: Bits = 16,
     out: Annotated[
-        Path | None, typer.Option(help="File to write instead of the cache; model:= takes it.")
+        Path | None, typer.Option(help="File for the engine; default: into the cache.")
     ] = None,
     compute_capability: Annotated[
-        str, typer.Option(help="Of another GPU, as 8.6; tensorrt_rtx only, and with --out.")
+        str, typer.Option(help="Of another GPU, such as 8.6; only tensorrt_rtx, and with --out.")
     ] = "",
-    flavour: Annotated[str, typer.Option(help="tensorrt or tensorrt_rtx; default: found.")] = "",
+    flavour: Annotated[
+        str, typer.Option(help="tensorrt or tensorrt_rtx; default: what is installed.")
+    ] = "",
     hardware_compatible: Annotated[
-        bool, typer.Option(help="For every GPU from Ampere on, somewhat slower.")
+        bool, typer.Option(help="The engine runs on every GPU from Ampere on, but slower.")
     ] = False,
     version_compatible: Annotated[
-        bool, typer.Option(help="For later TensorRT of this major version, too.")
+        bool, typer.Option(help="The engine runs with later TensorRT of this major version.")
     ] = False,
 ) -> None:
-    """Build a TensorRT engine, into the cache where the node looks, or into a file."""
+    """Build a TensorRT engine into the cache, where the node finds it, or into a file."""
     sizes = _ranges(visible, thermal, bits)
-    found = find_flavour(flavour or ("tensorrt_rtx" if compute_capability else None))
+    installed = find_flavour(flavour or ("tensorrt_rtx" if compute_capability else None))
     others = compute_capability or hardware_compatible or version_compatible
     special = others or flavour or len(sizes) == 3
     if out is not None and out.suffix != ENGINE_SUFFIX:
         raise InputError(f"--out {out}; expected a name that ends in {ENGINE_SUFFIX}")
     if special and out is None:
         raise InputError(
-            "a range of sizes, another GPU or TensorRT and compatible engines are not looked for "
-            "in the cache; give --out FILE.engine, and the node that file as model"
+            "the cache has only engines of fixed sizes for this GPU and the first TensorRT; for "
+            "others, give --out FILE.engine, and use that file as the node's model"
         )
     device = None if compute_capability else find_device()
-    chosen, file = precision_of(TensorRtEngine, model or DEFAULT_MODEL, precision)
+    precision, file = precision_of(TensorRtEngine, model or DEFAULT_MODEL, precision)
     request = BuildRequest(
         file,
-        chosen,
+        precision,
         sizes[len(sizes) // 2],
         sizes[0] if len(sizes) == 3 else None,
         sizes[-1] if len(sizes) == 3 else None,
@@ -84,12 +86,12 @@ def build(
         version_compatible,
     )
     if out is not None:
-        build_apart(request, found, out)
-    if out is not None and (device is None or found != find_flavour()):
-        typer.echo(f"{out}: {_described(open_engine(out))}")
-        return
-    # In the cache it is built if it is not there; and each is compared with float32.
-    engine = TensorRtEngine(out or file, request.shapes, chosen)
+        build_in_child(request, installed, out)
+        if device is None or installed != find_flavour():  # it cannot run here
+            typer.echo(f"{out}: {_described(open_engine(out))}")
+            return
+    # Without --out this builds the engine, if the cache does not have it.
+    engine = TensorRtEngine(out or file, request.shapes, precision)
     engine.warm_up()
     engine.accept()
     stored = engine.stored
@@ -98,9 +100,9 @@ def build(
 
 @app.command("list")
 def list_engines() -> None:
-    """List the engines in the cache, and what is wrong with those that will not be loaded."""
+    """List the engines in the cache, and what is wrong with those that cannot be loaded."""
     cache = EngineCache()
-    table = Table("engine", "model", "for", "built", "beside float32")
+    table = Table("engine", "model", "for", "built", "agreement with float32")
     for column in table.columns:
         column.overflow = "fold"
     entries = list(cache.entries())
@@ -124,7 +126,8 @@ def list_engines() -> None:
 @app.command()
 def verify(
     data: Annotated[
-        Path | None, typer.Argument(help="Pairs, as `ssvif pairs` lists them; default: generated.")
+        Path | None,
+        typer.Argument(help="Pairs, as `ssvif pairs` lists them; default: generated ones."),
     ] = None,
     model: Model = None,
     engine: Name = "auto",
@@ -132,27 +135,27 @@ def verify(
     visible: Visible = "640x480",
     thermal: Thermal = "320x256",
     bits: Bits = 16,
-    images: Annotated[int, typer.Option(help="Use so many pairs.")] = 20,
+    images: Annotated[int, typer.Option(help="Largest number of pairs.")] = 20,
 ) -> None:
-    """Compare an engine with float32 on the CPU; exit code 2 below the floor of its precision."""
+    """Compare an engine with float32 on the CPU. Exit code 2 if it agrees too little."""
     if data is not None:
         pairs = sample_pairs(data, images)
     else:
         pairs = list(generated_pairs(_shapes(visible, thermal, bits)))
     shapes = Shapes.of(pairs[0])
-    alike = [pair for pair in pairs if Shapes.of(pair) == shapes]
+    pairs = [pair for pair in pairs if Shapes.of(pair) == shapes]
     file = model or DEFAULT_MODEL
-    made = create_engine(engine, file, shapes, precision)
+    judged = create_engine(engine, file, shapes, precision)
     source = Path(open_engine(file).source) if file.suffix == ENGINE_SUFFIX else file
     reference = reference_engine(float_file_of(source), shapes)
     if reference is None:
         raise EngineError(
-            f"nothing to compare with: {float_file_of(source)} is not there, or no CPU engine; "
-            "`pip install openvino`"
+            f"nothing to compare with: {float_file_of(source)} or a CPU engine is missing; export "
+            "the model in fp32, or `pip install openvino`"
         )
-    found = measure(made, reference, alike)
-    typer.echo(f"{made.info} on {len(alike)} pairs, {shapes}: {found}")
-    check_accepted(found, made.info.precision, str(made.info))
+    result = measure(judged, reference, pairs)
+    typer.echo(f"{judged.info} on {len(pairs)} pairs, {shapes}: {result}")
+    check_accepted(result, judged.info.precision, str(judged.info))
 
 
 @app.command()
@@ -166,44 +169,43 @@ def bench(
     runs: Annotated[int, typer.Option(help="Pairs to fuse.")] = 200,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 lets the engine choose.")] = 0,
 ) -> None:
-    """Time an engine from camera bytes to message bytes, copies included."""
+    """Time an engine from camera bytes to message bytes, with all copies."""
     shapes = _shapes(visible, thermal, bits)
-    made = create_engine(engine, model or DEFAULT_MODEL, shapes, precision, threads)
+    timed = create_engine(engine, model or DEFAULT_MODEL, shapes, precision, threads)
     (pair,) = generated_pairs(shapes, 1)
     thermal_range = np.array((pair.thermal.min(), pair.thermal.max()), np.float32)
     seconds = []
     for _ in range(runs):
-        began = time.perf_counter()
-        made.infer(pair.visible, pair.thermal, thermal_range)
-        seconds.append(time.perf_counter() - began)
+        start = time.perf_counter()
+        timed.infer(pair.visible, pair.thermal, thermal_range)
+        seconds.append(time.perf_counter() - start)
     p50, p99 = np.percentile(seconds, (50, 99)) * 1000
-    typer.echo(f"{made.info}, {shapes}: median {p50:.2f} ms, p99 {p99:.2f} ms of {runs} pairs")
+    typer.echo(f"{timed.info}, {shapes}: median {p50:.2f} ms, p99 {p99:.2f} ms of {runs} pairs")
 
 
 @app.command()
 def clean(
     all_engines: Annotated[
-        bool, typer.Option("--all", help="Remove every engine, good ones too.")
+        bool, typer.Option("--all", help="Remove all engines, good ones too.")
     ] = False,
 ) -> None:
-    """Remove engines that this machine cannot load: damaged, of another TensorRT or GPU."""
+    """Remove engines that this machine cannot load: damaged, for another TensorRT or GPU."""
     cache = EngineCache()
     if all_engines:
         cache.clear()
         typer.echo(f"{cache.folder} is empty")
         return
     try:
-        here = str(find_flavour()), find_device().name
+        machine = str(find_flavour()), find_device().name
     except EngineError as error:
-        here = None
+        machine = None
         typer.echo(f"only damaged engines are removed: {error}")
     removed = 0
     for path, entry in list(cache.entries()):
-        if isinstance(entry, StoredEngine):
-            useless = here is not None and (entry.key.tensorrt, entry.key.gpu) != here
-        else:
-            useless = True
-        if useless:
+        is_good = isinstance(entry, StoredEngine) and (
+            machine is None or machine == (entry.key.tensorrt, entry.key.gpu)
+        )
+        if not is_good:
             cache.remove(path)
             removed += 1
     typer.echo(f"{removed} engines removed from {cache.folder}")
@@ -218,12 +220,12 @@ def _described(stored: StoredEngine) -> str:
 
 
 def _ranges(visible: str, thermal: str, bits: int) -> list[Shapes]:
-    """One set of shapes, or smallest, usual and largest."""
+    """One set of shapes, or the smallest, usual and largest."""
     visibles, thermals = visible.split(":"), thermal.split(":")
     if {len(visibles), len(thermals)} not in ({1}, {3}):
         raise InputError(
-            f"sizes {visible} and {thermal}; expected one of each, or SMALLEST:USUAL:LARGEST of "
-            "both"
+            f"sizes {visible} and {thermal}; expected one size each, or SMALLEST:USUAL:LARGEST "
+            "for both"
         )
     return [_shapes(*sizes, bits) for sizes in zip(visibles, thermals, strict=True)]
 
@@ -238,5 +240,5 @@ def _shapes(visible: str, thermal: str, bits: int) -> Shapes:
 def _size(text: str) -> tuple[int, int]:
     width, _, height = text.partition("x")
     if not (width.isdigit() and height.isdigit() and int(width) * int(height)):
-        raise InputError(f"size '{text}'; expected WIDTHxHEIGHT, as 640x480")
+        raise InputError(f"size '{text}'; expected WIDTHxHEIGHT, such as 640x480")
     return int(width), int(height)

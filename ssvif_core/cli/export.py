@@ -1,4 +1,4 @@
-"""`ssvif export`: a trained model -> the ONNX files the engines run."""
+"""`ssvif export`: a trained model -> the ONNX files that the engines run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssvif_core.recordings.reading import sample_pairs
 from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.types import Pair
 
-CHECKED, CALIBRATED = 8, 48  # pairs, spread over those there are
+CHECK_PAIRS, INT8_PAIRS = 8, 48  # largest numbers, spread over all pairs
 
 
 def export(
@@ -21,17 +21,18 @@ def export(
         Path, typer.Argument(help="ONNX file to write; model.fp16.onnx beside it for fp16.")
     ],
     precision: Annotated[
-        str, typer.Option(help="fp32, fp16 (GPUs), int8; several with commas between.")
+        str, typer.Option(help="fp32, fp16 (GPUs) or int8; separate several by commas.")
     ] = "fp32",
     check: Annotated[
         Path | None,
-        typer.Option(help="Pairs to verify on; default: some of --calibrate, or generated ones."),
+        typer.Option(help="Pairs to verify on; default: some int8 pairs, or generated ones."),
     ] = None,
-    calibrate: Annotated[
-        Path | None, typer.Option(help="Pairs of your cameras, that int8 takes its ranges from.")
+    int8_pairs: Annotated[
+        Path | None,
+        typer.Option("--int8-pairs", "--calibrate", help="Pairs of your cameras for int8 ranges."),
     ] = None,
 ) -> None:
-    """Export a model; each precision is verified against PyTorch in float32 before it is written.
+    """Export a model. Each precision is compared with PyTorch in float32 before it is written.
 
     Pairs are folders, videos or bags, as `ssvif pairs` lists them.
     """
@@ -43,23 +44,25 @@ def export(
             f"`ssvif export` needs the training extra ({error}); run `make setup-train`"
         ) from error
     if not out.parent.is_dir():
-        raise InputError(f"{out.parent}: no such folder, and {out.name} is to go there")
+        raise InputError(
+            f"{out.parent}: no such folder; create it, or choose another for {out.name}"
+        )
     model = load_model(weights)
-    calibration = [] if calibrate is None else sample_pairs(calibrate, CALIBRATED + CHECKED)
+    ranges = [] if int8_pairs is None else sample_pairs(int8_pairs, INT8_PAIRS + CHECK_PAIRS)
     if check is not None:
-        checked = sample_pairs(check, CHECKED)
-    elif len(calibration) > 1:
-        every = max(2, len(calibration) // CHECKED)
-        checked = calibration[::every]
-        calibration = [pair for i, pair in enumerate(calibration) if i % every]
+        checked = sample_pairs(check, CHECK_PAIRS)
+    elif len(ranges) > 1:
+        every = max(2, len(ranges) // CHECK_PAIRS)
+        checked = ranges[::every]
+        ranges = [pair for i, pair in enumerate(ranges) if i % every]
     else:
         checked = _generated()
-        typer.echo("verifying on generated scenes; --check FOLDER takes pairs of your cameras")
-    precisions = [each.strip() for each in precision.split(",")]
-    for path, found in export_model(model, out, checked, precisions, calibration).items():
-        typer.echo(f"{path}: on {len(checked)} pairs, beside float32: {found}")
+        typer.echo("verifying on generated pairs; --check FOLDER takes pairs of your cameras")
+    precisions = [name.strip() for name in precision.split(",")]
+    for path, agreement in export_model(model, out, checked, precisions, ranges).items():
+        typer.echo(f"{path}: compared with float32 on {len(checked)} pairs: {agreement}")
 
 
 def _generated() -> list[Pair]:
-    scenes = DriveGenerator(DriveConfig(condition="drive", frames=CHECKED))
-    return [Pair(s.visible, s.thermal) for s in map(scenes.frame, range(CHECKED))]
+    drive = DriveGenerator(DriveConfig(condition="drive", frames=CHECK_PAIRS))
+    return [Pair(scene.visible, scene.thermal) for scene in map(drive.frame, range(CHECK_PAIRS))]

@@ -1,4 +1,4 @@
-"""`ssvif name`: names for the classes of a trained model, from a few labelled images."""
+"""`ssvif name`: name the classes of a trained model with a few labelled images."""
 
 from __future__ import annotations
 
@@ -18,30 +18,31 @@ from ssvif_core.errors import InputError, SsvifError
 def name(
     weights: Annotated[Path, typer.Argument(help="safetensors file of `ssvif train`.")],
     data: Annotated[Path, typer.Argument(help="Folder of pairs, as `ssvif pairs` lists them.")],
-    out: Annotated[Path, typer.Option(help="Named weights to write.")],
+    out: Annotated[Path, typer.Option(help="File for the named weights.")],
     names: Annotated[
         str,
         typer.Option(
-            help="Names of ids 0, 1, 2, ..., comma-separated; 0 is background. Ids of one name "
-            "become one class."
+            help="Class names of the ids 0, 1, 2, ..., comma-separated; 0 is background. Ids with "
+            "the same name become one class."
         ),
     ] = "background,person,bicycle,car",
     labels: Annotated[
-        Path | None, typer.Option(help="Folder of masks (PNG ids) or YOLO boxes; default: found.")
+        Path | None,
+        typer.Option(help="Folder of masks (PNG) or YOLO boxes; default: masks next to the pairs."),
     ] = None,
     tune: Annotated[
         int,
         typer.Option(
             min=0,
-            help="Train F and S_f on by the labels for so many steps (700, say: two to five "
-            "minutes on a CPU), holding the fused image; 0: the linear layer alone.",
+            help="Steps of training of F and S_f on the labels; the fused image stays the same. "
+            "700 take two to five minutes on a CPU. 0: train the linear layer only.",
         ),
     ] = 0,
-    images: Annotated[int, typer.Option(min=1, help="Use at most so many labelled images.")] = 50,
+    images: Annotated[int, typer.Option(min=1, help="Largest number of labelled images.")] = 50,
 ) -> None:
-    """Name the classes: fits a linear layer on frozen features; under a minute for 50 images.
+    """Fit a linear layer on frozen features to name the classes: under a minute for 50 images.
 
-    With --tune more classes are found, for cameras and places like those of the labels.
+    With --tune, the model finds more classes for cameras and places like those of the labels.
     """
     try:
         from safetensors import SafetensorError
@@ -50,7 +51,7 @@ def name(
         from ssvif_core.recordings.labels import IGNORE, find_label, mask_of_boxes
         from ssvif_core.recordings.layouts import find_pairs
         from ssvif_core.training.data.pairs import PairDataset
-        from ssvif_core.training.naming import check_ids, fit_naming
+        from ssvif_core.training.naming import Labelled, check_ids, fit_naming
         from ssvif_core.training.tuning import TuningConfig
         from ssvif_core.training.tuning import tune as tune_model
     except ImportError as error:
@@ -58,44 +59,45 @@ def name(
             f"`ssvif name` needs the training extra ({error}); run `make setup-train`"
         ) from error
     if not out.parent.is_dir():
-        raise InputError(f"{out.parent}: no such folder, and {out.name} is to go there")
+        raise InputError(
+            f"{out.parent}: no such folder; create it, or choose another for {out.name}"
+        )
     name_of_id = tuple(part.strip() for part in names.split(",") if part.strip())
     class_names = tuple(dict.fromkeys(name_of_id))
     if len(class_names) < 2:
-        raise InputError(f"names '{names}'; expected at least two different, comma-separated")
+        raise InputError(f"names '{names}'; expected at least two different names, comma-separated")
     class_of_id = np.full(256, IGNORE, np.uint8)
     class_of_id[: len(name_of_id)] = [class_names.index(part) for part in name_of_id]
     model = load_model(weights)
     listing = find_pairs(data)
+    sources = list(listing.pairs)
     if labels is not None:
-        sources = [replace(pair, mask=find_label(labels, pair.name)) for pair in listing.pairs]
-    else:
-        sources = list(listing.pairs)
-    chosen = [source for source in sources if source.mask is not None]
-    if not chosen:
+        sources = [replace(source, mask=find_label(labels, source.name)) for source in sources]
+    labelled = [source for source in sources if source.mask is not None]
+    if not labelled:
         raise InputError(
             f"{labels or data}: no labels for the {len(listing.pairs)} pairs of {data}; expected "
-            "files of the pairs' names, .png with class ids or .txt with YOLO boxes"
+            "files with the names of the pairs, .png with class ids or .txt with YOLO boxes"
         )
-    dataset = PairDataset(chosen[:: max(len(chosen) // images, 1)][:images], cache="none")
+    dataset = PairDataset(labelled[:: max(len(labelled) // images, 1)][:images], cache="none")
 
-    def labelled() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def read_examples() -> Iterator[Labelled]:
         for index, source in enumerate(dataset.sources):
             visible, thermal = dataset[index]
             assert source.mask is not None
-            boxes = source.mask.suffix == ".txt"
-            mask = mask_of_boxes(source.mask, *thermal.shape) if boxes else dataset.mask(index)
+            has_boxes = source.mask.suffix == ".txt"
+            mask = mask_of_boxes(source.mask, *thermal.shape) if has_boxes else dataset.mask(index)
             assert mask is not None
             yield visible, thermal, class_of_id[check_ids(mask, name_of_id, source.mask)]
 
-    examples = list(labelled())
+    examples = list(read_examples())
     model.name(class_names, *fit_naming(model, examples, class_names))
     if tune:
-        everything = PairDataset([listing], cache="none")
+        all_pairs = PairDataset([listing], cache="none")
         with Progress(console=Console(stderr=True)) as bar:
             task = bar.add_task("tuning", total=tune)
             tune_model(
-                model, examples, everything, TuningConfig(steps=tune),
+                model, examples, all_pairs, TuningConfig(steps=tune),
                 lambda step: bar.update(task, completed=step),
             )  # fmt: skip
     try:

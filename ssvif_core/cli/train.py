@@ -1,4 +1,4 @@
-"""`ssvif train`: a configured training run."""
+"""`ssvif train`: train a model."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ssvif_core.errors import SsvifError
 
 def train(
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Overrides such as seed=3 model.size=m.")
+        list[str] | None, typer.Argument(help="Settings to override, such as seed=3 model.size=m.")
     ] = None,
     config: Annotated[Path, typer.Option(help="YAML file.")] = Path("config/train/default.yaml"),
 ) -> None:
-    """Train on unlabelled pairs; the same command goes on where it was interrupted."""
+    """Train on unlabelled pairs. The same command continues an interrupted training."""
     try:
         from ssvif_core.training.config import load_config
         from ssvif_core.training.trainer import Interrupted, Trainer
@@ -31,6 +31,6 @@ def train(
         print(f"ssvif: {interruption}", file=sys.stderr)
         sys.exit(130)
     typer.echo(
-        f"{path}: trained; see {path.parent / 'summary.html'}. Name its classes with "
-        "`ssvif name`, make the ONNX file of it with `ssvif export`"
+        f"{path}: trained; see {path.parent / 'summary.html'}. Next, name the classes with "
+        "`ssvif name`, and write the ONNX file with `ssvif export`"
     )

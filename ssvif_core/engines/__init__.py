@@ -1,9 +1,9 @@
 """Inference engines: libraries that run the graph, behind one interface.
 
-    base          the interface
-    openvino, onnxruntime, tensorrt/    the engines
-    choice        which engine and which precision is used here
-    verify        whether an engine agrees with float32
+base      the interface
+openvino, onnxruntime, tensorrt/    the engines
+choice    which engine and which precision is used here
+verify    whether an engine agrees with float32
 """
 
 from ssvif_core.engines.base import Engine, EngineInfo
@@ -12,7 +12,7 @@ from ssvif_core.engines.choice import (
     create_engine,
     create_engine_now,
     engine_class,
-    is_made,
+    is_ready,
     note_of,
     precision_of,
     why_not,
@@ -25,7 +25,7 @@ __all__ = [
     "create_engine",
     "create_engine_now",
     "engine_class",
-    "is_made",
+    "is_ready",
     "note_of",
     "precision_of",
     "why_not",

@@ -80,16 +80,16 @@ class Engine(ABC):
         """
 
     @classmethod
-    def usable(cls) -> None:
-        """Raise EngineError if this machine cannot run such an engine, whatever the model."""
+    def check_usable(cls) -> None:
+        """Raise EngineError if this machine cannot run this engine, with any model."""
 
     @classmethod
-    def is_made(cls, model: Path, shapes: Shapes, precision: str) -> bool:
-        """Whether this engine is ready within about a second, with nothing to build."""
+    def is_ready(cls, model: Path, shapes: Shapes, precision: str) -> bool:
+        """Whether this engine can be created within about a second, with nothing to build."""
         return True
 
     def accept(self) -> None:
-        """Compare with float32, if this was not done before.
+        """Compare this engine with float32, if this was not done before.
 
         Raises:
             EngineError: the agreement is below the floor of the precision.
@@ -109,5 +109,9 @@ class Engine(ABC):
 
 
 def thermal_bytes(thermal: AnyArray) -> UInt8Array:
-    """A contiguous thermal image (h, w) as (1, h, w, 1 or 2) bytes, without a copy."""
+    """A contiguous thermal image (h, w) as (1, h, w, 1 or 2) bytes, without a copy.
+
+    >>> thermal_bytes(np.array([[0x0102]], np.uint16))
+    array([[[[2, 1]]]], dtype=uint8)
+    """
     return thermal.view(np.uint8).reshape(1, *thermal.shape, thermal.dtype.itemsize)

@@ -1,4 +1,4 @@
-"""Which engine is used here, and in which precision."""
+"""The choice of an engine and of its precision on this machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ssvif_core.types import Shapes
 
 logger = logging.getLogger(__name__)
 
-# In the order in which `auto` tries them: module and class, imported only when asked for.
+# Module and class by name, in the order in which `auto` tries them. They are imported on demand.
 ENGINES = {
     "tensorrt": ("ssvif_core.engines.tensorrt.engine", "TensorRtEngine"),
     "openvino": ("ssvif_core.engines.openvino", "OpenVinoEngine"),
@@ -30,27 +30,27 @@ ENGINES = {
 
 
 def engine_class(name: str) -> type[Engine]:
-    """The class of an engine that this machine can run.
+    """The class of an engine, if this machine can run it.
 
     Raises:
-        InputError: no engine of that name.
-        EngineError: its library cannot be imported here, or lacks a device.
+        InputError: there is no engine of this name.
+        EngineError: its library cannot be imported, or a device is missing.
     """
     if name not in ENGINES:
         raise InputError(f"engine '{name}'; expected auto or one of {', '.join(ENGINES)}")
-    module, attribute = ENGINES[name]
+    module_name, class_name = ENGINES[name]
     try:
-        kind: type[Engine] = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # also libraries that are there and break while they load
+        engine: type[Engine] = getattr(importlib.import_module(module_name), class_name)
+    except Exception as error:  # an installed library can fail in any way while it loads
         raise EngineError(
             f"engine {name}: its library cannot be imported ({error}); install it with "
             f"`pip install {name}`, or use engine auto"
         ) from error
     try:
-        kind.usable()
+        engine.check_usable()
     except EngineError as error:
         raise EngineError(f"engine {name}: {error}") from error
-    return kind
+    return engine
 
 
 def why_not(name: str) -> str | None:
@@ -65,18 +65,21 @@ def why_not(name: str) -> str | None:
 def create_engine(
     name: str, model: Path, shapes: Shapes, precision: str = "auto", threads: int = 0
 ) -> Engine:
-    """A warm engine; `auto` takes the first of `ENGINES` that works here and logs why.
+    """A warm engine.
+
+    A named engine is built if necessary. `auto` takes the first of `ENGINES` that works here, and
+    logs why it skips others. It skips engines that must be built, unless nothing else works.
 
     Args:
-        model: ONNX file of `ssvif export`, those of other precisions beside it; or engine file.
-        precision: one that the engine has; `auto` takes its first that the model has.
-
-    An engine that is named is built if it must be. `auto` passes over what must be built, unless
-    nothing else works.
+        name: `auto` or a key of `ENGINES`.
+        model: ONNX file of `ssvif export`, with the files of other precisions beside it; or an
+            engine file.
+        precision: one that the engine has. `auto` takes the engine's first that the model has.
+        threads: CPU threads; with 0 the engine chooses.
 
     Raises:
         InputError: unknown engine or precision.
-        EngineError: the engine, or with `auto` every engine, cannot be used here.
+        EngineError: the engine cannot be used here; for `auto`, no engine can.
         ModelError: the model file is missing, damaged or not ours.
     """
     return _create_now(name, model, shapes, precision, threads)[0]
@@ -85,42 +88,42 @@ def create_engine(
 def create_engine_now(
     name: str, model: Path, shapes: Shapes, precision: str = "auto", threads: int = 0
 ) -> tuple[Engine, Future[Engine] | None]:
-    """As `create_engine`; and the better engine that `auto` has passed over, while it is built."""
-    engine, later = _create_now(name, model, shapes, precision, threads)
-    if not later:
+    """As `create_engine`, and the better engine that `auto` skipped, built in the background."""
+    engine, unbuilt = _create_now(name, model, shapes, precision, threads)
+    if not unbuilt:
         return engine, None
-    logger.info("engine %s serves until %s is built", engine.info, later[0])
-    return engine, _in_background(later, model, shapes, precision, threads)
+    logger.info("engine %s serves until %s is built", engine.info, unbuilt[0])
+    return engine, _in_background(unbuilt, model, shapes, precision, threads)
 
 
 def _create_now(
     name: str, model: Path, shapes: Shapes, precision: str, threads: int
 ) -> tuple[Engine, list[str]]:
-    """An engine, and the candidates before it that must be built."""
-    candidates = _candidates(name, model)
-    made = [each for each in candidates if _is_made(each, model, shapes, precision)]
-    later = [each for each in candidates if each not in made]
-    if made and later:
+    """An engine, and the names of better engines that must be built first."""
+    names = _candidates(name, model)
+    ready = [choice for choice in names if _is_ready(choice, model, shapes, precision)]
+    unbuilt = [choice for choice in names if choice not in ready]
+    if ready and unbuilt:
         try:
-            engine = _create(made, model, shapes, precision, threads)
-            logger.info("passed over: engine %s must be built for these sizes", ", ".join(later))
-            return engine, later
-        except EngineError:  # then there is nothing to do but wait
+            engine = _create(ready, model, shapes, precision, threads)
+            logger.info("skipped: engine %s must be built for these sizes", ", ".join(unbuilt))
+            return engine, unbuilt
+        except EngineError:  # nothing else works, so the caller must wait for the build
             pass
-    return _create(candidates, model, shapes, precision, threads), []
+    return _create(names, model, shapes, precision, threads), []
 
 
-def is_made(name: str, model: Path, shapes: Shapes, precision: str = "auto") -> bool:
-    """Whether making an engine takes no longer than a second or so: nothing is to be built."""
-    return _is_made(_candidates(name, model)[0], model, shapes, precision)
+def is_ready(name: str, model: Path, shapes: Shapes, precision: str = "auto") -> bool:
+    """Whether an engine can be created within about a second, with nothing to build."""
+    return _is_ready(_candidates(name, model)[0], model, shapes, precision)
 
 
 def note_of(model: Path) -> ModelNote:
     """The note of an ONNX file, or of an engine file of `ssvif engine build --out`.
 
     Raises:
-        ModelError: the file is missing, damaged or not ours.
-        EngineError: the same of an engine file.
+        ModelError: the ONNX file is missing, damaged or not ours.
+        EngineError: the engine file is missing, damaged or not ours.
     """
     if model.suffix != ENGINE_SUFFIX:
         return read_note(model)
@@ -129,32 +132,38 @@ def note_of(model: Path) -> ModelNote:
     return open_engine(model).note
 
 
-def precision_of(kind: type[Engine], model: Path, precision: str) -> tuple[str, Path]:
-    """The precision meant for an engine, and the model file that has it.
+def precision_of(engine: type[Engine], model: Path, precision: str) -> tuple[str, Path]:
+    """The precision that an engine will use, and the model file of that precision.
+
+    Args:
+        precision: one of the engine's, or `auto` for its first that the model has.
 
     Raises:
-        InputError: the engine does not have it, or the engine file given has another.
-        EngineError: `auto`, and the model is there in no precision that the engine has.
+        InputError: the engine, or the given engine file, does not have this precision.
+        EngineError: for `auto`, the model has no precision of this engine.
     """
     if model.suffix == ENGINE_SUFFIX:
-        has = note_of(model).precision
-        if precision not in ("auto", has):
-            raise InputError(f"precision '{precision}'; {model} is an engine in {has}")
-        return has, model
+        built = note_of(model).precision
+        if precision not in ("auto", built):
+            raise InputError(f"precision '{precision}'; expected {built}, the precision of {model}")
+        return built, model
+    float_file = float_file_of(model)
     if precision != "auto":
-        if precision not in kind.precisions:
-            raise InputError(f"precision '{precision}'; expected {', '.join(kind.precisions)}")
-        return precision, file_of(float_file_of(model), precision)
-    base = float_file_of(model)
-    ways = [(each, file_of(base, each)) for each in kind.precisions]
-    if model != base:  # model.int8.onnx is meant if it is given
-        ways.sort(key=lambda way: way[1] != model)
-    for each, file in ways:
+        if precision not in engine.precisions:
+            raise InputError(f"precision '{precision}'; expected {', '.join(engine.precisions)}")
+        return precision, file_of(float_file, precision)
+    files = [(name, file_of(float_file, name)) for name in engine.precisions]
+    if model != float_file:  # the user named model.int8.onnx, for example: it goes first
+        files.sort(key=lambda item: item[1] != model)
+    for name, file in files:
         if file.is_file():
-            return each, file
+            return name, file
     if model.is_file():
-        raise EngineError(f"{model}: expected {', '.join(kind.precisions)}; export that as well")
-    return kind.precisions[0], model
+        raise EngineError(
+            f"{model}: this engine has no such precision; expected "
+            f"{', '.join(engine.precisions)}; export the model in one of these"
+        )
+    return engine.precisions[0], model
 
 
 def _candidates(name: str, model: Path) -> list[str]:
@@ -163,62 +172,61 @@ def _candidates(name: str, model: Path) -> list[str]:
     return ["tensorrt"] if model.suffix == ENGINE_SUFFIX else list(ENGINES)
 
 
-def _is_made(name: str, model: Path, shapes: Shapes, precision: str) -> bool:
-    """Whether an engine has nothing to build; one that does not work here has nothing either."""
+def _is_ready(name: str, model: Path, shapes: Shapes, precision: str) -> bool:
+    """Whether an engine has nothing to build. This is also true if it does not work here."""
     try:
-        kind = engine_class(name)
-        precision, file = precision_of(kind, model, precision)
-        return kind.is_made(file, shapes, precision)
-    except (SsvifError, OSError):  # making it will tell
+        engine = engine_class(name)
+        precision, file = precision_of(engine, model, precision)
+        return engine.is_ready(file, shapes, precision)
+    except (SsvifError, OSError):  # creating the engine raises the same error again
         return True
 
 
 def _in_background(
-    candidates: list[str], model: Path, shapes: Shapes, precision: str, threads: int
+    names: list[str], model: Path, shapes: Shapes, precision: str, threads: int
 ) -> Future[Engine]:
     future: Future[Engine] = Future()
 
-    def make() -> None:
+    def build() -> None:
         try:
-            future.set_result(_create(candidates, model, shapes, precision, threads))
+            future.set_result(_create(names, model, shapes, precision, threads))
         except BaseException as error:
             future.set_exception(error)
 
-    # A daemon: a robot that is switched off does not wait for it.
-    Thread(target=make, name="engine builder", daemon=True).start()
+    # A daemon thread, so that a robot can be switched off while it builds.
+    Thread(target=build, name="engine builder", daemon=True).start()
     return future
 
 
-def _create(
-    candidates: list[str], model: Path, shapes: Shapes, precision: str, threads: int
-) -> Engine:
+def _create(names: list[str], model: Path, shapes: Shapes, precision: str, threads: int) -> Engine:
+    """The first of these engines that works."""
     reasons: list[str] = []
-    for name in candidates:
+    for name in names:
         try:
-            engine = _create_one(name, model, shapes, precision, threads)
+            engine = _create_named(name, model, shapes, precision, threads)
         except (EngineError, InputError) as error:
-            if len(candidates) == 1:
+            if len(names) == 1:
                 raise
             reasons.append(str(error))
             continue
         logger.info("engine %s for %s", engine.info, shapes)
         for reason in reasons:
-            logger.info("passed over: %s", reason)
+            logger.info("skipped: %s", reason)
         return engine
     raise EngineError("no engine works here: " + "; ".join(reasons))
 
 
-def _create_one(name: str, model: Path, shapes: Shapes, precision: str, threads: int) -> Engine:
-    kind = engine_class(name)
+def _create_named(name: str, model: Path, shapes: Shapes, precision: str, threads: int) -> Engine:
+    engine_type = engine_class(name)
     try:
-        precision, file = precision_of(kind, model, precision)
+        precision, file = precision_of(engine_type, model, precision)
     except (InputError, EngineError) as error:
         raise type(error)(f"engine {name}: {error}") from error
     try:
-        engine = kind(file, shapes, precision, threads)
+        engine = engine_type(file, shapes, precision, threads)
         engine.warm_up()
         engine.accept()
     except (RuntimeError, TypeError, OSError) as error:
-        # What the libraries raise for what this machine lacks: instructions, a driver, a disk.
+        # Libraries raise these if this machine lacks instructions, a driver or disk space.
         raise EngineError(f"engine {name} does not run here: {error}") from error
     return engine

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the portable fallback (aarch64, old CPUs)."""
+"""ONNX Runtime: runs on every CPU, also on aarch64 and old ones."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ssvif_core.types import AnyArray, Float32Array, FusionBuffers, SamplingMap,
 
 
 class OnnxRuntimeEngine(Engine):
-    """See `Engine`."""
+    """ONNX Runtime on the CPU; see `Engine`."""
 
     precisions = ("fp32", "int8")
 
     def __init__(self, model: Path, shapes: Shapes, precision: str, threads: int = 0) -> None:
-        read_note(model)  # says what is wrong with a foreign file
+        read_note(model)  # its errors explain what is wrong with the file
         self._model = model
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -45,20 +45,20 @@ class OnnxRuntimeEngine(Engine):
         self.info = EngineInfo("onnxruntime", ort.__version__, precision, "CPU")
 
     def accept(self) -> None:
-        """Compare int8 with float32 on this very CPU.
+        """Compare int8 with float32 on this CPU.
 
-        CPUs without VNNI add products of bytes in 16 bits. Weights of 8 bits saturate there, and
-        earlier exports have such weights.
+        CPUs without VNNI add 8-bit products in 16 bits. The 8-bit weights of earlier exports
+        saturate there.
         """
         if self.info.precision != "int8":
             return
         reference = reference_engine(float_file_of(self._model), self.shapes)
         if reference is not None:
-            found = measure(self, reference, generated_pairs(self.shapes, 1))
-            check_accepted(found, "int8", str(self.info))
+            result = measure(self, reference, generated_pairs(self.shapes, 1))
+            check_accepted(result, "int8", str(self.info))
 
     def register(self, sampling: SamplingMap) -> None:
-        self._sampling = sampling  # the binding reads it where it lies
+        self._sampling = sampling  # keeps the memory alive that the binding reads
         for name in ("grid", "coverage"):
             self._binding.bind_cpu_input(name, getattr(sampling, name)[None])
 

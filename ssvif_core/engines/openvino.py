@@ -1,4 +1,4 @@
-"""OpenVINO: the CPU default."""
+"""OpenVINO: the default on CPUs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from ssvif_core.types import AnyArray, Float32Array, FusionBuffers, SamplingMap,
 
 
 class OpenVinoEngine(Engine):
-    """See `Engine`."""
+    """OpenVINO on the CPU; see `Engine`."""
 
-    # Left to itself OpenVINO picks bf16 where the CPU has it, silently; so it is always told. No
-    # int8: it moves our quantisers, and what comes out is 21 dB from float32 (ONNX Runtime: 45).
+    # By default OpenVINO silently uses bf16 if the CPU has it, so the precision is always set.
+    # There is no int8: OpenVINO moves our quantise nodes, and its result is 21 dB from float32
+    # (ONNX Runtime: 45 dB).
     precisions = ("fp32", "bf16")
 
     def __init__(self, model: Path, shapes: Shapes, precision: str, threads: int = 0) -> None:
-        read_note(model)  # says what is wrong with a foreign file
+        read_note(model)  # its errors explain what is wrong with the file
         core = _core()
         try:
             network = core.read_model(model)
@@ -36,7 +37,7 @@ class OpenVinoEngine(Engine):
         options: dict[str, str | int | bool] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-            # A robot's cores are shared: pinned threads would wait behind camera drivers.
+            # Camera drivers share the robot's cores. Pinned threads would wait for them.
             "ENABLE_CPU_PINNING": False,
         }
         if threads:
@@ -55,7 +56,7 @@ class OpenVinoEngine(Engine):
         self.info = EngineInfo("openvino", ov.__version__.split("-")[0], precision, "CPU")
 
     def register(self, sampling: SamplingMap) -> None:
-        self._sampling = sampling  # the request reads it where it lies
+        self._sampling = sampling  # keeps the memory alive that the request reads
         for name in ("grid", "coverage"):
             buffer = getattr(sampling, name)[None]
             self._request.set_tensor(name, ov.Tensor(buffer, shared_memory=True))
@@ -76,10 +77,10 @@ class OpenVinoEngine(Engine):
 
 @functools.cache
 def _core() -> ov.Core:
-    """One for the life of the process.
+    """One core for the life of the process.
 
-    The CPU plugin gives the thread that loads it a signal stack, and frees it with itself,
-    wherever that happens: the next signal that Python handles in the first thread would crash.
+    The CPU plugin gives a signal stack to the thread that loads it, and frees the stack when any
+    thread frees the plugin. The next signal in the loading thread would then crash the process.
     """
     return ov.Core()
 

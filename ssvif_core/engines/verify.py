@@ -1,4 +1,4 @@
-"""Whether an engine gives what the float32 graph gives."""
+"""The check whether an engine gives the same as the float32 graph."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ssvif_core.errors import EngineError
 from ssvif_core.graph.agreement import FLOORS, Agreement, Outputs, agreement, is_accepted
 from ssvif_core.types import Fusion, Pair, Shapes
 
-CHECKED = 4  # generated pairs an engine is compared on before it is used
+CHECK_PAIRS = 4  # generated pairs for the comparison before an engine is used
 
 
 def reference_engine(model: Path, shapes: Shapes) -> Engine | None:
-    """A float32 engine on the CPU, or None if there is no library for one, or no float32 file."""
+    """A float32 engine on the CPU. None if there is no library for one, or no float32 file."""
     if not model.is_file():
         return None
     for name in ("openvino", "onnxruntime"):
@@ -29,34 +29,36 @@ def reference_engine(model: Path, shapes: Shapes) -> Engine | None:
 
 
 def measure(engine: Engine, reference: Engine, pairs: Iterable[Pair]) -> Agreement:
-    """Agreement of two engines of the same shapes over pairs of these shapes."""
+    """Agreement of an engine with a reference engine. Both and all pairs have the same shapes."""
     from ssvif_core.cameras.model import aligned
     from ssvif_core.cameras.sampling import sampling_map
     from ssvif_core.thermal import ThermalGain
 
     sizes = engine.shapes.sizes
-    for each in (engine, reference):
-        each.register(sampling_map(aligned(*sizes), *sizes))
+    sampling = sampling_map(aligned(*sizes), *sizes)
+    engine.register(sampling)
+    reference.register(sampling)
 
     def both(pair: Pair) -> tuple[Outputs, Outputs]:
         thermal_range = ThermalGain(smoothing=0).update(pair.thermal)
-        feed = (pair.visible, pair.thermal, thermal_range)
-        return _outputs(reference.infer(*feed)), _outputs(engine.infer(*feed))
+        inputs = (pair.visible, pair.thermal, thermal_range)
+        return _outputs(reference.infer(*inputs)), _outputs(engine.infer(*inputs))
 
     return agreement(map(both, pairs))
 
 
-def check_accepted(found: Agreement, precision: str, engine: str) -> None:
-    """Raises EngineError if an agreement is below the floor of its precision."""
-    if not is_accepted(found, precision):
+def check_accepted(result: Agreement, precision: str, engine: str) -> None:
+    """Raise EngineError if an agreement is below the floor of its precision."""
+    if not is_accepted(result, precision):
         raise EngineError(
-            f"{engine} agrees too little with float32: {found}; expected at least "
-            f"{FLOORS[precision]}. It is not used; take another precision, and please report this"
+            f"{engine} agrees too little with float32: {result}; expected at least "
+            f"{FLOORS[precision]}. The engine is not used. Use another precision, and please "
+            "report this"
         )
 
 
-def generated_pairs(shapes: Shapes, count: int = CHECKED) -> Iterator[Pair]:
-    """Pairs of the shapes of an engine, of generated drives by day and night."""
+def generated_pairs(shapes: Shapes, count: int = CHECK_PAIRS) -> Iterator[Pair]:
+    """Pairs of these shapes from a generated drive by day and night."""
     from ssvif_core.synthetic import DriveConfig, DriveGenerator
 
     config = DriveConfig(
@@ -71,10 +73,10 @@ def generated_pairs(shapes: Shapes, count: int = CHECKED) -> Iterator[Pair]:
         thermal = scene.thermal
         if shapes.thermal_bytes == 1:
             low, high = int(thermal.min()), int(thermal.max())
-            thermal = ((thermal.astype(np.float32) - low) * (255 / max(high - low, 1))).astype(
-                np.uint8
-            )
-        yield Pair(scene.visible, thermal)
+            grey = (thermal.astype(np.float32) - low) * (255 / max(high - low, 1))
+            yield Pair(scene.visible, grey.astype(np.uint8))
+        else:
+            yield Pair(scene.visible, thermal)
 
 
 def _outputs(fusion: Fusion) -> Outputs:

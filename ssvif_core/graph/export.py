@@ -21,12 +21,12 @@ from ssvif_core.files import write_atomically
 from ssvif_core.graph.agreement import FLOORS, Agreement, Outputs, agreement, is_accepted
 from ssvif_core.graph.contract import INPUT_NAMES, INPUTS, OUTPUT_NAMES
 from ssvif_core.graph.model_file import METADATA_KEY, ModelNote, file_of
-from ssvif_core.graph.quantise import quantised
+from ssvif_core.graph.quantise import Feed, quantised
 from ssvif_core.graph.raw_graph import RawFusion
 from ssvif_core.models import Model
 from ssvif_core.models.blocks import fold
 from ssvif_core.thermal import ThermalGain
-from ssvif_core.types import Pair, SamplingMap, Shapes
+from ssvif_core.types import Float32Array, Pair, SamplingMap, Shapes
 
 # From opset 20 GridSample's mode has another name, which OpenVINO does not know.
 OPSET = 18
@@ -46,11 +46,12 @@ def raw_module(model: Model, dtype: torch.dtype = torch.float32) -> RawFusion:
 
 
 def run_module(
-    module: RawFusion, pair: Pair, thermal_range: np.ndarray, sampling: SamplingMap | None = None
+    module: RawFusion, pair: Pair, thermal_range: Float32Array, sampling: SamplingMap | None = None
 ) -> Outputs:
     """Run one pair in PyTorch. Every engine is compared with this result.
 
     Args:
+        thermal_range: (2,), the counts shown as black and as white.
         sampling: the registration; None means that both cameras have the same field of view.
 
     Returns:
@@ -58,7 +59,7 @@ def run_module(
     """
     feed = _feed(pair, thermal_range, sampling)
     with torch.no_grad():
-        fused, labels, confidence = module(*(torch.from_numpy(x) for x in feed.values()))
+        fused, labels, confidence = module(*map(torch.from_numpy, feed.values()))
     return fused[0].numpy(), labels[0].numpy(), confidence[0].numpy()
 
 
@@ -75,11 +76,10 @@ def export_model(
 
     Args:
         path: of the fp32 file; the others lie beside it, see `file_of`.
-        check: pairs to compare on, real ones if possible.
-        precisions: `fp32`; `fp16`: the network in half, both ends in float; `int8`: convolutions
-            between quantisers.
-        int8_pairs: for int8, pairs of the cameras on which it will run. They set the ranges of
-            the activations.
+        check: pairs for the comparison, real ones if possible.
+        precisions: `fp32`; `fp16`, with the network in half; `int8`, with quantised convolutions.
+        int8_pairs: for int8, pairs of the cameras that it will run on. They set the ranges of the
+            activations.
 
     Returns:
         By file, the agreement of ONNX Runtime with the float32 module.
@@ -129,7 +129,7 @@ def _write_verified(
 
 
 def _exported(module: RawFusion) -> onnx.ModelProto:
-    # The sizes here are an example. The exported graph takes any within these limits.
+    # These sizes are an example. The exported graph takes all sizes within the limits below.
     shapes = Shapes(height=480, width=640, thermal_height=256, thermal_width=320, thermal_bytes=2)
     example = tuple(
         torch.zeros(spec.shape(shapes), dtype=getattr(torch, spec.dtype.name)) for spec in INPUTS
@@ -163,13 +163,13 @@ def _exported(module: RawFusion) -> onnx.ModelProto:
 
 
 def _whole_shapes(graph: onnx.GraphProto) -> None:
-    """Cut parts of shapes with Slice nodes.
+    """Replace partial Shape nodes by whole ones with a Slice node after them.
 
     Since opset 15 a Shape node may have a start and an end. The parser of TensorRT 8.6 silently
     ignores them and crashes later.
     """
     for index, node in reversed(list(enumerate(graph.node))):
-        ends = {each.name: each.i for each in node.attribute}
+        ends = {attribute.name: attribute.i for attribute in node.attribute}
         if node.op_type != "Shape" or not ends:
             continue
         (part,), whole = node.output, f"{node.output[0]}_whole"
@@ -186,7 +186,7 @@ def _whole_shapes(graph: onnx.GraphProto) -> None:
 
 
 def _cast_first(graph: onnx.GraphProto, name: str) -> None:
-    """Let only its cast read a uint8 input: TensorRT refuses even a Shape node there."""
+    """Let only the cast read a uint8 input, because TensorRT refuses even a Shape node on it."""
     (cast,) = (node for node in graph.node if node.op_type == "Cast" and name in node.input)
     for node in graph.node:
         if node.op_type == "Shape" and name in node.input:
@@ -208,13 +208,11 @@ def _agreement(module: RawFusion, data: bytes, pairs: Iterable[Pair]) -> Agreeme
     return agreement(map(both, pairs))
 
 
-def _range_of(pair: Pair) -> np.ndarray:
+def _range_of(pair: Pair) -> Float32Array:
     return ThermalGain(smoothing=0).update(pair.thermal)
 
 
-def _feed(
-    pair: Pair, thermal_range: np.ndarray, sampling: SamplingMap | None = None
-) -> dict[str, np.ndarray]:
+def _feed(pair: Pair, thermal_range: Float32Array, sampling: SamplingMap | None = None) -> Feed:
     if sampling is None:
         sizes = Shapes.of(pair).sizes
         sampling = sampling_map(aligned(*sizes), *sizes)

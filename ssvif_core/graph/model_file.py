@@ -1,4 +1,4 @@
-"""The note in our ONNX files: what the engines and the node need to know of a model."""
+"""Model files: their names by precision, and the note inside that describes the model."""
 
 from __future__ import annotations
 
@@ -10,31 +10,41 @@ from pathlib import Path
 from ssvif_core.errors import ModelError
 
 METADATA_KEY = "ssvif"
-METADATA_FIELD = 14  # `metadata_props` of onnx.proto's ModelProto
-FORMAT = 2  # 2: with registration
+METADATA_FIELD = 14  # number of `metadata_props` in onnx.proto's ModelProto
+FORMAT = 2  # since 2, the graph does the registration
 ENGINE_SUFFIX = ".engine"  # of engine files, which only TensorRT runs
 DEFAULT_MODEL = Path(__file__).parents[1] / "weights" / "ssvif_s.onnx"
-
-
-# Precisions that are in the file; others, as bf16, are an engine's way to run the fp32 file.
+# Precisions with a file of their own. For others, such as bf16, an engine runs the fp32 file.
 FILE_PRECISIONS = ("fp16", "int8")
 
 
 @dataclass(frozen=True)
 class ModelNote:
-    """size: architecture size; names: class names by label id; precision: of the graph."""
+    """What engines and node must know about a model.
+
+    Attributes:
+        size: architecture size, as in `ModelConfig`.
+        names: class names by label id.
+        precision: of the graph.
+    """
 
     size: str
     names: tuple[str, ...]
     precision: str = "fp32"
 
     def as_json(self) -> str:
-        """What `read_note` reads."""
+        """The text that `read_note` reads."""
         return json.dumps({"format": FORMAT, **asdict(self)})
 
 
 def file_of(model: Path, precision: str) -> Path:
-    """Where the graph of a precision lies: `model.fp16.onnx` beside `model.onnx`."""
+    """The file of a precision beside a model.
+
+    >>> file_of(Path("model.onnx"), "fp16").name
+    'model.fp16.onnx'
+    >>> file_of(Path("model.onnx"), "bf16").name
+    'model.onnx'
+    """
     suffix = f".{precision}"
     if precision not in FILE_PRECISIONS or model.stem.endswith(suffix):
         return model
@@ -42,7 +52,11 @@ def file_of(model: Path, precision: str) -> Path:
 
 
 def float_file_of(model: Path) -> Path:
-    """Where the float32 graph lies beside a file of another precision: `file_of` undone."""
+    """The float32 file beside a file of any precision.
+
+    >>> float_file_of(Path("model.int8.onnx")).name
+    'model.onnx'
+    """
     name = model.stem
     for precision in FILE_PRECISIONS:
         name = name.removesuffix(f".{precision}")
@@ -50,21 +64,21 @@ def float_file_of(model: Path) -> Path:
 
 
 def read_note(path: Path) -> ModelNote:
-    """The note of an ONNX file, without any library of ONNX.
+    """Read the note of an ONNX file, without an ONNX library.
 
     Raises:
-        ModelError: the file is missing, damaged, not ours, or was written for another version.
+        ModelError: the file is missing, damaged, not ours, or of another format version.
     """
     if not path.is_file():
         raise ModelError(
             f"{path}: no such model file; leave the model path empty for the shipped model, or "
-            "make one with `ssvif export` (--precision for fp16 and int8)"
+            "write one with `ssvif export` (--precision for fp16 and int8)"
         )
     return parse_note(path, path.read_bytes())
 
 
 def parse_note(path: Path, data: bytes) -> ModelNote:
-    """`read_note` of bytes that came from `path`."""
+    """As `read_note`, from the content `data` of the file `path`."""
     if not data:
         raise ModelError(f"{path}: the model file is empty; export or copy it again")
     try:
@@ -76,15 +90,15 @@ def parse_note(path: Path, data: bytes) -> ModelNote:
         }
     except (ValueError, KeyError) as error:
         raise ModelError(
-            f"{path}: this model file cannot be read; is it truncated, or not ONNX? ({error})"
+            f"{path}: this model file cannot be read ({error}); is it truncated, or not ONNX?"
         ) from error
     return _checked_note(path, metadata)
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Number and content of each field of a protobuf message; numbers have no content.
+    """Number and content of each field of a protobuf message. Numeric fields have no content.
 
-    After the encoding at protobuf.dev/programming-guides/encoding.
+    The encoding is described at protobuf.dev/programming-guides/encoding.
     """
     position = 0
 
@@ -93,7 +107,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
         value = shift = 0
         while True:
             if position >= len(data) or shift > 63:
-                raise ValueError("it ends within a number")
+                raise ValueError("the file ends inside a number")
             byte = data[position]
             position += 1
             value |= (byte & 0x7F) << shift
@@ -103,18 +117,20 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
 
     while position < len(data):
         tag = varint()
-        number, kind = tag >> 3, tag & 7
-        if kind == 0:
+        number, wire_type = tag >> 3, tag & 7
+        if wire_type == 0:
             varint()
             length = 0
-        elif kind in (1, 5):
-            length = 8 if kind == 1 else 4
-        elif kind == 2:
+        elif wire_type in (1, 5):
+            length = 8 if wire_type == 1 else 4
+        elif wire_type == 2:
             length = varint()
         else:
-            raise ValueError(f"field of kind {kind}")
+            raise ValueError(f"field of unknown type {wire_type}")
         if number == 0 or position + length > len(data):
-            raise ValueError(f"field {number} has {length} bytes, {len(data) - position} are left")
+            raise ValueError(
+                f"field {number} needs {length} bytes, {len(data) - position} are left"
+            )
         yield number, data[position : position + length]
         position += length
 
@@ -123,18 +139,18 @@ def _checked_note(path: Path, metadata: dict[str, str]) -> ModelNote:
     if METADATA_KEY not in metadata:
         raise ModelError(
             f"{path}: an ONNX file, but not an ssvif model (it has no '{METADATA_KEY}' note); "
-            "make one with `ssvif export`"
+            "write one with `ssvif export`"
         )
     try:
-        note = json.loads(metadata[METADATA_KEY])
-        made = ModelNote(note["size"], tuple(note["names"]), note.get("precision", "fp32"))
+        values = json.loads(metadata[METADATA_KEY])
+        note = ModelNote(values["size"], tuple(values["names"]), values.get("precision", "fp32"))
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{path}: its '{METADATA_KEY}' note is damaged ({error!r}); export the model again"
         ) from error
-    if note.get("format") != FORMAT:
+    if values.get("format") != FORMAT:
         raise ModelError(
-            f"{path}: model format {note.get('format')}, this version reads {FORMAT}; "
+            f"{path}: model format {values.get('format')}, this version reads {FORMAT}; "
             "export the model again with this version"
         )
-    return made
+    return note

@@ -1,6 +1,6 @@
-"""float32 graph -> int8 graph, by fake quantisation around its convolutions (needs onnxruntime).
+"""float32 graph -> int8 graph, with pairs of quantise and dequantise nodes around convolutions.
 
-Q/DQ pairs are the one form of int8 that every engine takes: TensorRT 11 has no calibrators left.
+This is the only form of int8 that every engine reads: TensorRT 11 has no calibrators any more.
 """
 
 from __future__ import annotations
@@ -11,31 +11,35 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
 import onnx
 from onnxruntime import quantization as ort_quantization
 
-# Weights of layers that stay float: those that read pixels, and those whose outputs are summed
-# into the picture or compared for the label. They are a few percent of the work.
+from ssvif_core.types import AnyArray
+
+# Parts of the weight names of layers that stay float: layers that read pixels, and layers whose
+# outputs are added to the fused image or decide the label. They are a few percent of the work.
 FLOAT_LAYERS = ("luma_kernel", "chroma_kernel", "mix_offset", "mix_gain", "detail", "classify",
                 "naming", "whole")  # fmt: skip
 
 
+Feed = dict[str, AnyArray]  # the inputs of the graph by name
+
+
 class _Feeds(ort_quantization.CalibrationDataReader):
-    def __init__(self, feeds: Iterable[dict[str, np.ndarray]]) -> None:
+    def __init__(self, feeds: Iterable[Feed]) -> None:
         self._feeds = iter(feeds)
 
-    def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[override]
+    def get_next(self) -> Feed | None:
         return next(self._feeds, None)
 
 
-def quantised(proto: onnx.ModelProto, feeds: Iterable[dict[str, np.ndarray]]) -> onnx.ModelProto:
-    """`proto` with int8 convolutions, ranges from its activations on `feeds`.
+def quantised(proto: onnx.ModelProto, feeds: Iterable[Feed]) -> onnx.ModelProto:
+    """The graph with int8 convolutions. Its activations on `feeds` set their ranges.
 
-    Weights are symmetric by channel, activations symmetric by tensor, biases float: the only
-    scheme that TensorRT's parser takes of those that ONNX Runtime writes. Weights have 7 bits
-    (-64 to 64). CPUs without VNNI add two products of 8 bits in 16 bits, and with full weights the
-    sum would saturate: the picture would be wrong there without a word.
+    Weights are symmetric per channel, activations are symmetric per tensor, biases stay float.
+    ONNX Runtime writes other schemes as well, but TensorRT's parser reads only this one. Weights
+    have 7 bits (-64 to 64): CPUs without VNNI add two 8-bit products in 16 bits. With full weights
+    the sum would saturate there, and the image would be wrong without an error.
     """
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
@@ -60,15 +64,14 @@ def quantised(proto: onnx.ModelProto, feeds: Iterable[dict[str, np.ndarray]]) ->
                     "CalibMovingAverage": True,
                 },
             )
-        made = onnx.load(target)
-    # The quantiser leaves a mark of its own; the note is ours to write.
-    del made.metadata_props[:]
-    return made
+        result = onnx.load(target)
+    del result.metadata_props[:]  # the exporter writes its own note
+    return result
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantiser advises, by warnings to the root logger, steps that are done already."""
+    """Hide the quantiser's warnings to the root logger, which ask for steps already done."""
     logging.disable(logging.WARNING)
     try:
         yield

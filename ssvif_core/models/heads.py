@@ -22,9 +22,7 @@ class Head(nn.Module):
     width: int
     classify: nn.Conv2d
 
-    def __init__(
-        self, channels: tuple[int, int, int], classes: int = 16, width: int = 32
-    ) -> None:
+    def __init__(self, channels: tuple[int, int, int], classes: int = 16, width: int = 32) -> None:
         super().__init__()
         self.width = width
 

@@ -284,7 +284,8 @@ def _image(message: Message, thermal: bool) -> AnyArray:
         image = decode(message)
         if message.type == COMPRESSED_TYPE:
             return compressed_image(image.data, image.format, thermal)
-        return thermal_image(image) if thermal else visible_image(image, _to_colour)
+        pixels = thermal_image(image) if thermal else visible_image(image, _to_colour)
+        return np.require(pixels, requirements=["W"])  # the bytes of a bag are read-only
     except Exception as error:  # a message with wrong content fails in many ways
         camera = "thermal" if thermal else "visible"
         raise InputError(

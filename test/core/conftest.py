@@ -9,7 +9,7 @@ from ssvif_core.engines import ENGINES, why_not
 
 sys.path.insert(0, str(Path(__file__).parent))  # boards, films, planted
 
-from films import people  # noqa: E402, F401  a fixture that several folders use
+from films import people  # noqa: F401  a fixture that several folders use
 
 
 @pytest.fixture(params=ENGINES)

@@ -1,6 +1,6 @@
-/* A stand-in for the CUDA driver on machines without a GPU: device memory is host memory, and a
- * stream does its work no sooner than somebody waits for it, so that a missing wait is seen.
- * Only what ssvif_core/engines/tensorrt/cuda.py calls, in the driver's own signatures. */
+/* A stand-in for the CUDA driver on machines without a GPU. Device memory is host memory. A stream
+ * does its work only when someone waits for it, so that tests notice a missing wait. It has the
+ * functions that ssvif_core/engines/tensorrt/cuda.py calls, with the driver's signatures. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdint.h>
@@ -95,8 +95,8 @@ int cuGraphLaunch(List *executable, Stream *stream) {
     return OK;
 }
 
-/* How cuda-bindings asks for functions: by name without the version. */
-int cuGetProcAddress_v2(const char *name, void **function, int version, uint64_t flags, int *found) {
+/* cuda-bindings asks for functions by their names without a version. */
+int cuGetProcAddress_v2(const char *name, void **function, int version, uint64_t flags, int *status) {
     char with_version[128];
     Dl_info self;
     dladdr((void *)cuInit, &self);
@@ -104,6 +104,6 @@ int cuGetProcAddress_v2(const char *name, void **function, int version, uint64_t
     snprintf(with_version, sizeof with_version, "%s_v2", name);
     *function = dlsym(library, with_version);
     if (!*function) *function = dlsym(library, name);
-    if (found) *found = *function ? 0 : 1;
+    if (status) *status = *function ? 0 : 1;
     return *function ? OK : 500;
 }

@@ -1,10 +1,10 @@
-"""TensorRT: what a robot with an NVIDIA GPU runs.
+"""TensorRT: the engine of robots with an NVIDIA GPU.
 
-    flavour   the TensorRT that is installed: tensorrt 8.6, 10.3 to 11, or tensorrt_rtx
-    build     ONNX file -> engine, in a process of its own
-    cache     where engines lie, and which may be loaded
-    cuda      device, buffers, stream and graph by the CUDA driver
-    engine    the `Engine` on top of them
+flavour   the installed TensorRT: tensorrt 8.6, 10.3 to 11, or tensorrt_rtx
+build     ONNX file -> engine, in a child process
+cache     where engines are stored, and which may be loaded
+cuda      device, buffers, stream and CUDA graph, through the CUDA driver
+engine    the `Engine` that uses the others
 
-Everything here needs NumPy alone beside TensorRT and cuda-bindings.
+These modules need only NumPy, TensorRT and cuda-bindings.
 """

@@ -1,4 +1,7 @@
-"""The child process of `build_apart`: engine file or folder of a cache, flavour, request."""
+"""The child process of `build_in_child`.
+
+Its arguments are an engine file or the folder of a cache, a flavour, and a request as JSON.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +17,23 @@ from ssvif_core.engines.tensorrt.cache import EngineCache, store_engine
 from ssvif_core.engines.tensorrt.cuda import find_device
 from ssvif_core.engines.tensorrt.flavour import find_flavour
 from ssvif_core.errors import SsvifError
+from ssvif_core.graph.model_file import ENGINE_SUFFIX
 
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
-def main(target: str, flavour: str, request: str) -> int:
+def main(target: str, flavour_name: str, request_json: str) -> int:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.nice(10)  # meanwhile an engine on the CPU may serve
+    os.nice(10)  # an engine on the CPU may serve at the same time
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        wanted, found, path = BuildRequest.from_json(request), find_flavour(flavour), Path(target)
-        if path.suffix == ".engine":
-            device = None if wanted.compute_capability else find_device()
-            store_engine(path, found, wanted, device)
+        request, path = BuildRequest.from_json(request_json), Path(target)
+        flavour = find_flavour(flavour_name)
+        if path.suffix == ENGINE_SUFFIX:
+            device = None if request.compute_capability else find_device()
+            store_engine(path, flavour, request, device)
         else:
-            EngineCache(path).build(found, wanted)
+            EngineCache(path).build(flavour, request)
     except (SsvifError, OSError) as error:
         print(error)
         return 2

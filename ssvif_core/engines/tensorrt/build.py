@@ -1,8 +1,9 @@
 """ONNX file -> TensorRT engine.
 
-The node builds in a child process (`build_apart`): minutes of work that must be stoppable, whose
-memory goes back to the robot, and whose crash must not be the node's. Precision is in the file
-(`ssvif export --precision`), since TensorRT 11 takes its types from nowhere else.
+The node builds in a child process (`build_in_child`). The build takes minutes, so it must be
+stoppable. When the process ends, the robot gets its memory back, and a crash does not stop the
+node. The precision comes from the file (`ssvif export --precision`), because TensorRT 11 takes
+types only from there.
 """
 
 from __future__ import annotations
@@ -23,20 +24,22 @@ from ssvif_core.types import Shapes
 
 logger = logging.getLogger(__name__)
 
-WORKSPACE = 1 << 30  # bytes of GPU memory the builder may try out
-SAID_EVERY = 5.0  # seconds between lines while it builds
+WORKSPACE_BYTES = 1 << 30  # GPU memory that the builder may use
+LOG_PERIOD_S = 5.0  # between log lines during a build
 
 
 @dataclass(frozen=True)
 class BuildRequest:
     """What to build.
 
-    model: ONNX file of that precision.
-    shapes: that it is built for; with `smallest` and `largest`, the most usual of a range.
-    compute_capability: of another GPU than this machine's, as "8.6"; tensorrt_rtx only, which
-        needs no GPU for that.
-    hardware_compatible: runs on every GPU from Ampere on, somewhat slower.
-    version_compatible: runs with later TensorRT of the same major version.
+    Attributes:
+        model: ONNX file of this precision.
+        shapes: image sizes of the engine; the usual ones if there is a range.
+        smallest, largest: the ends of a range; None for an engine of fixed shapes.
+        compute_capability: of another GPU than this machine's, such as "8.6". This works only
+            with tensorrt_rtx, which needs no GPU to build.
+        hardware_compatible: the engine runs on every GPU from Ampere on, but slower.
+        version_compatible: the engine runs with later TensorRT of the same major version.
     """
 
     model: Path
@@ -50,20 +53,23 @@ class BuildRequest:
 
     @property
     def is_fixed(self) -> bool:
+        """Whether the engine is for one set of shapes only."""
         return self.smallest is None and self.largest is None
 
     @property
     def profile(self) -> dict[str, tuple[tuple[int, ...], ...]]:
-        """Smallest, usual and largest shape of each input whose shape the ONNX file leaves open."""
-        shapes = self.smallest or self.shapes, self.shapes, self.largest or self.shapes
-        inputs = [input_shapes(each) for each in shapes]
+        """Smallest, usual and largest shape of each input that depends on the cameras."""
+        sizes = self.smallest or self.shapes, self.shapes, self.largest or self.shapes
+        inputs = [input_shapes(shapes) for shapes in sizes]
         return {name: tuple(shape[name] for shape in inputs) for name in inputs[0]}
 
     def as_json(self) -> str:
+        """The text that `from_json` reads."""
         return json.dumps({**asdict(self), "model": str(self.model)})
 
     @classmethod
     def from_json(cls, text: str) -> BuildRequest:
+        """The request that `as_json` wrote."""
         values = json.loads(text)
         for name in ("shapes", "smallest", "largest"):
             values[name] = values[name] and Shapes(**values[name])
@@ -71,21 +77,28 @@ class BuildRequest:
 
 
 @dataclass(frozen=True)
-class Built:
-    """plan: the serialised engine. timing: the timing cache, grown by what was timed; empty with
-    tensorrt_rtx, which has none. tensors: name and type of each input and output."""
+class BuildResult:
+    """A built engine.
+
+    Attributes:
+        plan: the serialised engine.
+        timing: the timing cache with the new timings; empty with tensorrt_rtx, which has none.
+        tensors: by name, the type of each input and output.
+    """
 
     plan: bytes
     timing: bytes
     tensors: dict[str, str]
 
 
-def build(flavour: Flavour, request: BuildRequest, model: bytes, timing: bytes = b"") -> Built:
+def build(
+    flavour: Flavour, request: BuildRequest, model: bytes, timing: bytes = b""
+) -> BuildResult:
     """Build an engine in this process.
 
     Args:
         model: the ONNX file's content.
-        timing: timing cache of earlier builds with the same TensorRT on the same GPU.
+        timing: the timing cache of earlier builds with the same TensorRT on the same GPU.
 
     Raises:
         ModelError: TensorRT cannot parse the file.
@@ -94,12 +107,12 @@ def build(flavour: Flavour, request: BuildRequest, model: bytes, timing: bytes =
     """
     _check(flavour, request)
     api, errors = flavour.api, [""]
-    builder = api.Builder(flavour.logger(lambda text: errors.append(text)))
+    builder = api.Builder(flavour.logger(errors.append))
     network = _parse(flavour, builder, request.model, model)
     config = builder.create_builder_config()
-    config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, WORKSPACE)
+    config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
     _set_types(flavour, network, config, request.precision)
-    if request.is_fixed:  # by a profile TensorRT would plan for shapes that change, if only in name
+    if request.is_fixed:  # with a profile, TensorRT would plan for shapes that change
         for tensor in map(network.get_input, range(network.num_inputs)):
             tensor.shape = request.profile.get(tensor.name, [tensor.shape])[0]
     else:
@@ -121,34 +134,39 @@ def build(flavour: Flavour, request: BuildRequest, model: bytes, timing: bytes =
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError(f"{request.model}: {flavour} cannot build an engine: {errors[-1]}")
-    return Built(bytes(plan), bytes(cache.serialize()) if cache else b"", _tensors(api, network))
+    grown = bytes(cache.serialize()) if cache else b""
+    return BuildResult(bytes(plan), grown, _tensors(api, network))
 
 
-def build_apart(request: BuildRequest, flavour: Flavour, target: Path) -> None:
-    """Have a child process build the engine, into the file `target` or the cache in that folder.
+def build_in_child(request: BuildRequest, flavour: Flavour, target: Path) -> None:
+    """Build an engine in a child process.
 
-    Says every few seconds that it is at it. The child ends with the thread that waits for it.
+    Progress is logged every `LOG_PERIOD_S`. The child ends if the thread that waits for it ends.
+
+    Args:
+        target: an engine file to write, or the folder of a cache.
 
     Raises:
-        EngineError: what `build` raises there, or the child was killed.
+        EngineError: `build` failed in the child, or the child was killed.
     """
     command = [sys.executable, "-m", __package__, str(target), flavour.name, request.as_json()]
-    began = time.monotonic()
+    start = time.monotonic()
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     logger.info("building a TensorRT engine for %s, %s", request.shapes, request.precision)
     while True:
         try:
-            reason, details = child.communicate(timeout=SAID_EVERY)
+            reason, details = child.communicate(timeout=LOG_PERIOD_S)
             break
         except subprocess.TimeoutExpired:
             logger.info(
-                "building a TensorRT engine: %.0f s so far (it may be minutes; then it is kept)",
-                time.monotonic() - began,
+                "building a TensorRT engine: %.0f s so far (it can take minutes, but only once)",
+                time.monotonic() - start,
             )
     if child.returncode < 0:
         raise EngineError(
-            f"the process that built the TensorRT engine died by signal {-child.returncode}; if it "
-            "is 9 the memory was too small: close other programs, or add swap"
+            "the process that built the TensorRT engine was killed by signal "
+            f"{-child.returncode}; signal 9 means too little memory: close other programs, or add "
+            "swap"
         )
     if child.returncode:
         raise EngineError(reason.strip() or details.strip())
@@ -157,26 +175,23 @@ def build_apart(request: BuildRequest, flavour: Flavour, target: Path) -> None:
 def _check(flavour: Flavour, request: BuildRequest) -> None:
     if request.compute_capability and not flavour.is_rtx:
         raise InputError(
-            f"an engine for compute capability {request.compute_capability} ahead of time: "
-            f"{flavour} builds for the GPU it runs on only; use tensorrt_rtx, or build there"
+            f"compute capability {request.compute_capability}: {flavour} builds only for the GPU "
+            "of this machine; use tensorrt_rtx, or build on the other machine"
         )
     if flavour.is_rtx and (request.hardware_compatible or request.version_compatible):
         raise InputError(
-            f"{flavour} has no hardware- or version-compatible engines; leave these options out"
+            f"{flavour} has no hardware- or version-compatible engines; remove these options"
         )
 
 
 def _parse(flavour: Flavour, builder: Any, path: Path, model: bytes) -> Any:
     api = flavour.api
-    flags = 0
-    if flavour.is_strongly_typed:
-        flags |= 1 << int(api.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    else:
-        flags |= 1 << int(api.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
-    network = builder.create_network(flags)
+    flags = api.NetworkDefinitionCreationFlag
+    flag = flags.STRONGLY_TYPED if flavour.is_strongly_typed else flags.EXPLICIT_BATCH
+    network = builder.create_network(1 << int(flag))
     parser = api.OnnxParser(network, builder.logger)
     if not parser.parse(model):
-        messages = [_readable(parser.get_error(index)) for index in range(parser.num_errors)]
+        messages = [_error_text(parser.get_error(index)) for index in range(parser.num_errors)]
         raise ModelError(
             f"{path}: {flavour} cannot parse this file: {'; '.join(messages) or 'no reason given'}"
             "; export the model again with this version"
@@ -184,8 +199,8 @@ def _parse(flavour: Flavour, builder: Any, path: Path, model: bytes) -> Any:
     return network
 
 
-def _readable(error: Any) -> str:
-    """A parser's message with the place in the graph, where this TensorRT tells it."""
+def _error_text(error: Any) -> str:
+    """The parser's message, with the node if this TensorRT names it."""
     name = getattr(error, "node_name", lambda: "")()
     operator = getattr(error, "node_operator", lambda: "")()
     place = f"node '{name}' ({operator}): " if name or operator else ""
@@ -196,7 +211,7 @@ def _set_types(flavour: Flavour, network: Any, config: Any, precision: str) -> N
     api = flavour.api
     tf32 = getattr(api.BuilderFlag, "TF32", None)
     if precision == "fp32" and tf32 is not None:
-        config.clear_flag(tf32)  # 10 bits of mantissa are not what fp32 was chosen for
+        config.clear_flag(tf32)  # TF32 has only 10 bits of mantissa
     if flavour.is_strongly_typed:
         return
     if precision != "fp32":
@@ -208,19 +223,20 @@ def _set_types(flavour: Flavour, network: Any, config: Any, precision: str) -> N
 
 
 def keep_float(api: Any, network: Any, precision: str) -> None:
-    """Hold layers to float that TensorRT 8.6 would be free to run in half.
+    """Keep layers in float that TensorRT 8.6 could otherwise run in half.
 
-    In the fp16 file these are all that are float; in the int8 file, where everything is, those up
-    to the sampling of the thermal image: counts of 16 bits are beyond half.
+    In the fp16 file these are all float layers. In the int8 file every layer is float; there only
+    the layers up to the sampling of the thermal image are kept, because half cannot hold 16-bit
+    counts.
     """
-    kinds = api.LayerType
-    # Constants and shapes are data. The others have their own type: TensorRT refuses a second one.
-    fixed = (kinds.CONSTANT, kinds.SHAPE, kinds.CAST, kinds.QUANTIZE, kinds.DEQUANTIZE)
+    types = api.LayerType
+    # Constants and shapes are data. TensorRT refuses to set the type of the others.
+    fixed = (types.CONSTANT, types.SHAPE, types.CAST, types.QUANTIZE, types.DEQUANTIZE)
     for layer in map(network.get_layer, range(network.num_layers)):
         if layer.get_output(0).dtype == api.float32 and layer.type not in fixed:
             layer.precision = api.float32
             layer.set_output_type(0, api.float32)
-        if precision == "int8" and layer.type == api.LayerType.GRID_SAMPLE:
+        if precision == "int8" and layer.type == types.GRID_SAMPLE:
             return
 
 
@@ -228,7 +244,7 @@ def _tensors(api: Any, network: Any) -> dict[str, str]:
     names = {api.uint8: "uint8", api.float32: "float32"}
     inputs = map(network.get_input, range(network.num_inputs))
     outputs = map(network.get_output, range(network.num_outputs))
-    return {each.name: names.get(each.dtype, str(each.dtype)) for each in (*inputs, *outputs)}
+    return {t.name: names.get(t.dtype, str(t.dtype)) for t in (*inputs, *outputs)}
 
 
 def _capability(api: Any, text: str) -> Any:

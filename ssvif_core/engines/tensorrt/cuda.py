@@ -1,6 +1,6 @@
-"""Device, memory, stream and graph, by the CUDA driver through cuda-bindings.
+"""Device, memory, stream and CUDA graph, through the CUDA driver and cuda-bindings.
 
-The driver interface and not the runtime's: it comes with every driver, of CUDA 12 and 13 alike.
+The driver interface comes with every driver of CUDA 12 and 13. The runtime does not.
 """
 
 from __future__ import annotations
@@ -14,11 +14,18 @@ from typing import Any
 import numpy as np
 
 from ssvif_core.errors import EngineError
+from ssvif_core.types import AnyArray
 
 
 @dataclass(frozen=True)
 class Device:
-    """A GPU. compute_capability: as "8.7"; handle: of the driver."""
+    """A GPU.
+
+    Attributes:
+        name: as the driver gives it.
+        compute_capability: such as "8.7".
+        handle: the driver's.
+    """
 
     name: str
     compute_capability: str
@@ -32,26 +39,26 @@ def find_device() -> Device:
     """The first GPU of CUDA_VISIBLE_DEVICES.
 
     Raises:
-        EngineError: there is none, or no driver, or no cuda-bindings.
+        EngineError: there is no GPU, no driver, or no cuda-bindings.
     """
     try:
         cuda = driver()
         call(cuda.cuInit, 0)
         if call(cuda.cuDeviceGetCount) == 0:
-            raise EngineError("the CUDA driver knows no GPU; is CUDA_VISIBLE_DEVICES empty?")
+            raise EngineError("the CUDA driver finds no GPU; is CUDA_VISIBLE_DEVICES empty?")
         handle = call(cuda.cuDeviceGet, 0)
         attribute = cuda.CUdevice_attribute
-        numbers = [
-            call(cuda.cuDeviceGetAttribute, which, handle)
-            for which in (
+        major, minor = (
+            call(cuda.cuDeviceGetAttribute, number, handle)
+            for number in (
                 attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
                 attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
             )
-        ]
+        )
         name = call(cuda.cuDeviceGetName, 256, handle).split(b"\0")[0].decode()
-    except RuntimeError as error:  # of cuda-bindings, when there is no driver to load
+    except RuntimeError as error:  # cuda-bindings raises it if there is no driver to load
         raise EngineError(f"no CUDA device: {error}") from error
-    return Device(name, "{}.{}".format(*numbers), handle)
+    return Device(name, f"{major}.{minor}", handle)
 
 
 def driver() -> Any:
@@ -69,7 +76,10 @@ def driver() -> Any:
 
 
 def call(function: Any, *arguments: Any) -> Any:
-    """Result of a driver function.
+    """Call a driver function.
+
+    Returns:
+        Its result without the status: a value, a list of values, or None.
 
     Raises:
         EngineError: the driver reports an error.
@@ -83,12 +93,13 @@ def call(function: Any, *arguments: Any) -> Any:
 class Cuda:
     """The primary context of a device, which TensorRT uses too, with one stream.
 
-    For one thread at a time; one that takes over calls `enter` first. The context is never
-    released: arrays in pinned memory may outlive whatever else there was.
+    One thread at a time may use it. Another thread must call `enter` first. The context is never
+    released, because arrays in pinned memory may outlive all other objects.
 
     Attributes:
+        device: the GPU.
         api: the driver's functions.
-        stream: that all work is queued on.
+        stream: the stream of all work.
     """
 
     def __init__(self, device: Device) -> None:
@@ -101,55 +112,61 @@ class Cuda:
         self.free_with(self, self.api.cuStreamDestroy, self.stream)
 
     def enter(self) -> None:
-        """Make the context that of the calling thread."""
+        """Make this the current context of the calling thread."""
         call(self.api.cuCtxSetCurrent, self._context)
 
     def free_with(self, owner: object, function: Any, handle: Any) -> None:
-        """Call `function(handle)` when `owner` is gone, in whichever thread that happens."""
-        done = weakref.finalize(owner, _in_context, self.api, self._context, function, handle)
-        # The end of the process frees all; before it, a daemon thread may still be copying.
-        done.atexit = False
+        """Call `function(handle)` when `owner` is freed, in any thread."""
+        finalizer = weakref.finalize(owner, _in_context, self.api, self._context, function, handle)
+        # The end of the process frees everything. Until then a daemon thread may still copy.
+        finalizer.atexit = False
 
     def buffer(self, shape: tuple[int, ...], dtype: Any) -> Buffer:
+        """A new buffer of zeros on the host."""
         return Buffer(self, shape, np.dtype(dtype))
 
     def synchronise(self) -> None:
-        """Wait for all that the stream was given."""
+        """Wait until the stream has done all its work."""
         call(self.api.cuStreamSynchronize, self.stream)
 
     def capture(self, enqueue: Any) -> Graph:
-        """The work that `enqueue()` gives to the stream, as one launch.
+        """The work that `enqueue()` queues on the stream, as a graph for one launch.
 
         Raises:
-            EngineError: some of it cannot be captured.
+            EngineError: some of the work cannot be captured.
         """
         mode = self.api.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         call(self.api.cuStreamBeginCapture, self.stream, mode)
         try:
             enqueue()
-        finally:  # whatever happened, the stream must not stay in capture
+        finally:  # the stream must not stay in capture after an error
             graph = call(self.api.cuStreamEndCapture, self.stream)
         return Graph(self, graph)
 
 
 def _in_context(api: Any, context: Any, function: Any, handle: Any) -> None:
     api.cuCtxSetCurrent(context)
-    function(handle)  # its status tells nothing that could be mended here
+    function(handle)  # an error here could not be handled
 
 
 class Buffer:
-    """The same array twice: `host`, pinned, as a NumPy array, and `device`, as an address.
+    """The same array in the memory of host and device.
 
-    Pinned memory lives as long as a view of `host`; device memory as long as this object.
+    The host memory lives as long as a view of `host`. The device memory lives as long as this
+    object.
+
+    Attributes:
+        host: the array, in pinned memory.
+        address: of the array in device memory.
     """
 
-    def __init__(self, cuda: Cuda, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    def __init__(self, cuda: Cuda, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self._cuda, api = cuda, cuda.api
         self._size = int(np.prod(shape)) * dtype.itemsize
         pinned = int(call(api.cuMemHostAlloc, self._size, 0))
         memory = (ctypes.c_uint8 * self._size).from_address(pinned)
         cuda.free_with(memory, api.cuMemFreeHost, pinned)
-        self.host = np.ctypeslib.as_array(memory).view(dtype).reshape(shape)
+        self.host: AnyArray = np.ctypeslib.as_array(memory).view(dtype).reshape(shape)
         self.host[...] = 0
         self._device = call(api.cuMemAlloc, self._size)
         self.address = int(self._device)
@@ -169,7 +186,7 @@ class Buffer:
 
 
 class Graph:
-    """Captured work, launched as one."""
+    """A CUDA graph: captured work for one launch."""
 
     def __init__(self, cuda: Cuda, graph: Any) -> None:
         self._cuda, api = cuda, cuda.api
@@ -178,5 +195,5 @@ class Graph:
         cuda.free_with(self, api.cuGraphExecDestroy, self._graph)
 
     def launch(self) -> None:
-        """Queue it on the stream."""
+        """Queue the graph on the stream."""
         call(self._cuda.api.cuGraphLaunch, self._graph, self._cuda.stream)

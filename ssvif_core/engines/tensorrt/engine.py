@@ -1,4 +1,4 @@
-"""The `Engine` that runs on a GPU."""
+"""The `Engine` that runs on an NVIDIA GPU."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ssvif_core.engines.base import Engine, EngineInfo, thermal_bytes
-from ssvif_core.engines.tensorrt.build import BuildRequest, build_apart
-from ssvif_core.engines.tensorrt.cache import EngineCache, EngineKey, accepted, open_engine
+from ssvif_core.engines.tensorrt.build import BuildRequest, build_in_child
+from ssvif_core.engines.tensorrt.cache import EngineCache, EngineKey, open_engine, with_agreement
 from ssvif_core.engines.tensorrt.cuda import Buffer, Cuda, Graph, find_device
 from ssvif_core.engines.tensorrt.flavour import Flavour, find_flavour
 from ssvif_core.engines.verify import check_accepted, generated_pairs, measure, reference_engine
@@ -23,31 +23,33 @@ logger = logging.getLogger(__name__)
 
 
 class TensorRtEngine(Engine):
-    """See `Engine`. `model` may also be an `.engine` file of `ssvif engine build --out`, which is
-    then trusted: engines are code.
+    """TensorRT on a GPU; see `Engine`.
+
+    `model` may also be an `.engine` file of `ssvif engine build --out`. Engines are code, so use
+    only files that you trust.
 
     Attributes:
-        stored: the engine file, with what is known of it.
-        cuda: context and stream it runs in.
-        graph: copies and execution as one launch; None: each is queued by itself.
+        stored: the engine file and its sidecar.
+        cuda: context and stream that it runs in.
+        graph: copies and execution as one launch; None if each is queued alone.
     """
 
     precisions = ("fp16", "fp32", "int8")
 
     def __init__(self, model: Path, shapes: Shapes, precision: str, threads: int = 0) -> None:
-        self.usable()
+        self.check_usable()
         self.shapes = shapes
         self._flavour, device = find_flavour(), find_device()
         self.cuda = Cuda(device)
         if model.suffix == ENGINE_SUFFIX:
             self.stored = open_engine(model)
-            self._check_goes(device.compute_capability)
+            self._check_machine(device.compute_capability)
             self._load()
         else:
             self._load_or_build(BuildRequest(model, precision, shapes))
         self._context = self._engine.create_execution_context()
         if self._context is None:
-            raise EngineError(f"{self._flavour} cannot make a context; is the GPU's memory full?")
+            raise EngineError(f"{self._flavour} cannot create a context; is the GPU memory full?")
         self._buffers = self._bind()
         self.graph: Graph | None = None
         self._fusion = FusionBuffers(*(self._buffers[name].host[0] for name in OUTPUT_NAMES))
@@ -56,32 +58,32 @@ class TensorRtEngine(Engine):
         )
 
     @classmethod
-    def usable(cls) -> None:
-        find_device()  # first: without one, some libraries of TensorRT crash when they are used
+    def check_usable(cls) -> None:
+        find_device()  # first, because some TensorRT libraries crash without a device
         find_flavour()
 
     @classmethod
-    def is_made(cls, model: Path, shapes: Shapes, precision: str) -> bool:
+    def is_ready(cls, model: Path, shapes: Shapes, precision: str) -> bool:
         if model.suffix == ENGINE_SUFFIX:
-            return open_engine(model).key.takes(shapes)
+            return open_engine(model).key.covers(shapes)
         request = BuildRequest(model, precision, shapes)
         read_note(model)
         return EngineCache().find(EngineKey.of(find_flavour(), request, find_device())) is not None
 
     def accept(self) -> None:
-        found = self.stored.agreement
-        if found is None:
-            reference = self._reference()
+        agreement = self.stored.agreement
+        if agreement is None:
+            reference = reference_engine(float_file_of(Path(self.stored.source)), self.shapes)
             if reference is None:
-                logger.warning("%s is used without a check: nothing to compare with", self.info)
+                logger.warning("%s is used unchecked: no float32 file or CPU engine", self.info)
                 return
-            found = measure(self, reference, generated_pairs(self.shapes))
+            agreement = measure(self, reference, generated_pairs(self.shapes))
             try:
-                self.stored = accepted(self.stored, found)
+                self.stored = with_agreement(self.stored, agreement)
             except OSError as error:
-                logger.warning("%s: it will be compared again (%s)", self.stored.sidecar, error)
-            logger.info("%s agrees with float32: %s", self.info, found)
-        check_accepted(found, self.stored.key.precision, str(self.info))
+                logger.warning("%s: the agreement is not saved (%s)", self.stored.sidecar, error)
+            logger.info("%s, compared with float32: %s", self.info, agreement)
+        check_accepted(agreement, self.stored.key.precision, str(self.info))
 
     def register(self, sampling: SamplingMap) -> None:
         self.cuda.enter()
@@ -106,21 +108,18 @@ class TensorRtEngine(Engine):
         return self._fusion
 
     def warm_up(self) -> None:
-        super().warm_up()  # also what a capture needs: nothing may be allocated in it
-        if not self.stored.key.smallest == self.stored.key.largest:
-            return  # TensorRT may change its ways with the shapes of a range
+        super().warm_up()  # a capture needs this too, because it may not allocate memory
+        if self.stored.key.smallest != self.stored.key.largest:
+            return  # within a range of shapes, TensorRT may change how it runs
         try:
             self.graph = self.cuda.capture(self._enqueue)
         except EngineError as error:
-            logger.info("no CUDA graph for this engine, it runs without (%s)", error)
-
-    def _reference(self) -> Engine | None:
-        return reference_engine(float_file_of(Path(self.stored.source)), self.shapes)
+            logger.info("no CUDA graph for this engine; it runs without one (%s)", error)
 
     def execute(self) -> None:
-        """Queue the network alone, on what lies in device memory."""
+        """Queue only the network, without copies from and to the host."""
         if not self._context.execute_async_v3(int(self.cuda.stream)):
-            raise EngineError(f"{self._flavour} could not run {self.stored.path.name}")
+            raise EngineError(f"{self._flavour} cannot run {self.stored.path.name}")
 
     def _enqueue(self) -> None:
         for name in ("visible", "thermal", "thermal_range"):
@@ -133,13 +132,13 @@ class TensorRtEngine(Engine):
         read_note(request.model)
         cache = EngineCache()
         key = EngineKey.of(self._flavour, request, self.cuda.device)
-        found = cache.find(key)
-        if found is None:
-            build_apart(request, self._flavour, cache.folder)
-            found = cache.find(key)
-        if found is None:
-            raise EngineError(f"{cache.folder}: the engine that was just built is not there")
-        self.stored = found
+        stored = cache.find(key)
+        if stored is None:
+            build_in_child(request, self._flavour, cache.folder)
+            stored = cache.find(key)
+        if stored is None:
+            raise EngineError(f"{cache.folder}: the engine was built, but is missing; build again")
+        self.stored = stored
         self._load()
 
     def _load(self) -> None:
@@ -150,17 +149,17 @@ class TensorRtEngine(Engine):
         self._engine = self._runtime.deserialize_cuda_engine(self.stored.read())
         if self._engine is None:
             raise EngineError(
-                f"{self.stored.path}: {self._flavour} does not load this engine; is the GPU's "
-                "memory full? If not, remove the file, and it is built again"
+                f"{self.stored.path}: {self._flavour} cannot load this engine; is the GPU memory "
+                "full? If not, remove the file, so that it is built again"
             )
 
     def _bind(self) -> dict[str, Buffer]:
-        """Buffers for all inputs and outputs; TensorRT hears their addresses once."""
+        """Buffers for all inputs and outputs. TensorRT gets their addresses once."""
         specs = (*INPUTS, *OUTPUTS)
         names = {self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)}
         if names != {spec.name for spec in specs}:
             raise EngineError(
-                f"{self.stored.path}: an engine with {', '.join(sorted(names))}; expected "
+                f"{self.stored.path}: its tensors are {', '.join(sorted(names))}; expected "
                 f"{', '.join(sorted(spec.name for spec in specs))}; build it again"
             )
         types = {"uint8": self._flavour.api.uint8, "float32": self._flavour.api.float32}
@@ -177,24 +176,25 @@ class TensorRtEngine(Engine):
             if spec in INPUTS and not self._context.set_input_shape(spec.name, shape):
                 key = self.stored.key
                 raise EngineError(
-                    f"{self.stored.path}: made for {key.smallest} to {key.largest}, not for "
-                    f"{self.shapes}; build one for these sizes"
+                    f"{self.stored.path}: built for {key.smallest} to {key.largest}, not for "
+                    f"{self.shapes}; build an engine for these sizes"
                 )
             if not self._context.set_tensor_address(spec.name, buffers[spec.name].address):
                 raise EngineError(f"{self._flavour} refuses the buffer of {spec.name}")
         return buffers
 
-    def _check_goes(self, compute_capability: str) -> None:
-        """Of an engine file given by path: nothing can be built in its place."""
+    def _check_machine(self, compute_capability: str) -> None:
+        """Refuse an engine file of another machine. The node cannot build a file given by path."""
         stored, key = self.stored, self.stored.key
         if key.tensorrt != str(self._flavour) and not key.version_compatible:
             raise EngineError(
-                f"{stored.path}: built with {key.tensorrt}, here is {self._flavour}; build it here"
+                f"{stored.path}: built with {key.tensorrt}, but this machine has {self._flavour}; "
+                "build it here"
             )
         if key.compute_capability != compute_capability and not key.hardware_compatible:
             raise EngineError(
-                f"{stored.path}: built for compute capability {key.compute_capability}, this GPU "
-                f"has {compute_capability}; build it here"
+                f"{stored.path}: built for compute capability {key.compute_capability}, but this "
+                f"GPU has {compute_capability}; build it here"
             )
 
 
@@ -202,5 +202,5 @@ _loggers: dict[str, Any] = {}
 
 
 def _logger(flavour: Flavour) -> Any:
-    """One for the life of the process: TensorRT keeps the first it gets."""
+    """One logger for the life of the process, because TensorRT keeps the first one."""
     return _loggers.setdefault(flavour.name, flavour.logger())

@@ -1,4 +1,4 @@
-"""The TensorRT that is installed, and what its versions differ in."""
+"""The installed TensorRT, and the differences between its versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssvif_core.errors import EngineError, InputError
 
 logger = logging.getLogger(__name__)
 
-# Module -> versions from, and below; and what they are called in messages.
+# Module -> ranges of supported versions (from, below), and their text for messages.
 SUPPORTED = {
     "tensorrt": ((((8, 6), (9,)), ((10, 3), (12,))), "8.6, or 10.3 to 11"),
     "tensorrt_rtx": ((((1,), (2,)),), "1.x"),
@@ -22,7 +22,13 @@ SUPPORTED = {
 
 @dataclass(frozen=True)
 class Flavour:
-    """One TensorRT. name: of the module; api: the module itself."""
+    """An installed TensorRT.
+
+    Attributes:
+        name: of its module, `tensorrt` or `tensorrt_rtx`.
+        version: as in `api.__version__`.
+        api: the module.
+    """
 
     name: str
     version: str
@@ -33,49 +39,51 @@ class Flavour:
 
     @property
     def is_rtx(self) -> bool:
+        """Whether it is TensorRT for RTX."""
         return self.name == "tensorrt_rtx"
 
     @property
     def is_strongly_typed(self) -> bool:
-        """Whether arithmetic follows the types in the ONNX file and not flags of the builder."""
+        """Whether the types in the ONNX file set the arithmetic, and not flags of the builder."""
         return self.is_rtx or _numbers(self.version) >= (10,)
 
-    def logger(self, tell: Callable[[str], None] | None = None) -> Any:
-        """A TensorRT logger that writes to ours; `tell` hears errors as well."""
-        return _logger_class(self.api)(tell)
+    def logger(self, on_error: Callable[[str], None] | None = None) -> Any:
+        """A TensorRT logger that writes to ours. It also calls `on_error` with errors."""
+        return _logger_class(self.api)(on_error)
 
 
 def find_flavour(name: str | None = None) -> Flavour:
-    """The flavour of that name, or the first that is installed; classic TensorRT comes first.
+    """The flavour of this name. None takes the first that is installed: tensorrt, tensorrt_rtx.
 
     Raises:
-        InputError: no flavour has that name.
+        InputError: no flavour has this name.
         EngineError: it is not installed, does not load, or has a version that is not supported.
     """
     if name is not None and name not in SUPPORTED:
         raise InputError(f"TensorRT flavour '{name}'; expected {' or '.join(SUPPORTED)}")
     reasons = []
     for candidate in [name] if name else SUPPORTED:
-        found = _load(candidate)
-        if isinstance(found, Flavour):
-            return found
-        reasons.append(found)
+        flavour = _load(candidate)
+        if isinstance(flavour, Flavour):
+            return flavour
+        reasons.append(flavour)
     raise EngineError(
-        f"no TensorRT that can be used ({'; '.join(reasons)}); JetPack brings one, elsewhere "
-        "`pip install tensorrt`, or on RTX cards `pip install tensorrt-rtx`"
+        f"no TensorRT can be used here ({'; '.join(reasons)}); JetPack contains one; on other "
+        "machines `pip install tensorrt`, or for RTX cards `pip install tensorrt-rtx`"
     )
 
 
 @functools.cache
 def _load(name: str) -> Flavour | str:
+    """The flavour of this name, or why it cannot be used."""
     try:
         api = importlib.import_module(name)
-    except Exception as error:  # bindings without their libraries fail in many ways
+    except Exception as error:  # bindings without their libraries raise many types
         return f"{name}: {error}"
     version = str(getattr(api, "__version__", "0"))
-    ranges, wanted = SUPPORTED[name]
+    ranges, expected = SUPPORTED[name]
     if not any(low <= _numbers(version) < high for low, high in ranges):
-        return f"{name} is version {version}, expected {wanted}"
+        return f"{name} is version {version}, expected {expected}"
     return Flavour(name, version, api)
 
 
@@ -88,18 +96,18 @@ def _logger_class(api: Any) -> type:
     levels = {
         api.ILogger.INTERNAL_ERROR: logging.ERROR,
         api.ILogger.ERROR: logging.ERROR,
-        api.ILogger.WARNING: logging.INFO,  # TensorRT warns of what is well
+        api.ILogger.WARNING: logging.INFO,  # TensorRT warns about much that is harmless
     }
 
-    class Logger(api.ILogger):  # type: ignore[name-defined, misc]
-        def __init__(self, tell: Callable[[str], None] | None) -> None:
+    class Logger(api.ILogger):
+        def __init__(self, on_error: Callable[[str], None] | None) -> None:
             api.ILogger.__init__(self)
-            self._tell = tell
+            self._on_error = on_error
 
         def log(self, severity: Any, message: str) -> None:
             level = levels.get(severity, logging.DEBUG)
             logger.log(level, "TensorRT: %s", message)
-            if level == logging.ERROR and self._tell is not None:
-                self._tell(message)
+            if level == logging.ERROR and self._on_error is not None:
+                self._on_error(message)
 
     return Logger

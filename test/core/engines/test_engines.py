@@ -1,4 +1,4 @@
-"""Every engine gives what the PyTorch module gives, and says what is wrong with a model file."""
+"""Every engine gives what the PyTorch module gives, and explains why a model file is bad."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from ssvif_core.graph.export import raw_module, run_module
 from ssvif_core.graph.model_file import DEFAULT_MODEL
 from ssvif_core.models import load_model
 from ssvif_core.pipeline import FusionPipeline
-from ssvif_core.recordings.images import pair_folders, read_thermal, read_visible
+from ssvif_core.recordings.images import read_thermal, read_visible
+from ssvif_core.recordings.layouts import pair_folders
 from ssvif_core.thermal import ThermalConfig, ThermalGain
 from ssvif_core.types import Pair, Shapes
 
@@ -28,7 +29,7 @@ def module():
 
 
 def assert_agrees(pipeline: FusionPipeline, module, pair: Pair) -> None:
-    """Within one grey level on 99.9 % of the pixels, and the same class on 99.9 %."""
+    """99.9 % of the pixels are within one grey level, and 99.9 % have the same class."""
     fusion = pipeline(pair)
     expected = run_module(module, pair, ThermalGain(smoothing=0).update(pair.thermal))
     for ours, theirs in zip((fusion.fused, fusion.confidence), expected[::2], strict=True):
@@ -52,37 +53,37 @@ def test_agrees_with_pytorch_on_real_pairs(engine: str, folder: str, module, sha
 
 
 @pytest.mark.parametrize("size", [(17, 16, 8, 9), (50, 70, 33, 40), (97, 131, 120, 160)])
-@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
-def test_any_size_and_bit_depth(engine: str, size: tuple, kind: type, module) -> None:
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_any_size_and_bit_depth(engine: str, size: tuple, dtype: type, module) -> None:
     random = np.random.default_rng(1)
     height, width, thermal_height, thermal_width = size
     pair = Pair(
         random.integers(0, 256, (height, width, 3), dtype=np.uint8),
-        random.integers(0, np.iinfo(kind).max, (thermal_height, thermal_width), dtype=kind),
+        random.integers(0, np.iinfo(dtype).max, (thermal_height, thermal_width), dtype=dtype),
     )
     pipeline = FusionPipeline(engine=engine, precision="fp32", thermal=ThermalConfig(smoothing=0))
     assert_agrees(pipeline, module, pair)
 
 
-def test_outputs_lie_in_buffers_that_stay(engine: str) -> None:
-    made = create_engine(engine, DEFAULT_MODEL, SHAPES)
+def test_outputs_are_in_the_same_buffers_every_time(engine: str) -> None:
+    created = create_engine(engine, DEFAULT_MODEL, SHAPES)
     inputs = (np.zeros((48, 64, 3), np.uint8), np.zeros((32, 40), np.uint16))
-    first = made.infer(*inputs, np.array((0, 1), np.float32))
+    first = created.infer(*inputs, np.array((0, 1), np.float32))
     address = first.fused.ctypes.data
-    second = made.infer(inputs[0] + 255, inputs[1], np.array((0, 1), np.float32))
+    second = created.infer(inputs[0] + 255, inputs[1], np.array((0, 1), np.float32))
     assert second.fused.ctypes.data == address
     assert second.fused.mean() > 150
 
 
-def test_auto_takes_the_first_that_works(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+def test_auto_takes_the_first_engine_that_works(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
     assert create_engine("auto", DEFAULT_MODEL, SHAPES).info.name == "openvino"
     monkeypatch.setitem(ENGINES, "openvino", ("no_such_module", "OpenVinoEngine"))
     with caplog.at_level("INFO", logger="ssvif_core"):
         assert create_engine("auto", DEFAULT_MODEL, SHAPES).info.name == "onnxruntime"
-    assert "passed over: engine openvino: its library cannot be imported" in caplog.text
+    assert "skipped: engine openvino: its library cannot be imported" in caplog.text
 
 
-def test_unknown_engines_and_precisions_are_named() -> None:
+def test_unknown_engines_and_precisions_are_refused() -> None:
     with pytest.raises(InputError, match="engine 'openvinno'; expected auto or one of"):
         create_engine("openvinno", DEFAULT_MODEL, SHAPES)
     with pytest.raises(InputError, match="engine openvino: precision 'f16'; expected fp32, bf16"):
@@ -92,7 +93,7 @@ def test_unknown_engines_and_precisions_are_named() -> None:
             create_engine("tensorrt", DEFAULT_MODEL, SHAPES)
 
 
-def test_bad_model_files_are_told_apart(engine: str, tmp_path: Path) -> None:
+def test_errors_say_why_a_model_file_is_bad(engine: str, tmp_path: Path) -> None:
     whole = DEFAULT_MODEL.read_bytes()
     cases = {"missing": None, "empty": b"", "truncated": whole[: len(whole) // 2]}
     for name, content in cases.items():
@@ -103,7 +104,7 @@ def test_bad_model_files_are_told_apart(engine: str, tmp_path: Path) -> None:
             create_engine(engine, path, SHAPES)
 
 
-def test_an_onnx_file_that_is_not_ours(engine: str, tmp_path: Path) -> None:
+def test_an_onnx_file_of_another_project_is_refused(engine: str, tmp_path: Path) -> None:
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "other", [x], [y])

@@ -1,4 +1,4 @@
-"""The networks: folding, sizes, and what an untrained one shows."""
+"""The networks: folding, sizes, and the fused image of an untrained network."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_folded_block_is_the_same_function(
 
 @pytest.mark.parametrize("network", ["fast", "trunk"])
 @pytest.mark.parametrize("size", ["s", "m"])
-def test_features_come_at_strides_4_8_16_and_logits_at_stride_4(size: str, network: str) -> None:
+def test_features_are_at_strides_4_8_16_and_logits_at_stride_4(size: str, network: str) -> None:
     model = Model(ModelConfig(network, size, classes=9))
     features = model.fusion(torch.rand(2, 3, 64, 96), torch.rand(2, 1, 64, 96))
     c4, c8, c16 = model.fusion.channels
@@ -55,7 +55,7 @@ def test_an_untrained_network_shows_the_brighter_camera() -> None:
     assert torch.allclose(fused[..., 16:], torch.tensor(0.9), atol=0.08)
 
 
-def test_exposure_is_that_of_the_darker_image() -> None:
+def test_exposure_is_the_exposure_of_the_darker_image() -> None:
     bright, middle, dark = (torch.full((1, 1, 8, 8), level) for level in (0.9, 0.2, 0.1))
     assert exposure(bright, dark).item() == exposure(dark, bright).item() == 0
     assert exposure(bright, bright).item() == 1
@@ -72,11 +72,11 @@ def test_the_fused_image_keeps_the_visible_hue() -> None:
     assert torch.allclose(luma_of(fused) - luma_of(visible), torch.tensor(0.1), atol=1e-6)
 
 
-def test_the_pixel_network_speaks_at_stride_4() -> None:
+def test_logits_of_the_pixel_network_are_at_stride_4() -> None:
     assert PixelNet(classes=5)(torch.rand(1, 3, 32, 48)).shape == (1, 5, 8, 12)
 
 
-def test_weights_survive_their_file(tmp_path: Path) -> None:
+def test_saved_weights_are_loaded_unchanged(tmp_path: Path) -> None:
     model = Model(ModelConfig(classes=5))
     save_model(model, tmp_path / "m.safetensors")
     again = load_model(tmp_path / "m.safetensors")
@@ -85,7 +85,7 @@ def test_weights_survive_their_file(tmp_path: Path) -> None:
         assert torch.equal(value, again.state_dict()[name])
 
 
-def test_foreign_and_damaged_weights_are_told_apart(tmp_path: Path) -> None:
+def test_errors_say_why_weights_cannot_be_loaded(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     with pytest.raises(ModelError, match="no such model file"):
@@ -104,15 +104,14 @@ def test_foreign_and_damaged_weights_are_told_apart(tmp_path: Path) -> None:
         load_model(tmp_path / "other.safetensors")
 
 
-def test_impossible_architectures_are_named() -> None:
+def test_impossible_architectures_are_refused() -> None:
     with pytest.raises(InputError, match="size 'xl'; expected one of s, m"):
         ModelConfig(size="xl")
     with pytest.raises(InputError, match="1 pseudo-classes"):
         ModelConfig(classes=1)
 
 
-def test_the_shipped_weights_are_those_of_the_shipped_graph() -> None:
-    """The safetensors file and the ONNX file in `weights/` belong together."""
+def test_the_shipped_weights_and_the_shipped_graph_give_the_same() -> None:
     from ssvif_core.graph.export import raw_module, run_module
     from ssvif_core.graph.model_file import DEFAULT_MODEL
     from ssvif_core.pipeline import FusionPipeline

@@ -99,7 +99,10 @@ def test_a_calibration_that_cannot_be_used_is_named_at_the_start(tmp_path: Path)
 def test_a_calibration_that_is_not_there_yet_is_told(robot: MakeRobot, tmp_path: Path) -> None:
     r = robot({"calibration_file": tmp_path / "typo.yaml"})
     r.fuse(0)
-    r.state(lambda _, status: "typo.yaml yet: both cameras are assumed" in status.message, "the missing file")
+    r.state(
+        lambda _, status: "typo.yaml yet: both cameras are assumed" in status.message,
+        "the missing file",
+    )
 
 
 def test_every_visible_image_gets_the_newest_thermal_one(robot: MakeRobot) -> None:

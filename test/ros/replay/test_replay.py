@@ -189,7 +189,9 @@ def test_demo_of_real_videos(tmp_path: Path, shared: Path) -> None:
 def test_demo_does_not_empty_a_folder_that_is_not_its_own(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     result = ssvif("demo", "--out", tmp_path)
-    assert result.returncode == 2 and "thesis.txt, which is not from an earlier demo" in result.stderr
+    assert (
+        result.returncode == 2 and "thesis.txt, which is not from an earlier demo" in result.stderr
+    )
     assert (tmp_path / "thesis.txt").exists()
 
 

@@ -1,12 +1,14 @@
-"""A stand-in for TensorRT on machines without a GPU: the names that our engine uses, on top of
-ONNX Runtime and of the stand-in driver beside it. What it cannot stand for is TensorRT's own
-arithmetic and speed; the real parser and builder are tested by way of tensorrt_rtx.
+"""A stand-in for TensorRT on machines without a GPU.
 
-    STANDIN_BUILD_SECONDS   how long a build takes
-    STANDIN_BUILDS          file that gets a line with each build
-    STANDIN_TOUCHED         file that gets a line with each builder or runtime
-    STANDIN_VERSION         the version it calls itself
-    STANDIN_ERROR           grey levels that its fused images are wrong by
+It has the names that our engine uses, and computes with ONNX Runtime and the stand-in driver beside
+it. It cannot show TensorRT's own arithmetic and speed. The real parser and builder are tested with
+tensorrt_rtx. Environment variables:
+
+    STANDIN_BUILD_SECONDS   duration of a build
+    STANDIN_BUILDS          file that gets a line for each build
+    STANDIN_TOUCHED         file that gets a line for each builder or runtime
+    STANDIN_VERSION         its version
+    STANDIN_ERROR           grey levels that are added to its fused images
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ class _Tensor:
 
 class _Profile:
     def __init__(self) -> None:
-        self.shapes: dict[str, list] = {}
+        self.shapes: dict[str, list[list[int]]] = {}
 
     def set_shape(self, name: str, *shapes: tuple[int, ...]) -> None:
         assert len(shapes) == 3
@@ -87,12 +89,12 @@ class _Config:
 
 
 class _Network:
-    num_layers = 0  # those of ONNX Runtime are its own
+    num_layers = 0  # ONNX Runtime does not show its layers
 
     def get_layer(self, index: int) -> None:
         raise IndexError(index)
 
-    def take(self, model: bytes) -> None:
+    def load(self, model: bytes) -> None:
         session = onnxruntime.InferenceSession(model)
         self.model = model
         self.inputs = list(map(_Tensor, session.get_inputs()))
@@ -113,7 +115,7 @@ class OnnxParser:
         self._network = network
 
     def parse(self, model: bytes) -> bool:
-        self._network.take(model)
+        self._network.load(model)
         return True
 
 
@@ -143,10 +145,10 @@ class Builder:
                 file.write("built\n")
         time.sleep(float(os.environ.get("STANDIN_BUILD_SECONDS", "0")))
         if config.profile is None:
-            shapes = {each.name: [each.shape] * 3 for each in network.inputs}
+            shapes = {tensor.name: [tensor.shape] * 3 for tensor in network.inputs}
         else:
             shapes = config.profile.shapes
-        assert all(-1 not in shape for each in shapes.values() for shape in each)
+        assert all(-1 not in shape for limits in shapes.values() for shape in limits)
         return MAGIC + json.dumps(shapes).encode() + b"\n" + network.model
 
 
@@ -177,8 +179,8 @@ class _Engine:
         shapes, model = plan.split(b"\n", 1)
         self.profile = json.loads(shapes)
         self.session = onnxruntime.InferenceSession(model)
-        self.inputs = [each.name for each in self.session.get_inputs()]
-        self.outputs = [each.name for each in self.session.get_outputs()]
+        self.inputs = [node.name for node in self.session.get_inputs()]
+        self.outputs = [node.name for node in self.session.get_outputs()]
         self.num_io_tensors = len(self.inputs) + len(self.outputs)
 
     def get_tensor_name(self, index: int) -> str:
@@ -193,7 +195,7 @@ class _Engine:
 
 
 class _Context:
-    """Runs when the stream gets to it, on what then lies at the addresses."""
+    """Runs when the stream reaches it, on what then is at the addresses."""
 
     def __init__(self, engine: _Engine) -> None:
         self._engine = engine
@@ -224,14 +226,14 @@ class _Context:
 
     def _infer(self) -> None:
         feed = {
-            each.name: self._at(each.name, self._shapes[each.name], TYPES[each.type][1])
-            for each in self._engine.session.get_inputs()
+            node.name: self._at(node.name, self._shapes[node.name], TYPES[node.type][1])
+            for node in self._engine.session.get_inputs()
         }
         names = self._engine.outputs
         for name, value in zip(names, self._engine.session.run(names, feed), strict=True):
             if name == "fused":
-                wrong = value + np.uint16(os.environ.get("STANDIN_ERROR", "0"))
-                value = np.minimum(wrong, 255).astype(np.uint8)
+                brighter = value + np.uint16(os.environ.get("STANDIN_ERROR", "0"))
+                value = np.minimum(brighter, 255).astype(np.uint8)
             np.copyto(self._at(name, value.shape, value.dtype), value)
 
     def _at(self, name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
