@@ -1,0 +1,21 @@
+"""Visible-thermal fusion and segmentation without ROS.
+
+What a robot runs:
+    recordings    bags, videos and folders -> pairs; `types` says what a pair is
+    cameras       what a camera pair is; `calibration` finds it
+    thermal       counts -> what the network sees
+    graph         the contract of the graph, the graph, its export
+    engines       TensorRT, OpenVINO and ONNX Runtime
+    pipeline      pair -> fused image, labels, confidence; `overlay` draws the classes
+
+What trains and judges it:
+    models        the networks (PyTorch)
+    losses        what they learn from
+    training      stages, trainer, naming
+    metrics       scores as pure functions
+    evaluation    scores and reports of recordings; `page` is the frame of all HTML pages
+    synthetic     the generator of drives
+
+    cli           the command `ssvif`
+    files, errors, machine    small things that all of them use
+"""

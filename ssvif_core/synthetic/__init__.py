@@ -12,7 +12,7 @@ Conventions
 
 Data flow: `config` -> `street`, `shapes`, `actors` (the content of the world) -> `viewpoint`,
 `canvas`, `painter` (draw one moment) -> `camera`, `thermal` (simulate the sensors) -> `generator`
-(a `DriveFrame`). This file only lists the public names.
+(a `DriveFrame`). `numeric` has small helpers. This file only lists the public names.
 """
 
 from ssvif_core.synthetic.config import (

@@ -1,6 +1,7 @@
 """The fusion node.
 
 fusion_node   puts the parts together and spins
+interface     topics and services
 parameters    what can be set
 preparation   parameters -> pipeline, calibration, image sizes
 pairing       two image topics -> the newest matched messages
