@@ -38,7 +38,8 @@ def luma(path: Path) -> Float64Array:
     image: AnyArray = imread(path)
     if image.ndim == 2:
         return image.astype(np.float64)
-    return np.round(image[..., :3] @ np.array((0.299, 0.587, 0.114)))
+    rounded: Float64Array = np.round(image[..., :3] @ (0.299, 0.587, 0.114))
+    return rounded
 
 
 def simple_scores(

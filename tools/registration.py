@@ -61,11 +61,11 @@ SCALE, ROTATION, SHIFT = (0.4, 2.5), 8.0, 0.25  # shift: share of the visible im
 
 @dataclass(frozen=True)
 class Mapping:
-    """A similarity between thermal and visible pixels: scale, degrees, shift of the centre in pixels."""
+    """A similarity, thermal -> visible pixels, around the centres of the images."""
 
     scale: float
-    rotation: float
-    shift: tuple[float, float]
+    rotation: float  # degrees
+    shift: tuple[float, float]  # visible pixels
 
     @classmethod
     def draw(cls, random: np.random.Generator) -> Mapping:
@@ -235,7 +235,7 @@ def _load_rig(path: Path) -> CameraPair:
 
 
 def find_rig(data: Path, name: str = "") -> CameraPair:
-    """The remaining offset between the registered images of a data set, or of a clip."""
+    """The mapping that is left between the registered images of a data set or of a clip."""
     if name:
         pairs = _recording(data, name, 80 if data.name == "msrs" else 40)
     else:
@@ -251,7 +251,7 @@ def find_rig(data: Path, name: str = "") -> CameraPair:
     ).pair
 
 
-# ---- gain of the fused image by registration
+# ---- effect of registration on the fused image
 
 
 def fusion(data: Path) -> dict[str, Any]:

@@ -1,13 +1,14 @@
-"""What the classes are worth: names from a few labelled images, IoU on others.
+"""Measures the classes: names them with a few labelled images, and computes the IoU on others.
 
     python tools/semantics.py name WEIGHTS ... --alone WEIGHTS --train ... --test ... --out FILE
     python tools/semantics.py supervised WEIGHTS --train msrs/train --test msrs/test --out FILE
     python tools/semantics.py segment NAME=TRAIN_IMAGES:TEST_IMAGES ... --train ... --test ...
 
-`name` fits a naming on 20 labelled training images for each weights file, with --tune tuned on, and
-with --alone on the features of that file's fusion network alone (of stage 1a: what L_fus gives).
-`supervised` trains head and fusion network on all masks, or with --few on those 20. `segment`
-trains one small segmenter alike on each kind of image. Results are added to --out.
+`name` fits a naming on 20 labelled training images for each weights file. --tune trains each model
+further. --alone also fits one on the features of that file's fusion network only; with weights of
+stage 1a it shows the effect of L_fus. `supervised` trains head and fusion network on all masks, or
+with --few on those 20. `segment` trains the same small segmentation network on each set of images.
+The results are added to --out.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -31,13 +33,15 @@ from ssvif_core.recordings.images import read_visible
 from ssvif_core.recordings.labels import IGNORE
 from ssvif_core.recordings.layouts import find_pairs
 from ssvif_core.training.data.pairs import PairDataset
-from ssvif_core.training.naming import features_of, fit_naming
+from ssvif_core.training.naming import Labelled, features_of, fit_naming
 from ssvif_core.training.tuning import TuningConfig, tune
+from ssvif_core.types import UInt8Array
 
 NAMES = ("background", "person", "bicycle", "car")
-LABELLED = 20
+LABELLED = 20  # images
 
-Labelled = tuple[np.ndarray, np.ndarray, np.ndarray]
+Results = dict[str, dict[str, float]]  # method -> class or mIoU -> value
+Predict = Callable[[UInt8Array, UInt8Array], Tensor]  # visible, thermal -> logits at stride 4
 
 
 def main() -> None:
@@ -49,33 +53,32 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--few", action="store_true", help="supervised: the 20 masks of `name`")
-    parser.add_argument("--alone", help="weights of which the fusion features alone are named")
+    parser.add_argument("--few", action="store_true", help="supervised: use the 20 masks of `name`")
+    parser.add_argument("--alone", help="name only the fusion features of these weights")
     parser.add_argument("--tune", type=int, default=0, help="steps of `ssvif name --tune`")
-    parser.add_argument("--save", type=Path, help="where the first named model is written")
+    parser.add_argument("--save", type=Path, help="file for the first named model")
     arguments = parser.parse_args()
     train, test = read(arguments.train), read(arguments.test)
     started = time.monotonic()
     if arguments.what == "name":
-        results = names_of(arguments.inputs, train, test, arguments.save, arguments.tune)
+        results = name_models(arguments.inputs, train, test, arguments.save, arguments.tune)
         if arguments.alone:
             results |= features_alone(arguments.alone, train, test)
     elif arguments.what == "supervised":
         if arguments.few:
-            train = {str(number): pair for number, pair in enumerate(few(train))}
+            train = {str(number): pair for number, pair in enumerate(few_of(train))}
         results = supervised(arguments.inputs[0], train, test, arguments.steps, arguments.seed)
     else:
         results = {}
         for item in arguments.inputs:
             name, _, folders = item.partition("=")
-            folder, other = (Path(part) for part in folders.split(":"))
+            train_images, test_images = (Path(part) for part in folders.split(":"))
             results |= segment(
-                f"{name}, seed {arguments.seed}", with_images(train, folder),
-                with_images(test, other), arguments.steps, arguments.seed,
+                f"{name}, seed {arguments.seed}", with_images(train, train_images),
+                with_images(test, test_images), arguments.steps, arguments.seed,
             )  # fmt: skip
-    known = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
-    known |= results
-    arguments.out.write_text(json.dumps(known, indent=2) + "\n")
+    earlier = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
+    arguments.out.write_text(json.dumps(earlier | results, indent=2) + "\n")
     print(json.dumps(results, indent=2), f"{time.monotonic() - started:.0f} s")
 
 
@@ -90,47 +93,51 @@ def read(root: Path) -> dict[str, Labelled]:
     return pairs
 
 
-def few(pairs: dict[str, Labelled]) -> list[Labelled]:
-    """20 images, by turns one that shows a bicycle, a person, a car, spread over the names."""
+def few_of(pairs: dict[str, Labelled]) -> list[Labelled]:
+    """20 images that show a bicycle, a person and a car in turns, spread over the names."""
     chosen: list[str] = []
     for number in range(LABELLED):
-        kind = (2, 1, 3)[number % 3]
-        shows = [n for n, p in pairs.items() if (p[2] == kind).sum() > 100 and n not in chosen]
-        chosen.append(shows[(number * 7919) % len(shows)])
+        class_id = (2, 1, 3)[number % 3]
+        candidates = [
+            name
+            for name, (_, _, mask) in pairs.items()
+            if (mask == class_id).sum() > 100 and name not in chosen
+        ]
+        chosen.append(candidates[(number * 7919) % len(candidates)])
     return [pairs[name] for name in chosen]
 
 
-def names_of(
+def name_models(
     files: list[str],
     train: dict[str, Labelled],
     test: dict[str, Labelled],
     save: Path | None,
     steps: int,
-) -> dict[str, dict[str, float]]:
+) -> Results:
+    """Scores of the weights files after naming, and tuning for `steps`; saves the first model."""
     results = {}
     for number, file in enumerate(files):
         model = load_model(Path(file))
-        model.name(NAMES, *fit_naming(model, few(train), NAMES))
+        model.name(NAMES, *fit_naming(model, few_of(train), NAMES))
         if steps:
             pairs = [(visible, thermal) for visible, thermal, _ in train.values()]
-            tune(model, few(train), pairs, TuningConfig(steps=steps))
+            tune(model, few_of(train), pairs, TuningConfig(steps=steps))
         results[file + f", tuned {steps} steps" * bool(steps)] = score(model, test)
         if save and number == 0:
             save_model(model, save)
     return results
 
 
-def features_alone(
-    file: str, train: dict[str, Labelled], test: dict[str, Labelled]
-) -> dict[str, dict[str, float]]:
+def features_alone(file: str, train: dict[str, Labelled], test: dict[str, Labelled]) -> Results:
+    """Scores of a naming that reads only the features of the fusion network."""
     model = load_model(Path(file))
     model.head = NoEmbedding()  # type: ignore[assignment]
-    model.name(NAMES, *fit_naming(model, few(train), NAMES))
+    model.name(NAMES, *fit_naming(model, few_of(train), NAMES))
     return {f"fusion features of {file}": score(model, test)}
 
 
 class NoEmbedding(nn.Module):
-    """In place of S_f: nothing, so that a naming reads the features of F alone."""
+    """Replaces S_f by zeros, so that a naming reads only the features of F."""
 
     width = 1
 
@@ -139,16 +146,19 @@ class NoEmbedding(nn.Module):
 
 
 def score(model: Model, test: dict[str, Labelled]) -> dict[str, float]:
+    """IoU of a named model."""
     labeller = model.labeller
 
-    def predict(visible: np.ndarray, thermal: np.ndarray) -> Tensor:
+    def predict(visible: UInt8Array, thermal: UInt8Array) -> Tensor:
         with torch.no_grad():
-            return labeller(features_of(model, visible, thermal))
+            logits: Tensor = labeller(features_of(model, visible, thermal))
+            return logits
 
-    return score_of(predict, test)
+    return score_predictions(predict, test)
 
 
-def score_of(predict, test: dict[str, Labelled]) -> dict[str, float]:  # type: ignore[no-untyped-def]
+def score_predictions(predict: Predict, test: dict[str, Labelled]) -> dict[str, float]:
+    """IoU of each class, and mIoU, over all test images."""
     matrix = np.zeros((len(NAMES), len(NAMES)), np.int64)
     for visible, thermal, mask in test.values():
         logits = F.interpolate(predict(visible, thermal), scale_factor=4, mode="bilinear")
@@ -156,48 +166,61 @@ def score_of(predict, test: dict[str, Labelled]) -> dict[str, float]:  # type: i
         matrix += confusion_matrix(mask, labels, len(NAMES), IGNORE)
     scores = segmentation_scores(matrix)
     return {
-        **{name: round(float(v), 4) for name, v in zip(NAMES, scores.iou, strict=True)},
+        **{name: round(float(iou), 4) for name, iou in zip(NAMES, scores.iou, strict=True)},
         "mIoU": round(scores.mean_iou, 4),
     }
 
 
 def labelled_crops(
     pairs: dict[str, Labelled], steps: int, seed: int, batch: int = 6, side: int = 192
-):  # type: ignore[no-untyped-def]
-    """Batches; three crops of four hold a labelled object, since bicycles are rare."""
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Batches of visible (B, 3, side, side), thermal (B, 1, side, side) and ids (B, side, side).
+
+    Three of four crops contain a labelled object, because bicycles are rare.
+    """
     random = np.random.default_rng(seed)
-    shows = {kind: [p for p in pairs.values() if (p[2] == kind).sum() > 100] for kind in (1, 2, 3)}
+    images_with = {
+        class_id: [pair for pair in pairs.values() if (pair[2] == class_id).sum() > 100]
+        for class_id in (1, 2, 3)
+    }
     for _ in range(steps):
-        images = []
+        crops = []
         for number in range(batch):
-            kind = number % 4
-            among = shows[kind] if kind else list(pairs.values())
-            visible, thermal, mask = among[random.integers(len(among))]
+            class_id = number % 4
+            candidates = images_with[class_id] if class_id else list(pairs.values())
+            visible, thermal, mask = candidates[random.integers(len(candidates))]
             height, width = mask.shape
             length = min(int(side / random.uniform(0.5, 1.4)), height, width)
             y, x = random.integers(height - length + 1), random.integers(width - length + 1)
-            if kind:
-                rows, columns = np.nonzero(mask == kind)
-                at = random.integers(len(rows))
-                y = int(np.clip(rows[at] - random.integers(length), 0, height - length))
-                x = int(np.clip(columns[at] - random.integers(length), 0, width - length))
-            cut = (slice(y, y + length), slice(x, x + length))
+            if class_id:
+                rows, columns = np.nonzero(mask == class_id)
+                pixel = random.integers(len(rows))
+                y = int(np.clip(rows[pixel] - random.integers(length), 0, height - length))
+                x = int(np.clip(columns[pixel] - random.integers(length), 0, width - length))
+            window = (slice(y, y + length), slice(x, x + length))
             flip = -1 if random.random() < 0.5 else 1
-            images.append(
+            crops.append(
                 [
-                    cv2.resize(i[cut], (side, side), interpolation=how)[:, ::flip].copy()
-                    for i, how in (
+                    cv2.resize(image[window], (side, side), interpolation=method)[:, ::flip].copy()
+                    for image, method in (
                         (visible, cv2.INTER_LINEAR),
                         (thermal, cv2.INTER_LINEAR),
                         (mask, cv2.INTER_NEAREST),
                     )
                 ]
             )
-        v, t, m = (torch.from_numpy(np.stack(x)) for x in zip(*images, strict=True))
-        yield v.permute(0, 3, 1, 2).float() / 255, t[:, None].float() / 255, m.long()
+        v, t, ids = (torch.from_numpy(np.stack(images)) for images in zip(*crops, strict=True))
+        yield v.permute(0, 3, 1, 2).float() / 255, t[:, None].float() / 255, ids.long()
 
 
-def train_labelled(parameters, logits_of, pairs, steps: int, seed: int) -> None:  # type: ignore[no-untyped-def]
+def train_labelled(
+    parameters: Iterable[Tensor],
+    logits_of: Callable[[Tensor, Tensor], Tensor],
+    pairs: dict[str, Labelled],
+    steps: int,
+    seed: int,
+) -> None:
+    """Train by cross-entropy; `logits_of` gives logits at stride 4."""
     optimiser = torch.optim.AdamW(parameters, 2e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, steps, pct_start=0.05)
     for visible, thermal, mask in labelled_crops(pairs, steps, seed):
@@ -212,7 +235,8 @@ def train_labelled(parameters, logits_of, pairs, steps: int, seed: int) -> None:
 
 def supervised(
     file: str, train: dict[str, Labelled], test: dict[str, Labelled], steps: int, seed: int
-) -> dict[str, dict[str, float]]:
+) -> Results:
+    """Scores after training a new head and the fusion network on masks."""
     torch.manual_seed(seed)
     model = load_model(Path(file))
     fresh = Model(model.config)
@@ -229,23 +253,28 @@ def supervised(
 
 
 def with_images(pairs: dict[str, Labelled], folder: Path) -> dict[str, Labelled]:
-    """The pairs with the fused images of `folder` in place of the visible ones."""
+    """The pairs with the images of a folder, such as fused ones, in place of the visible ones."""
     files = {path.stem: path for path in folder.iterdir()}
-    return {name: (read_visible(files[name]), t, m) for name, (_, t, m) in pairs.items()}
+    return {
+        name: (read_visible(files[name]), thermal, mask)
+        for name, (_, thermal, mask) in pairs.items()
+    }
 
 
 def segment(
     name: str, train: dict[str, Labelled], test: dict[str, Labelled], steps: int, seed: int
-) -> dict[str, dict[str, float]]:
+) -> Results:
+    """Scores of a small network that is trained on the images only."""
     torch.manual_seed(seed)
     net = PixelNet(len(NAMES))
     train_labelled(net.parameters(), lambda image, _: net(image), train, steps, seed)
 
-    def predict(image: np.ndarray, _: np.ndarray) -> Tensor:
+    def predict(image: UInt8Array, _: UInt8Array) -> Tensor:
         with torch.no_grad():
-            return net(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)
+            logits: Tensor = net(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)
+            return logits
 
-    return {name: score_of(predict, test)}
+    return {name: score_predictions(predict, test)}
 
 
 if __name__ == "__main__":

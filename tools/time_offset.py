@@ -1,10 +1,10 @@
-"""Measures how exactly the delay between two streams is found, on real clips and unrelated ones.
+"""Measures the error of the time offset, on real clips and on pairs of unrelated ones.
 
     python tools/time_offset.py ../shared/data/m3svd
 
 Thermal stamps get constant errors of -200 to 200 ms, at the full rate and with two of three thermal
-frames dropped. The mapping is known; or searched with the delay; or, as `ssvif calibrate
---time-offset` does it, found from the scene between two estimates. Writes
+frames dropped. The mapping is known, or searched together with the time offset, or found from the
+scene between two estimates, as in `ssvif calibrate --time-offset`. The tool writes
 docs/results/time_offset.json and prints a table.
 """
 
@@ -25,70 +25,75 @@ from ssvif_core.calibration.scene import calibrate_from_scene
 from ssvif_core.calibration.time_offset import time_offset
 from ssvif_core.machine import describe_machine
 from ssvif_core.recordings.video import video_pairs
-from ssvif_core.types import Pair
+from ssvif_core.types import AnyArray, Pair, UInt8Array
+
+Frame = tuple[int, UInt8Array, AnyArray]  # stamp in ns, visible and thermal image
 
 ROOT = Path(__file__).parents[1]
 SHIFTS = (-200, -150, -111, -50, -7, 0, 13, 50, 87, 150, 200)  # ms
-FEW = (-111, 0, 87)
-RATES = {"full": 1, "third": 3}
+FEW_SHIFTS = (-111, 0, 87)  # ms
+RATES = {"full": 1, "third": 3}  # name -> every n-th thermal frame
 console = Console(width=110)
 
 
-def read(folder: Path, name: str) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    """Stamp, visible and thermal image of every frame of a clip."""
+def read(folder: Path, name: str) -> list[Frame]:
+    """All frames of a clip."""
     pairs = video_pairs(folder / "vi" / f"{name}.mp4", folder / "ir" / f"{name}.mp4")
-    return [(one.visible_stamp, one.visible, one.thermal) for one in pairs]
+    return [(pair.visible_stamp, pair.visible, pair.thermal) for pair in pairs]
 
 
 def measure(
-    visible: list[tuple[int, np.ndarray, np.ndarray]],
-    thermal: list[tuple[int, np.ndarray, np.ndarray]],
-    shift: int,
+    visible_clip: list[Frame],
+    thermal_clip: list[Frame],
+    shift_ms: int,
     every: int,
     mapping: str,
 ) -> dict[str, Any]:
-    """One estimate, with thermal stamps late by `-shift` ms: the answer should be `shift`."""
+    """One estimate; `shift_ms` is subtracted from the thermal stamps, so it is the right answer."""
     start = time.perf_counter()
-    seen = [(stamp, image) for stamp, image, _ in visible]
-    warm = [(stamp - shift * 1_000_000, image) for stamp, _, image in thermal[every - 1 :: every]]
+    visible = [(stamp, image) for stamp, image, _ in visible_clip]
+    thermal = [
+        (stamp - shift_ms * 1_000_000, image)
+        for stamp, _, image in thermal_clip[every - 1 :: every]
+    ]
     # The clips are registered.
-    found = time_offset(seen, warm, np.eye(3) if mapping == "known" else None)
-    if mapping == "found" and found.confident:
-        scene = calibrate_from_scene(simultaneous(seen, warm, found.seconds))
+    offset = time_offset(visible, thermal, np.eye(3) if mapping == "known" else None)
+    if mapping == "found" and offset.confident:
+        scene = calibrate_from_scene(simultaneous(visible, thermal, offset.seconds))
         if scene.pair is not None:
-            found = time_offset(seen, warm, scene.pair.homography)
+            offset = time_offset(visible, thermal, scene.pair.homography)
     return {
-        "shift_ms": shift,
-        "error_ms": round(1000 * found.seconds - shift, 2) if found.confident else None,
-        "uncertainty_ms": round(1000 * found.uncertainty, 2) if found.confident else None,
-        "reason": found.reason,
+        "shift_ms": shift_ms,
+        "error_ms": round(1000 * offset.seconds - shift_ms, 2) if offset.confident else None,
+        "uncertainty_ms": round(1000 * offset.uncertainty, 2) if offset.confident else None,
+        "reason": offset.reason,
         "seconds": round(time.perf_counter() - start, 1),
     }
 
 
 def simultaneous(
-    visible: list[tuple[int, np.ndarray]], thermal: list[tuple[int, np.ndarray]], offset: float
+    visible: list[tuple[int, UInt8Array]], thermal: list[tuple[int, AnyArray]], offset_s: float
 ) -> list[Pair]:
-    """Some 24 pairs of nearest images once `offset` (s) is added to the thermal stamps."""
+    """About 24 pairs of nearest images, after `offset_s` is added to the thermal stamps."""
     stamps = np.array([stamp for stamp, _ in visible])
     pairs = []
     for stamp, image in thermal[:: max(len(thermal) // 24, 1)]:
-        nearest = int(np.abs(stamps - stamp - offset * 1e9).argmin())
+        nearest = int(np.abs(stamps - stamp - offset_s * 1e9).argmin())
         pairs.append(Pair(visible[nearest][1], image))
     return pairs
 
 
-def summary(runs: list[dict[str, Any]], residual: float) -> dict[str, Any]:
-    """Errors of one clip or of all, against the clips as they are and against their residual."""
+def summary(runs: list[dict[str, Any]], residual_ms: float) -> dict[str, Any]:
+    """Sizes of the errors: against the stamps of the clip, and against the residual of the clip."""
     errors = np.array([run["error_ms"] for run in runs if run["error_ms"] is not None])
     result: dict[str, Any] = {"runs": len(runs), "refused": len(runs) - len(errors)}
-    for name, values in (("", errors), ("_beside_residual", errors - residual)):
+    for name, values in (("", errors), ("_beside_residual", errors - residual_ms)):
         if len(values):
-            size = np.abs(values)
+            sizes = np.abs(values)
             result[f"error_ms{name}"] = {
-                "median": round(float(np.median(size)), 2),
-                "p95": round(float(np.percentile(size, 95)), 2),
-                "max": round(float(size.max()), 2),
+                "median": round(float(np.median(sizes)), 2),
+                "p95": round(float(np.percentile(sizes, 95)), 2),
+                "max": round(float(sizes.max()), 2),
             }
     return result
 
@@ -99,34 +104,36 @@ def main() -> None:
     arguments = parser.parse_args()
     names = sorted(path.stem for path in (arguments.folder / "vi").glob("*.mp4"))
     if not names:
-        parser.error(f"{arguments.folder}: no vi/*.mp4; expected clips like M3SVD's")
+        parser.error(f"{arguments.folder}: no vi/*.mp4; expected clips as in M3SVD")
     clips = {name: read(arguments.folder, name) for name in names}
     rows = []
-    total = len(names) * len(RATES) * (len(SHIFTS) + 2 * len(FEW))
+    total = len(names) * len(RATES) * (len(SHIFTS) + 2 * len(FEW_SHIFTS))
     with Progress(console=console) as bar:
         task = bar.add_task("clips", total=total)
         for name, clip in clips.items():
-            residual: float | None = None
-            for mapping, shifts in (("known", SHIFTS), ("searched", FEW), ("found", FEW)):
+            residual_ms: float | None = None
+            plan = (("known", SHIFTS), ("searched", FEW_SHIFTS), ("found", FEW_SHIFTS))
+            for mapping, shifts in plan:
                 for rate, every in RATES.items():
                     runs = []
-                    for shift in sorted(shifts, key=abs):  # 0 first: it tells the residual
+                    for shift in sorted(shifts, key=abs):  # 0 first, because it gives the residual
                         runs.append(measure(clip, clip, shift, every, mapping))
-                        if residual is None and runs[-1]["error_ms"] is not None:
-                            residual = runs[-1]["error_ms"]
+                        if residual_ms is None and runs[-1]["error_ms"] is not None:
+                            residual_ms = runs[-1]["error_ms"]
                         bar.advance(task)
                     rows.append({
-                        "clip": name, "mapping": mapping, "rate": rate,
-                        "residual_ms": residual, **summary(runs, residual or 0.0), "each": runs,
+                        "clip": name, "mapping": mapping, "rate": rate, "residual_ms": residual_ms,
+                        **summary(runs, residual_ms or 0.0), "each": runs,
                     })  # fmt: skip
-    # A clip beside the thermal side of another has no delay; its answers are all wrong.
+    # Images of two different clips have no time offset, so every answer is wrong.
     unrelated = [
-        {"visible": one, "thermal": other, **measure(clips[one], clips[other], 0, 1, mapping)}
-        for one in names
-        for other in names
+        {"visible": first, "thermal": second, **measure(clips[first], clips[second], 0, 1, mapping)}
+        for first in names
+        for second in names
         for mapping in ("known", "searched")
-        if one != other
+        if first != second
     ]
+    refused = sum(run["error_ms"] is None for run in unrelated)
     result = {
         "machine": describe_machine(),
         "command": "python tools/time_offset.py ../shared/data/m3svd",
@@ -137,24 +144,22 @@ def main() -> None:
         "clips": rows,
         "unrelated": {
             "runs": len(unrelated),
-            "refused": sum(run["error_ms"] is None for run in unrelated),
+            "refused": refused,
             "each": unrelated,
         },
     }
     path = ROOT / "docs/results/time_offset.json"
     path.write_text(json.dumps(result, indent=2) + "\n")
     columns = ("clip", "mapping", "rate", "runs", "refused", "residual_ms")
-    kinds = ("error_ms", "error_ms_beside_residual")
     table = Table(*columns, "error", "beside residual", title="errors in ms: median / 95 % / max")
     for row in rows:
-        errors = (row.get(kind, {}) for kind in kinds)
+        errors = (row.get(key, {}) for key in ("error_ms", "error_ms_beside_residual"))
         table.add_row(
             *(str(row[key]) for key in columns),
-            *(" / ".join(str(error.get(k, "-")) for k in ("median", "p95", "max"))
+            *(" / ".join(str(error.get(key, "-")) for key in ("median", "p95", "max"))
               for error in errors),
         )  # fmt: skip
     console.print(table)
-    refused = result["unrelated"]["refused"]  # type: ignore[index]
     console.print(f"unrelated clips refused: {refused} of {len(unrelated)}")
     console.print(f"written: {path.relative_to(ROOT)}")
 

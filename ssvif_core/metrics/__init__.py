@@ -2,7 +2,8 @@
 
 `fusion` scores one image against its sources. `person_contrast` measures whether persons stay
 visible. `segmentation` compares label maps. `temporal` measures flicker. `ranking` compares
-methods. `validate` checks arguments. :mod:`ssvif_core.evaluation` reads files, runs engines and writes reports.
+methods. `validate` checks arguments. :mod:`ssvif_core.evaluation` reads files, runs engines and
+writes reports.
 """
 
 from ssvif_core.metrics.fusion import FUSION_METRICS, AnalysedImage, fusion_metrics

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ssvif_core.files import write_atomically
 from ssvif_core.overlay import draw_overlay, palette
 from ssvif_core.types import UInt8Array
 
@@ -114,9 +115,7 @@ class Monitor:
 
         lines = [line for line in read_log(self.log) if is_kept(line["stage"], line["step"])]
         with self._warning_once(self.log):
-            rewritten = self.log.with_suffix(".new")
-            rewritten.write_text("".join(json.dumps(line) + "\n" for line in lines))
-            rewritten.replace(self.log)
+            write_atomically(self.log, "".join(json.dumps(line) + "\n" for line in lines))
         for path, picture_stage, picture_step in list_pictures(self.out):
             if not is_kept(picture_stage, picture_step):
                 path.unlink()
