@@ -12,7 +12,11 @@ sys.path.insert(0, str(Path(__file__).parent))  # boards, films, planted
 from films import people  # noqa: F401  a fixture that several folders use
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=pytest.mark.gpu if name == "tensorrt" else ()) for name in ENGINES
+    ]
+)
 def engine(request: pytest.FixtureRequest) -> str:
     """Name of each engine in turn; those that this machine cannot run are skipped."""
     reason = why_not(request.param)

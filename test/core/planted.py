@@ -1,4 +1,4 @@
-"""Folders of images, videos and bags for tests, planted in a temporary folder."""
+"""Writes folders of images and videos for tests."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ VISIBLE, THERMAL = "/visible/image_raw", "/thermal/image_raw"
 
 
 def plant(root: Path, *paths: str, size: tuple[int, int] = (20, 24), value: int = 7) -> None:
-    """Image files of one grey."""
+    """Write image files that have one grey value."""
     for path in paths:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         assert cv2.imwrite(str(root / path), np.full(size, value, np.uint8))
 
 
 def plant_pairs(root: Path, count: int) -> Listing:
-    """Pairs 00, 01, ...; visible n is grey n, thermal n is grey 100 + n."""
+    """Write pairs 00, 01, ...; visible image n has grey n, thermal image n has grey 100 + n."""
     for number in range(count):
         plant(root, f"vi/{number:02}.png", value=number)
         plant(root, f"ir/{number:02}.png", value=100 + number)
@@ -30,20 +30,20 @@ def plant_pairs(root: Path, count: int) -> Listing:
 
 
 def film(path: Path, frames: int, size: tuple[int, int] = (48, 64)) -> None:
-    """A video whose frame n is grey 10 n."""
+    """Write a video whose frame n has grey 10 n."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with VideoWriter(path, 20.0) as video:
         for number in range(frames):
             video.write(np.full((*size, 3), 10 * number, np.uint8))
 
 
-def found(root: Path, **options) -> dict[str, tuple[str, ...]]:
-    """What `find_pairs` lists: files by name of the pair."""
+def listed_files(root: Path) -> dict[str, tuple[str, ...]]:
+    """The pairs that `find_pairs` lists: name -> visible file, thermal file and mask."""
     return {
-        pair.name: tuple(
+        source.name: tuple(
             path.relative_to(root).as_posix()
-            for path in (pair.visible, pair.thermal, pair.mask)
+            for path in (source.visible, source.thermal, source.mask)
             if path is not None
         )
-        for pair in find_pairs(root, **options).pairs
+        for source in find_pairs(root).pairs
     }

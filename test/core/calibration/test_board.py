@@ -71,12 +71,14 @@ def test_a_board_is_found_in_both_images_to_a_fraction_of_a_pixel(
     assert largest_error(thermal, true_thermal) < 0.25
 
 
+@pytest.mark.slow
 def test_a_board_with_other_counts_is_not_found() -> None:
     pair = board_pairs()[0]
     for columns, rows in ((7, 5), (9, 6)):
         assert find_board(pair.visible, Board("checkerboard", columns, rows, 0.06)) is None
 
 
+@pytest.mark.slow
 @settings(max_examples=5, deadline=None)
 @given(
     arrays.arrays(
@@ -95,6 +97,7 @@ def test_any_image_gives_finite_points_or_none(image: np.ndarray, board: Board) 
 # --- calibration
 
 
+@pytest.mark.slow
 def test_known_lenses_give_the_extrinsics() -> None:
     result = calibrate_from_board(board_pairs()[:6], BOARD, VISIBLE, THERMAL)
     assert result.good, result.problems
@@ -110,6 +113,7 @@ def test_known_lenses_give_the_extrinsics() -> None:
     assert "checkerboard of 8x6" in result.pair.made["method"]
 
 
+@pytest.mark.slow
 def test_unknown_lenses_are_estimated() -> None:
     result = calibrate_from_board(board_pairs(), BOARD)
     assert result.good, result.problems
@@ -127,6 +131,7 @@ def test_circles_give_the_extrinsics() -> None:
     assert mapping_difference(result.pair, TRUE) < 0.5
 
 
+@pytest.mark.slow
 def test_the_distance_sets_the_plane_of_the_mapping() -> None:
     result = calibrate_from_board(board_pairs()[:4], BOARD, VISIBLE, THERMAL, distance=2.5)
     assert isinstance(result.pair.mapping, PlaneMapping) and result.pair.mapping.distance == 2.5
@@ -134,6 +139,7 @@ def test_the_distance_sets_the_plane_of_the_mapping() -> None:
     assert mapping_difference(result.pair, expected) < 0.5 < mapping_difference(expected, TRUE)
 
 
+@pytest.mark.slow
 def test_a_fisheye_lens_and_a_resized_stream_give_the_extrinsics() -> None:
     wide = Camera(160, 120, THERMAL.matrix, "equidistant", (-0.03, 0.01, 0, 0))
     pairs = [rendered(BOARD, pose, thermal=wide) for pose in POSES[:4]]
@@ -146,6 +152,7 @@ def test_a_fisheye_lens_and_a_resized_stream_give_the_extrinsics() -> None:
     assert mapping_difference(result.pair, CameraPair(VISIBLE, wide, TRUE.mapping)) < 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lenses", [(VISIBLE, THERMAL), (None, None)])
 def test_a_board_at_the_working_distance_gives_a_homography(
     lenses: Sequence[Camera | None],
@@ -162,11 +169,13 @@ def test_a_board_at_the_working_distance_gives_a_homography(
     assert result.mapping_error == pytest.approx(result.visible_error)
 
 
+@pytest.mark.slow
 def test_a_homography_from_different_distances_is_a_problem() -> None:
     result = calibrate_from_board(board_pairs()[:4], BOARD, VISIBLE, THERMAL, plane=True)
     assert any("working distance" in problem for problem in result.problems)
 
 
+@pytest.mark.slow
 def test_poor_coverage_is_a_problem() -> None:
     far = [((0.3 * a, 0.3 * b, 0.0), (0.0, 0.0, 1.3)) for a, b in ((0, 1), (1, 0), (-1, 1))]
     pairs = [rendered(BOARD, pose) for pose in far]  # type: ignore[arg-type]
@@ -174,6 +183,7 @@ def test_poor_coverage_is_a_problem() -> None:
     assert any("cover" in problem and "corners" in problem for problem in result.problems)
 
 
+@pytest.mark.slow
 def test_a_view_that_moved_is_left_out() -> None:
     pairs = list(board_pairs()[:6])
     moved = np.roll(pairs[4].thermal, 2, 1)
@@ -187,6 +197,7 @@ def test_a_view_that_moved_is_left_out() -> None:
 # --- invalid input
 
 
+@pytest.mark.slow
 def test_too_few_views_and_views_of_one_camera_are_refused() -> None:
     pairs = list(board_pairs()[:4])
     blank = np.full_like(pairs[0].thermal, 7300)
@@ -199,11 +210,13 @@ def test_too_few_views_and_views_of_one_camera_are_refused() -> None:
         calibrate_from_board([], BOARD)
 
 
+@pytest.mark.slow
 def test_wrong_counts_give_advice() -> None:
     with pytest.raises(InputError, match=r"7x5 inner corners.*visible and the thermal.*counts"):
         calibrate_from_board(board_pairs()[:1], Board("checkerboard", 7, 5, 0.06))
 
 
+@pytest.mark.slow
 def test_too_few_or_similar_views_for_a_lens_are_refused() -> None:
     with pytest.raises(InputError, match=r"5 views for the lens of the thermal.*camera_info"):
         calibrate_from_board(board_pairs()[:5], BOARD, VISIBLE)
@@ -214,6 +227,7 @@ def test_too_few_or_similar_views_for_a_lens_are_refused() -> None:
         calibrate_from_board(flat, BOARD)
 
 
+@pytest.mark.slow
 def test_image_sizes_must_be_equal_and_fit_the_camera() -> None:
     pairs = list(board_pairs()[:3])
     with pytest.raises(InputError, match=r"pair 1 of 640x480 and 80x60 .*each resolution"):

@@ -105,6 +105,7 @@ def test_drift_is_measured_in_pixels_of_the_sent_images(
     assert off is not None and off.offset == pytest.approx(20, abs=5)
 
 
+@pytest.mark.slow
 def test_an_estimated_lens_is_estimated_again(drive: list[Pair]) -> None:
     """A measured lens is kept."""
     first = calibrate_from_scene(drive, start=TRUE).pair
@@ -176,6 +177,7 @@ def test_drift_of_a_knocked_camera_is_measured(drive: list[Pair]) -> None:
     assert alignment(unrelated(drive)[:3], TRUE) is None
 
 
+@pytest.mark.slow
 def test_large_drift_is_measured_by_a_search_of_the_whole_image(drive: list[Pair]) -> None:
     assert alignment(drive, moved(100.0, 0.0)) is None
     off = alignment(drive, moved(100.0, 0.0), anywhere=True)
@@ -183,6 +185,7 @@ def test_large_drift_is_measured_by_a_search_of_the_whole_image(drive: list[Pair
     assert alignment(unrelated(drive)[:3], TRUE, anywhere=True) is None
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_camera_pair_and_a_picture(drive: list[Pair], tmp_path) -> None:
     stamped = [Pair(p.visible, p.thermal, 10**9 * (n + 1), 10**9 * (n + 1))
                for n, p in enumerate(drive[:3])]  # fmt: skip

@@ -15,6 +15,8 @@ from ssvif_core.errors import InputError
 from ssvif_core.recordings.video import video_pairs
 from ssvif_core.synthetic import DriveConfig, DriveGenerator
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def drive() -> tuple[Images, Images]:

@@ -77,6 +77,7 @@ def known_pair(path: Path, time_offset: float = 0.0) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_board_and_lenses_of_the_start_give_the_extrinsics(tmp_path: Path) -> None:
     start = tmp_path / "lenses.yaml"
     save_camera_pair(CameraPair(VISIBLE, THERMAL, np.eye(3), 0.03), start)
@@ -94,6 +95,7 @@ def test_a_board_and_lenses_of_the_start_give_the_extrinsics(tmp_path: Path) -> 
     assert out.with_suffix(".png").is_file()
 
 
+@pytest.mark.slow
 def test_a_board_at_the_working_distance_gives_a_homography(tmp_path: Path) -> None:
     pairs = [rendered_board(BOARD, pose, seed=index) for index, pose in enumerate(NEAR)]
     source, out = folder_of(tmp_path / "board", pairs), tmp_path / "camera_pair.yaml"
@@ -102,6 +104,7 @@ def test_a_board_at_the_working_distance_gives_a_homography(tmp_path: Path) -> N
     assert isinstance(load_camera_pair(out).mapping, np.ndarray)
 
 
+@pytest.mark.slow
 def test_a_recording_without_the_board_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "board", board_pairs()[:3])
     result = calibrate(source, tmp_path / "out.yaml", "--board", "checkerboard:7x4:0.06")
@@ -131,6 +134,7 @@ def test_invalid_options_give_an_error(options: list[str], text: str, tmp_path: 
     assert isinstance(result.exception, InputError) and text in str(result.exception)
 
 
+@pytest.mark.slow
 def test_keep_mapping_finds_the_time_offset_only(
     people: tuple[Images, Images], tmp_path: Path
 ) -> None:
@@ -153,6 +157,7 @@ def test_a_still_scene_gives_no_time_offset_and_exit_code_3(tmp_path: Path) -> N
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_pairs_are_matched_with_the_time_offset_of_the_start(tmp_path: Path) -> None:
     """The stamps are 2 s apart. Without the time offset, no images match."""
     walkers = [walk(2)]
@@ -165,6 +170,7 @@ def test_pairs_are_matched_with_the_time_offset_of_the_start(tmp_path: Path) -> 
     assert "24 frames" in result.output, result.output
 
 
+@pytest.mark.slow
 def test_a_truncated_bag_gives_its_lens(people: tuple[Images, Images], tmp_path: Path) -> None:
     lens = Camera(320, 240, np.array([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]]), "plumb_bob",
                   (-0.1, 0, 0, 0))  # fmt: skip

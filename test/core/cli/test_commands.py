@@ -1,4 +1,4 @@
-"""The command line, as a person types it."""
+"""The commands of `ssvif`, run as separate processes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from ssvif_core.types import Pair
 
 
 def ssvif(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user types it."""
     command = [sys.executable, "-m", "ssvif_core.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture
 def folders(tmp_path: Path, drive_pairs: list[Pair]) -> Path:
-    """Pairs a to d of mixed sizes, formats and bit depths."""
-    kinds = [("a", ".png", ".png", 1.0), ("b", ".jpg", ".tiff", 0.7), ("c", ".bmp", ".jpg", 0.4)]
-    for (name, visible, thermal, scale), pair in zip(kinds, drive_pairs, strict=False):
+    """Pairs a to c with different sizes, formats and bit depths."""
+    formats = [("a", ".png", ".png", 1.0), ("b", ".jpg", ".tiff", 0.7), ("c", ".bmp", ".jpg", 0.4)]
+    for (name, visible, thermal, scale), pair in zip(formats, drive_pairs, strict=False):
         for folder in ("vi", "ir"):
             (tmp_path / folder).mkdir(exist_ok=True)
         image = cv2.resize(pair.visible, None, fx=scale, fy=scale)
@@ -32,7 +33,7 @@ def folders(tmp_path: Path, drive_pairs: list[Pair]) -> Path:
     return tmp_path
 
 
-def test_fuse_makes_pngs_of_the_visible_size(folders: Path) -> None:
+def test_fuse_writes_pngs_of_the_visible_size(folders: Path) -> None:
     result = ssvif(
         "fuse", "--visible", folders / "vi", "--thermal", folders / "ir", "--out", folders / "out",
         "--labels", folders / "labels", "--overlay", folders / "overlay",
@@ -41,12 +42,12 @@ def test_fuse_makes_pngs_of_the_visible_size(folders: Path) -> None:
     for visible in (folders / "vi").iterdir():
         size = cv2.imread(str(visible)).shape
         for folder in ("out", "labels", "overlay"):
-            made = cv2.imread(str(folders / folder / f"{visible.stem}.png"), cv2.IMREAD_UNCHANGED)
-            assert made.shape[:2] == size[:2]
-            assert made.ndim == (2 if folder == "labels" else 3)
+            output = cv2.imread(str(folders / folder / f"{visible.stem}.png"), cv2.IMREAD_UNCHANGED)
+            assert output.shape[:2] == size[:2]
+            assert output.ndim == (2 if folder == "labels" else 3)
 
 
-def test_fuse_does_the_rest_and_names_what_it_could_not(folders: Path) -> None:
+def test_fuse_names_bad_images_and_fuses_the_others(folders: Path) -> None:
     (folders / "vi" / "lonely.png").write_bytes((folders / "vi" / "a.png").read_bytes())
     (folders / "ir" / "c.jpg").write_bytes(b"broken")
     result = ssvif(
@@ -58,7 +59,7 @@ def test_fuse_does_the_rest_and_names_what_it_could_not(folders: Path) -> None:
     assert sorted(path.name for path in (folders / "out").iterdir()) == ["a.png", "b.png"]
 
 
-def test_fuse_on_real_pairs(shared: Path, tmp_path: Path) -> None:
+def test_two_engines_fuse_real_pairs_alike(shared: Path, tmp_path: Path) -> None:
     for folder in ("vi", "ir"):
         (tmp_path / folder).mkdir()
         for path in sorted((shared / "roadscene" / "test" / folder).iterdir())[:5]:
@@ -85,24 +86,22 @@ def test_fuse_on_real_pairs(shared: Path, tmp_path: Path) -> None:
          "no such model file"),
     ],
 )  # fmt: skip
-def test_fuse_says_what_is_wrong_with_its_options(
-    folders: Path, arguments: tuple[str, ...], text: str
-) -> None:
+def test_fuse_explains_bad_options(folders: Path, arguments: tuple[str, ...], text: str) -> None:
     result = ssvif("fuse", *(argument.format(folders) for argument in arguments))
     assert result.returncode == 2
     assert text in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_bag_info_lists_topics(drive_bag: Path) -> None:
+def test_bag_info_lists_topics_and_refuses_a_missing_bag(drive_bag: Path) -> None:
     result = ssvif("bag", "info", drive_bag)
     assert result.returncode == 0
     assert "/visible/image_raw" in result.stdout and "320x240 bgr8" in result.stdout
-    broken = ssvif("bag", "info", drive_bag.parent / "none")
-    assert broken.returncode == 2 and "no such bag" in broken.stderr
+    result = ssvif("bag", "info", drive_bag.parent / "none")
+    assert result.returncode == 2 and "no such bag" in result.stderr
 
 
-def test_bag_from_video(shared: Path, tmp_path: Path) -> None:
+def test_bag_from_video_writes_all_frames(shared: Path, tmp_path: Path) -> None:
     clip = "0111_1716.mp4"
     result = ssvif(
         "bag", "from-video", shared / "m3svd/vi" / clip, shared / "m3svd/ir" / clip, tmp_path / "b"
@@ -112,7 +111,7 @@ def test_bag_from_video(shared: Path, tmp_path: Path) -> None:
     assert "640x480 mono8" in ssvif("bag", "info", tmp_path / "b").stdout
 
 
-def test_doctor_says_what_works_and_what_does_not() -> None:
+def test_doctor_shows_what_works() -> None:
     result = ssvif("doctor")
     assert result.returncode == 0, result.stderr
     for text in ("openvino", "tensorrt", "ROS:", "shipped model: there", "stand-in"):

@@ -16,6 +16,7 @@ def ssvif(gpu: dict[str, str]) -> Run:
     return runner(gpu)
 
 
+@pytest.mark.slow
 def test_build_list_verify_time_and_clean(ssvif: Run, gpu: dict[str, str]) -> None:
     output = ssvif("engine", "build", *SIZES)
     assert "tensorrt 10.3.0, Stand-in GPU, fp16, visible 160x120" in output and "dB" in output
@@ -34,6 +35,7 @@ def test_build_list_verify_time_and_clean(ssvif: Run, gpu: dict[str, str]) -> No
     assert "0 engines in" in ssvif("engine", "list")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(why_not("tensorrt") is None, reason="this machine has a GPU")
 def test_special_engines_need_their_own_file(ssvif: Run, tmp_path: Path) -> None:
     output = ssvif("engine", "build", "--compute-capability", "8.6", code=2)

@@ -38,6 +38,8 @@ from ssvif_core.recordings.video import VideoWriter
 from ssvif_core.thermal import StreamState, ThermalStream
 from ssvif_core.types import Pair
 
+pytestmark = pytest.mark.slow
+
 PARTLY = 3  # exit code if something was left out
 
 

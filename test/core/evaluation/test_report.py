@@ -156,6 +156,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- the file
 
 
+@pytest.mark.slow
 def test_a_report_needs_neither_torch_nor_ros() -> None:
     code = (
         "import sys, ssvif_core.page, ssvif_core.evaluation.report\n"
@@ -424,6 +425,7 @@ def test_the_viewer_shows_the_scores_of_the_pair(show, written: Path) -> None:
     assert values == [OTHER, "0.1000", "–", "0.1000", "0.2500", "2.000"]
 
 
+@pytest.mark.slow
 def test_wheel_buttons_and_double_click_zoom_both_sides(show, written: Path) -> None:
     page = show(written)
     whole = blue(screenshot(page)).sum()
@@ -558,6 +560,7 @@ def test_the_page_is_as_wide_as_the_screen(show, written: Path, tmp_path: Path, 
     assert picture.shape[1] == width and picture.std() > 5, "blank"
 
 
+@pytest.mark.slow
 def test_a_page_with_many_pairs_opens_fast(show, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (145, 195, 3), dtype=np.uint8)
     picture = cv2.imencode(".webp", noise, [cv2.IMWRITE_WEBP_QUALITY, 80])[1].tobytes()

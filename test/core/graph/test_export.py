@@ -52,6 +52,7 @@ def test_shipped_files_agree_with_float32_on_real_pairs(precision: str, shared: 
     assert is_accepted(result, precision), result
 
 
+@pytest.mark.machine
 def test_an_int8_file_that_is_wrong_on_this_cpu_is_refused(tmp_path: Path) -> None:
     """Wrong scales play the part of saturation on other CPUs."""
     for precision in ("fp32", "int8"):
@@ -127,6 +128,7 @@ def test_int8_needs_pairs_for_its_ranges(drive_pairs: list[Pair], tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_file_that_agrees_too_little_is_not_written(
     drive_pairs: list[Pair], tmp_path: Path
 ) -> None:

@@ -22,6 +22,8 @@ from ssvif_core.metrics import (
     summarise,
 )
 
+pytestmark = pytest.mark.slow
+
 SHARED = Path(os.environ.get("SSVIF_SHARED", Path(__file__).parents[4] / "shared"))
 PAIRS = SHARED / "data" / "msrs" / "test"
 PEERS = SHARED / "data" / "peers"

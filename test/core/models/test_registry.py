@@ -74,6 +74,7 @@ def test_a_registered_network_trains(mean_network: type[FusionNetwork]) -> None:
         assert not torch.equal(parameter, before[name]), name
 
 
+@pytest.mark.slow
 def test_a_registered_network_is_saved_and_exported(
     mean_network: type[FusionNetwork], drive_pairs: list[Pair], tmp_path: Path
 ) -> None:

@@ -1,13 +1,14 @@
-"""Pairs in bags: which images belong together, and that only these are read; bags cut off."""
+"""Pairs in bags: how images are matched, that only wanted parts are read, and bags cut off."""
 
 from __future__ import annotations
 
 import random
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,21 +34,21 @@ START = 1_000 * MS
 
 
 def small_pair(number: int, visible_stamp: int, thermal_stamp: int) -> Pair:
-    """Images that tell the number of the pair."""
+    """A pair whose images show its number."""
     visible = np.full((16, 16, 3), number % 251, np.uint8)
     thermal = np.full((8, 8), number, np.uint16)
     return Pair(visible, thermal, visible_stamp, thermal_stamp)
 
 
 def small_pairs(count: int) -> list[Pair]:
-    """Every 50 ms, the thermal image 3 ms after the visible one."""
+    """Pairs every 50 ms, with the thermal image 3 ms after the visible one."""
     times = [START + number * 50 * MS for number in range(count)]
     return [small_pair(number, time, time + 3 * MS) for number, time in enumerate(times)]
 
 
 def write_images(path: Path, images: list[tuple[str, int, int]]) -> None:
-    """A bag of small images: topic, stamp, time of recording; image n of a topic shows n."""
-    seen = dict.fromkeys(TOPICS, 0)
+    """A bag of small images (topic, stamp, time of recording); image n of a topic shows n."""
+    counts = dict.fromkeys(TOPICS, 0)
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         out = {topic: writer.add_connection(topic, IMAGE_TYPE, typestore=TYPES) for topic in TOPICS}
         types = TYPES.types
@@ -56,21 +57,21 @@ def write_images(path: Path, images: list[tuple[str, int, int]]) -> None:
             header = types["std_msgs/msg/Header"](
                 types["builtin_interfaces/msg/Time"](*divmod(stamp, 10**9)), ""
             )
-            pixels = np.full(shape[0] * shape[1], seen[topic], np.uint8)
+            pixels = np.full(shape[0] * shape[1], counts[topic], np.uint8)
             message = types[IMAGE_TYPE](header, 16, 16, encoding, 0, shape[1], pixels)
             writer.write(out[topic], time, TYPES.serialize_cdr(message, IMAGE_TYPE))
-            seen[topic] += 1
+            counts[topic] += 1
 
 
-def rewrite(bag: Path, target: Path, turned: bool = False, **options) -> Path:
-    """A bag's mcap written anew by Foxglove's writer; `turned` gives topics other numbers."""
+def rewrite(bag: Path, target: Path, swap_ids: bool = False, **options: Any) -> Path:
+    """A bag's mcap, copied with Foxglove's writer; `swap_ids` gives its topics other ids."""
     with next(bag.glob("*.mcap")).open("rb") as source, target.open("wb") as stream:
         writer = McapWriter(stream, **options)
         writer.start("ros2")
         schemas, channels = {}, {}
         records = list(StreamReader(source).records)
         firsts = [record for record in records if isinstance(record, (Schema, Channel))]
-        firsts.sort(key=lambda record: (isinstance(record, Channel), -record.id * turned))
+        firsts.sort(key=lambda record: (isinstance(record, Channel), -record.id * swap_ids))
         for record in firsts + records:
             if isinstance(record, Schema) and record.id not in schemas:
                 schemas[record.id] = writer.register_schema(
@@ -92,21 +93,21 @@ def rewrite(bag: Path, target: Path, turned: bool = False, **options) -> Path:
 
 
 def ends_of_chunks(path: Path) -> list[tuple[int, int]]:
-    """Of each chunk of an mcap: where it ends in the file, and how many messages end there."""
+    """Per chunk of an mcap: its end in the file, and the number of messages up to there."""
     messages, ends = [0], []
     with path.open("rb") as stream:
         for record in StreamReader(stream, emit_chunks=True).records:
             if isinstance(record, Chunk):
-                inside = sum(isinstance(each, Message) for each in breakup_chunk(record))
-                messages.append(messages[-1] + inside)
+                in_chunk = sum(isinstance(part, Message) for part in breakup_chunk(record))
+                messages.append(messages[-1] + in_chunk)
             elif isinstance(record, ChunkIndex):
                 ends.append(record.chunk_start_offset + record.chunk_length)
     return list(zip(ends, messages[1:], strict=True))
 
 
 @pytest.fixture
-def temporary(tmp_path: Path, monkeypatch) -> Iterator[Path]:
-    """The folder of temporary files, which must be empty again after the test."""
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder for temporary files. It must be empty after the test."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -116,17 +117,17 @@ def temporary(tmp_path: Path, monkeypatch) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def long_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """1000 pairs in some 60 chunks."""
+    """1000 pairs in about 60 chunks."""
     folder = tmp_path_factory.mktemp("long")
     write_pairs(folder / "b", small_pairs(1000))
     return rewrite(folder / "b", folder / "long.mcap", chunk_size=20_000)
 
 
-# --- which belong together
+# --- matching
 
 
-def test_pairs_say_where_and_when_their_images_are(tmp_path: Path) -> None:
-    """Recorded some 30 ms after they were taken; the third visible image has no partner."""
+def test_matches_have_stamps_and_times_of_recording(tmp_path: Path) -> None:
+    """Images are recorded about 30 ms after their stamps. The third visible one has no partner."""
     write_images(
         tmp_path / "b",
         [
@@ -145,7 +146,7 @@ def test_pairs_say_where_and_when_their_images_are(tmp_path: Path) -> None:
     ]
 
 
-def test_stamps_of_zero_are_replaced_by_the_time_of_recording(tmp_path: Path) -> None:
+def test_zero_stamps_are_replaced_by_the_time_of_recording(tmp_path: Path) -> None:
     write_images(tmp_path / "b", [(VISIBLE, 0, START), (THERMAL, 0, START + 7 * MS)])
     with Bag(tmp_path / "b") as bag:
         assert match_images(bag, TOPICS) == [BagMatch(*(START, START + 7 * MS) * 2, 0, 0)]
@@ -153,8 +154,8 @@ def test_stamps_of_zero_are_replaced_by_the_time_of_recording(tmp_path: Path) ->
     assert (pair.visible_stamp, pair.thermal_stamp) == (START, START + 7 * MS)
 
 
-def test_the_slop_decides_what_is_a_pair(tmp_path: Path) -> None:
-    """Pair n is n * 10 ms apart."""
+def test_the_slop_limits_the_stamp_difference_of_pairs(tmp_path: Path) -> None:
+    """The stamps of pair n differ by n * 10 ms."""
     times = [START + number * 200 * MS for number in range(5)]
     pairs = [small_pair(n, time, time + n * 10 * MS) for n, time in enumerate(times)]
     write_pairs(tmp_path / "b", pairs)
@@ -165,8 +166,8 @@ def test_the_slop_decides_what_is_a_pair(tmp_path: Path) -> None:
     assert len(BagStream(tmp_path / "b", TOPICS).matches()) == 2
 
 
-def test_a_known_delay_decides_what_is_of_one_moment(tmp_path: Path) -> None:
-    """Thermal stamps 100 ms too late: two frames on, at this rate."""
+def test_the_time_offset_is_added_before_matching(tmp_path: Path) -> None:
+    """The thermal stamps are 100 ms too late, which is two frames."""
     pairs = [replace(p, thermal_stamp=p.thermal_stamp + 100 * MS) for p in small_pairs(6)]
     write_pairs(tmp_path / "bag", pairs)
     listing = find_pairs(tmp_path / "bag", 1, recover=False, offset_ns=-100 * MS)
@@ -180,8 +181,8 @@ def test_a_known_delay_decides_what_is_of_one_moment(tmp_path: Path) -> None:
     assert len(plan_input(tmp_path / "bag", "bag", "", Settings()).names) == 4
 
 
-def test_a_listing_with_another_slop_is_read_with_it(tmp_path: Path) -> None:
-    """With the default slop the first pair would not be there, and the numbers be others."""
+def test_a_listing_with_another_slop_is_read_with_that_slop(tmp_path: Path) -> None:
+    """The default slop would leave out the first pair, and number the others differently."""
     pairs = [small_pair(7, START, START + 30 * MS)] + [
         small_pair(n, START + n * 200 * MS, START + n * 200 * MS) for n in (8, 9)
     ]
@@ -190,11 +191,11 @@ def test_a_listing_with_another_slop_is_read_with_it(tmp_path: Path) -> None:
     assert [int(visible[0, 0, 0]) for visible, _ in dataset] == [7, 8, 9]
 
 
-def test_a_topic_of_something_else_is_named(tmp_path: Path) -> None:
-    kind = "std_msgs/msg/String"
+def test_a_topic_without_images_is_refused(tmp_path: Path) -> None:
+    message_type = "std_msgs/msg/String"
     with Writer(tmp_path / "b", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-        text = TYPES.serialize_cdr(TYPES.types[kind]("hello there"), kind)
-        writer.write(writer.add_connection("/text", kind, typestore=TYPES), START, text)
+        text = TYPES.serialize_cdr(TYPES.types[message_type]("hello there"), message_type)
+        writer.write(writer.add_connection("/text", message_type, typestore=TYPES), START, text)
     with Bag(tmp_path / "b") as bag, pytest.raises(
         InputError, match="topic /text is of type std_msgs/msg/String; expected sensor_msgs"
     ):  # fmt: skip
@@ -203,25 +204,25 @@ def test_a_topic_of_something_else_is_named(tmp_path: Path) -> None:
         match_images(bag, ("/text", "/x"))
 
 
-def test_compressed_images_are_pairs(compressed_bag: Path, drive_pairs: list[Pair]) -> None:
+def test_compressed_images_are_paired(compressed_bag: Path, drive_pairs: list[Pair]) -> None:
     with Bag(compressed_bag) as bag:
         topics = choose_topics(bag)
     assert topics == (f"{VISIBLE}/compressed", f"{THERMAL}/compressed")
-    found = dict(BagStream(compressed_bag, topics).numbered(range(99)))
-    assert list(found) == list(range(12))
-    for pair, written in zip(found.values(), drive_pairs, strict=True):
+    pairs = dict(BagStream(compressed_bag, topics).numbered(range(99)))
+    assert list(pairs) == list(range(12))
+    for pair, written in zip(pairs.values(), drive_pairs, strict=True):
         assert np.abs(pair.visible.astype(int) - written.visible).mean() < 6  # JPEG
         assert np.array_equal(pair.thermal, written.thermal)  # PNG
         assert pair.visible_stamp == written.visible_stamp
 
 
-# --- which are read
+# --- reading
 
 
-def test_pairs_come_as_written_with_their_stamps(drive_bag: Path, drive_pairs: list[Pair]) -> None:
-    found = list(BagStream(drive_bag, TOPICS).numbered({2, 3, 11, 50}))
-    assert [number for number, _ in found] == [2, 3, 11]
-    for number, pair in found:
+def test_numbered_pairs_are_read_unchanged(drive_bag: Path, drive_pairs: list[Pair]) -> None:
+    pairs = list(BagStream(drive_bag, TOPICS).numbered({2, 3, 11, 50}))
+    assert [number for number, _ in pairs] == [2, 3, 11]
+    for number, pair in pairs:
         written = drive_pairs[number]
         assert np.array_equal(pair.visible, written.visible)
         assert np.array_equal(pair.thermal, written.thermal)
@@ -230,24 +231,28 @@ def test_pairs_come_as_written_with_their_stamps(drive_bag: Path, drive_pairs: l
 
 
 @pytest.mark.parametrize(
-    ("frames", "most"), [(range(800, 808), 3), ({0, 999}, 4), ({998}, 3), ((), 0)]
+    ("frames", "max_chunks"), [(range(800, 808), 3), ({0, 999}, 4), ({998}, 3), ((), 0)]
 )
 def test_only_the_part_with_the_wanted_pairs_is_read(
-    long_bag: Path, monkeypatch, frames, most: int
+    long_bag: Path, monkeypatch: pytest.MonkeyPatch, frames: Collection[int], max_chunks: int
 ) -> None:
-    """Counted in chunks, which are read whole, of 60. The listing holds where the pairs lie."""
+    """The bag has about 60 chunks, which are read whole. The listing knows where the pairs lie."""
     sources = [source for source in find_pairs(long_bag, 1).pairs if source.frame in frames]
-    read = []
-    inner = storage_mcap.decompress
-    monkeypatch.setattr(
-        storage_mcap, "decompress", lambda *chunk: (read.append(1), inner(*chunk))[1]
-    )
+    chunks_read = 0
+    decompress = storage_mcap.decompress
+
+    def counted(*chunk: Any) -> Any:
+        nonlocal chunks_read
+        chunks_read += 1
+        return decompress(*chunk)
+
+    monkeypatch.setattr(storage_mcap, "decompress", counted)
     pairs = [pair for _, pair in read_sources(sources)]
     assert [int(pair.thermal[0, 0]) for pair in pairs] == sorted(frames)
-    assert len(read) <= most < len(ends_of_chunks(long_bag)) / 10
+    assert chunks_read <= max_chunks < len(ends_of_chunks(long_bag)) / 10
 
 
-def test_a_part_of_any_kind_of_bag_is_read(tmp_path: Path) -> None:
+def test_a_part_of_a_bag_is_read_in_every_storage_format(tmp_path: Path) -> None:
     for plugin in (StoragePlugin.SQLITE3, StoragePlugin.MCAP):
         path = tmp_path / plugin.name
         write_pairs(tmp_path / f"{plugin.name}_source", small_pairs(100))
@@ -261,42 +266,40 @@ def test_a_part_of_any_kind_of_bag_is_read(tmp_path: Path) -> None:
             for message in source.messages():
                 writer.write(out[message.topic], message.time, message.data)
         with Bag(path) as bag:
-            some = list(bag.messages([VISIBLE], START + 50 * MS, START + 200 * MS))
-            assert [message.time for message in some] == [START + n * 50 * MS for n in (1, 2, 3)]
+            part = list(bag.messages([VISIBLE], START + 50 * MS, START + 200 * MS))
+            assert [message.time for message in part] == [START + n * 50 * MS for n in (1, 2, 3)]
             assert not list(bag.messages(["/none"]))
-        found = [
-            (n, int(pair.thermal[0, 0]))
-            for n, pair in BagStream(path, TOPICS).numbered({9, 60, 61})
-        ]
-        assert found == [(9, 9), (60, 60), (61, 61)]
+        pairs = BagStream(path, TOPICS).numbered({9, 60, 61})
+        numbers = [(number, int(pair.thermal[0, 0])) for number, pair in pairs]
+        assert numbers == [(9, 9), (60, 60), (61, 61)]
 
 
-def test_pairs_are_in_order_of_number_however_late_a_camera_is(tmp_path: Path) -> None:
-    """The thermal image of pair 0 is recorded last, and all are recorded in pairs of one time."""
+def test_pairs_are_in_order_of_number_even_if_a_camera_is_late(tmp_path: Path) -> None:
+    """The thermal image of pair 0 is recorded last; two images each have one recording time."""
     stamps = [START + n * 50 * MS for n in range(4)]
     images = [(VISIBLE, stamp, START + n // 2) for n, stamp in enumerate(stamps)]
     images += [(THERMAL, stamps[n], START + 10 + i // 2) for i, n in enumerate((2, 1, 3, 0))]
     write_images(tmp_path / "b", images)
-    found = list(BagStream(tmp_path / "b", TOPICS).numbered({0, 1, 3}))
-    assert [number for number, _ in found] == [0, 1, 3]
-    assert [int(pair.visible[0, 0, 0]) for _, pair in found] == [0, 1, 3]
-    assert [int(pair.thermal[0, 0]) for _, pair in found] == [3, 1, 2]
+    pairs = list(BagStream(tmp_path / "b", TOPICS).numbered({0, 1, 3}))
+    assert [number for number, _ in pairs] == [0, 1, 3]
+    assert [int(pair.visible[0, 0, 0]) for _, pair in pairs] == [0, 1, 3]
+    assert [int(pair.thermal[0, 0]) for _, pair in pairs] == [3, 1, 2]
 
 
-def test_the_stamp_is_read_without_the_rest(drive_bag: Path) -> None:
+def test_the_stamp_is_read_from_the_bytes_of_a_message(drive_bag: Path) -> None:
     with Bag(drive_bag) as bag:
         message = next(bag.messages([VISIBLE]))
     stamp = decode(message).header.stamp
     assert header_stamp(message) == stamp.sec * 10**9 + stamp.nanosec
-    big = TYPES.serialize_cdr(decode(message), IMAGE_TYPE, little_endian=False)
-    assert header_stamp(type(message)("/t", IMAGE_TYPE, 0, bytes(big))) == header_stamp(message)
+    big_endian = bytes(TYPES.serialize_cdr(decode(message), IMAGE_TYPE, little_endian=False))
+    assert header_stamp(type(message)("/t", IMAGE_TYPE, 0, big_endian)) == header_stamp(message)
     with pytest.raises(InputError, match="/t: a x/msg/Y of 5 bytes; expected one that begins with"):
         header_stamp(type(message)("/t", "x/msg/Y", 0, b"\0\1\0\0a"))
 
 
 # --- bags that were cut off
 
-KINDS = {
+WRITER_OPTIONS: dict[str, dict[str, Any]] = {
     "zstd": {"chunk_size": 300_000},
     "lz4": {"chunk_size": 300_000, "compression": CompressionType.LZ4},
     "uncompressed": {"chunk_size": 300_000, "compression": CompressionType.NONE},
@@ -304,49 +307,52 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_bag_cut_anywhere_gives_the_pairs_before(
-    tmp_path: Path, drive_bag: Path, drive_pairs: list[Pair], temporary: Path, kind: str
+@pytest.mark.parametrize("options", WRITER_OPTIONS)
+def test_a_bag_cut_anywhere_gives_the_pairs_before_the_cut(
+    tmp_path: Path, drive_bag: Path, drive_pairs: list[Pair], temporary: Path, options: str
 ) -> None:
-    whole = rewrite(drive_bag, tmp_path / "whole.mcap", **KINDS[kind])
+    whole = rewrite(drive_bag, tmp_path / "whole.mcap", **WRITER_OPTIONS[options])
     data = whole.read_bytes()
     ends = ends_of_chunks(whole)
-    at = random.Random(kind)
-    cuts = {at.randrange(len(data)) for _ in range(25)} | {0, 8, 9, len(data) - 1, len(data) - 8}
-    cuts |= {end + more for end, _ in ends for more in (-1, 0, 1)}
-    last = 0
+    generator = random.Random(options)
+    cuts = {generator.randrange(len(data)) for _ in range(25)}
+    cuts |= {0, 8, 9, len(data) - 1, len(data) - 8}
+    cuts |= {end + offset for end, _ in ends for offset in (-1, 0, 1)}
+    previous_count = 0
     for size in sorted(cuts):
         path = tmp_path / "cut.mcap"
         path.write_bytes(data[:size])
         try:
             with Bag(path, recover=True) as bag:
                 count, broken = bag.count, bag.broken
-            found = list(BagStream(path, TOPICS, recover=True).numbered(range(99)))
+            pairs = list(BagStream(path, TOPICS, recover=True).numbered(range(99)))
         except InputError as error:
             assert "cut.mcap: not a readable bag" in str(error)
-            assert not last
+            assert not previous_count
             continue
-        assert last <= count  # more of the file, more of its messages
-        last = count
+        assert previous_count <= count  # a larger part of the file has no fewer messages
+        previous_count = count
         assert f"the {count} messages before that were read" in broken
         if ends:
             assert count == max((n for end, n in ends if end <= size), default=0)
-        assert [number for number, _ in found] == list(range(count // 2))
-        for number, pair in found:
+        assert [number for number, _ in pairs] == list(range(count // 2))
+        for number, pair in pairs:
             assert np.array_equal(pair.visible, drive_pairs[number].visible)
             assert np.array_equal(pair.thermal, drive_pairs[number].thermal)
             assert pair.visible_stamp == drive_pairs[number].visible_stamp
-    assert last == 24
+    assert previous_count == 24
 
 
-def test_a_whole_bag_is_read_as_it_is(drive_bag: Path, temporary: Path) -> None:
+def test_a_complete_bag_is_read_without_a_copy(drive_bag: Path, temporary: Path) -> None:
     for path in (drive_bag, next(drive_bag.glob("*.mcap"))):
         with Bag(path, recover=True) as bag:
             assert bag.broken == "" and bag.count == 24
-            assert not list(temporary.iterdir())  # not copied
+            assert not list(temporary.iterdir())
 
 
-def test_the_break_is_told_in_numbers(tmp_path: Path, long_bag: Path, temporary: Path) -> None:
+def test_the_break_is_described_in_seconds_and_messages(
+    tmp_path: Path, long_bag: Path, temporary: Path
+) -> None:
     end, messages = ends_of_chunks(long_bag)[19]
     path = tmp_path / "cut.mcap"
     path.write_bytes(long_bag.read_bytes()[: end + 100])
@@ -361,16 +367,16 @@ def test_the_break_is_told_in_numbers(tmp_path: Path, long_bag: Path, temporary:
 
 
 @pytest.mark.parametrize("metadata", ["whole", "none", "cut off"])
-def test_a_folder_of_several_files_is_read_to_the_break(
+def test_a_folder_of_several_files_is_read_up_to_the_break(
     tmp_path: Path, temporary: Path, metadata: str
 ) -> None:
-    """Recorded into files of some seconds; in the second, topics have each other's numbers."""
+    """The recorder split the bag into files. The second file has the topic ids swapped."""
     pairs = small_pairs(60)
     folder = tmp_path / "run"
     write_pairs(folder, pairs[:20])
     (folder / "run.mcap").rename(folder / "run_0.mcap")
     write_pairs(tmp_path / "second", pairs[20:])
-    second = rewrite(tmp_path / "second", tmp_path / "second.mcap", turned=True, chunk_size=5000)
+    second = rewrite(tmp_path / "second", tmp_path / "second.mcap", swap_ids=True, chunk_size=5000)
     end, messages = ends_of_chunks(second)[3]
     (folder / "run_1.mcap").write_bytes(second.read_bytes()[: end + 10])
     text = (folder / "metadata.yaml").read_text().replace("run.mcap", "run_1.mcap")
@@ -385,7 +391,7 @@ def test_a_folder_of_several_files_is_read_to_the_break(
         pass
 
 
-def test_a_folder_without_metadata_may_be_whole(
+def test_a_folder_without_metadata_may_be_complete(
     tmp_path: Path, drive_bag: Path, temporary: Path
 ) -> None:
     (tmp_path / "run").mkdir()
@@ -394,7 +400,7 @@ def test_a_folder_without_metadata_may_be_whole(
         assert bag.count == 24 and bag.broken == ""
 
 
-def test_other_bags_that_are_broken_stay_errors(tmp_path: Path, temporary: Path) -> None:
+def test_broken_bags_that_cannot_be_recovered_are_refused(tmp_path: Path, temporary: Path) -> None:
     with Writer(tmp_path / "b", version=9, storage_plugin=StoragePlugin.SQLITE3) as writer:
         writer.add_connection(VISIBLE, IMAGE_TYPE, typestore=TYPES)
     data = next((tmp_path / "b").glob("*.db3")).read_bytes()
@@ -412,7 +418,9 @@ def test_other_bags_that_are_broken_stay_errors(tmp_path: Path, temporary: Path)
                 pass
 
 
-def test_no_room_for_the_copy_is_said(tmp_path: Path, drive_bag: Path, monkeypatch) -> None:
+def test_a_full_disk_gives_advice(
+    tmp_path: Path, drive_bag: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "cut.mcap").write_bytes(next(drive_bag.glob("*.mcap")).read_bytes()[:-50])
 
     def full(*_: object, **__: object) -> None:
@@ -424,7 +432,7 @@ def test_no_room_for_the_copy_is_said(tmp_path: Path, drive_bag: Path, monkeypat
             pass
 
 
-def test_a_cut_bag_is_listed_and_its_break_told(
+def test_a_cut_bag_is_listed_with_its_break(
     tmp_path: Path, long_bag: Path, temporary: Path
 ) -> None:
     (tmp_path / "cut.mcap").write_bytes(long_bag.read_bytes()[:-1000])

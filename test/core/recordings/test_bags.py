@@ -1,4 +1,4 @@
-"""Bags: written, read, described; and what is said of those that cannot be."""
+"""Bags are written, read and described; errors name bags that cannot be read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ssvif_core.types import Pair, stamp_of
 VISIBLE, THERMAL = "/visible/image_raw", "/thermal/image_raw"
 
 
-def test_pairs_come_back_as_they_were_written(drive_bag: Path, drive_pairs: list[Pair]) -> None:
+def test_written_pairs_are_read_unchanged(drive_bag: Path, drive_pairs: list[Pair]) -> None:
     with Bag(drive_bag) as bag:
         images = [(m.topic, decode(m)) for m in bag.messages()]
     visible = [image for topic, image in images if topic == VISIBLE]
@@ -30,7 +30,7 @@ def test_pairs_come_back_as_they_were_written(drive_bag: Path, drive_pairs: list
         assert np.array_equal(t.data.view("<u2").reshape(pair.thermal.shape), pair.thermal)
 
 
-def test_topics_say_what_images_they_hold(drive_bag: Path) -> None:
+def test_topics_have_the_size_and_encoding_of_their_images(drive_bag: Path) -> None:
     with Bag(drive_bag) as bag:
         assert {t.name: t.frames for t in bag.topics()} == {
             VISIBLE: "320x240 bgr8",
@@ -38,7 +38,7 @@ def test_topics_say_what_images_they_hold(drive_bag: Path) -> None:
         }
 
 
-def test_a_bare_mcap_file_is_a_bag(drive_bag: Path) -> None:
+def test_an_mcap_file_without_its_folder_is_a_bag(drive_bag: Path) -> None:
     with Bag(next(drive_bag.glob("*.mcap"))) as bag:
         assert bag.count == 24
 
@@ -59,29 +59,30 @@ def test_sqlite_bags_are_read(tmp_path: Path, drive_bag: Path) -> None:
 
 def test_ros1_bags_are_read(tmp_path: Path) -> None:
     types = get_typestore(Stores.ROS1_NOETIC)
-    kind = "sensor_msgs/msg/Image"
+    image_type = "sensor_msgs/msg/Image"
     time = types.types["builtin_interfaces/msg/Time"]
     header = types.types["std_msgs/msg/Header"]
     with Rosbag1Writer(tmp_path / "old.bag") as writer:
-        connection = writer.add_connection(VISIBLE, kind, typestore=types)
+        connection = writer.add_connection(VISIBLE, image_type, typestore=types)
         for index in range(3):
-            message = types.types[kind](
+            message = types.types[image_type](
                 header(index, time(5, index), "camera"), 16, 20, "mono8", 0, 20,
                 np.full(320, index, np.uint8),
             )  # fmt: skip
-            writer.write(connection, 5_000_000_000 + index, types.serialize_ros1(message, kind))
+            data = types.serialize_ros1(message, image_type)
+            writer.write(connection, 5_000_000_000 + index, data)
     with Bag(tmp_path / "old.bag") as bag:
         images = [decode(message) for message in bag.messages([VISIBLE])]
     assert [stamp_of(image.header) for image in images] == [5_000_000_000 + i for i in range(3)]
     assert [int(image.data[0]) for image in images] == [0, 1, 2]
 
 
-def test_a_missing_topic_lists_those_there(drive_bag: Path) -> None:
+def test_a_missing_topic_is_refused_with_the_existing_topics(drive_bag: Path) -> None:
     with Bag(drive_bag) as bag, pytest.raises(InputError, match=f"no topic /x; .*{THERMAL}"):
         bag.require(VISIBLE, "/x")
 
 
-def test_unreadable_bags_are_named(tmp_path: Path, drive_bag: Path) -> None:
+def test_unreadable_bags_are_refused(tmp_path: Path, drive_bag: Path) -> None:
     whole = next(drive_bag.glob("*.mcap")).read_bytes()
     (tmp_path / "cut.mcap").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "empty.mcap").write_bytes(b"")
@@ -93,7 +94,7 @@ def test_unreadable_bags_are_named(tmp_path: Path, drive_bag: Path) -> None:
                 pass
 
 
-def test_a_bag_without_messages_is_named(tmp_path: Path) -> None:
+def test_a_bag_without_messages_is_refused(tmp_path: Path) -> None:
     with Writer(tmp_path / "b", version=9, storage_plugin=StoragePlugin.MCAP):
         pass
     with pytest.raises(InputError, match="the bag is empty|not a readable bag"):
@@ -101,14 +102,14 @@ def test_a_bag_without_messages_is_named(tmp_path: Path) -> None:
             pass
 
 
-def test_a_bag_that_cannot_be_written(tmp_path: Path, drive_pairs: list[Pair]) -> None:
+def test_a_bag_in_an_unusable_place_is_refused(tmp_path: Path, drive_pairs: list[Pair]) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file" / "bag", tmp_path):
         with pytest.raises(InputError, match="cannot be written"):
             write_pairs(path, drive_pairs)
 
 
-def test_two_videos_become_pairs(tmp_path: Path) -> None:
+def test_two_videos_give_pairs(tmp_path: Path) -> None:
     for name, frames in (("v.mp4", 5), ("t.mp4", 4)):
         with VideoWriter(tmp_path / name, 20.0) as video:
             for index in range(frames):
@@ -119,7 +120,7 @@ def test_two_videos_become_pairs(tmp_path: Path) -> None:
     assert abs(int(pairs[3].thermal.mean()) - 120) < 5
 
 
-def test_a_video_that_is_none(tmp_path: Path) -> None:
+def test_an_unreadable_or_missing_video_is_refused(tmp_path: Path) -> None:
     (tmp_path / "v.mp4").write_text("no video")
     with pytest.raises(InputError, match="v.mp4: cannot be read as a video"):
         next(video_pairs(tmp_path / "v.mp4", tmp_path / "v.mp4"))

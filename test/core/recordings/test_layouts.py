@@ -1,4 +1,4 @@
-"""Pairs are found in whatever people have: folders, videos, bags."""
+"""Pairs are found in folders of images, in videos and in bags."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planted import THERMAL, VISIBLE, film, found, plant
+from planted import THERMAL, VISIBLE, film, listed_files, plant
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from ssvif_core.errors import InputError
@@ -20,12 +20,12 @@ from ssvif_core.recordings.bags import IMAGE_TYPE, TYPES, write_pairs
 from ssvif_core.recordings.layouts import find_pairs, match_names
 from ssvif_core.recordings.words import THERMAL_WORDS, VISIBLE_WORDS
 from ssvif_core.training.data.pairs import PairDataset
-from ssvif_core.types import Pair
+from ssvif_core.types import AnyArray, Pair
 
 LAYOUTS = {
     "vi and ir": (["vi/1.png", "ir/1.png"], {"1": ("vi/1.png", "ir/1.png")}),
-    "endings differ": (["vi/1.png", "ir/1.TIFF"], {"1": ("vi/1.png", "ir/1.TIFF")}),
-    "letters of any case": (
+    "different endings": (["vi/1.png", "ir/1.TIFF"], {"1": ("vi/1.png", "ir/1.TIFF")}),
+    "upper and lower case": (
         ["RGB/1.png", "Thermal_Image/1.png"],
         {"1": ("RGB/1.png", "Thermal_Image/1.png")},
     ),
@@ -69,7 +69,7 @@ LAYOUTS = {
         ["VIS1.png", "IR1.png", "VIS2.png", "IR2.png"],
         {"1": ("VIS1.png", "IR1.png"), "2": ("VIS2.png", "IR2.png")},
     ),
-    "TNO, a folder a scene": (
+    "TNO, one folder per scene": (
         ["Athena/man/VIS_r.bmp", "Athena/man/IR_g.bmp", "Tank/vis.png", "Tank/LWIR.png"],
         {
             "Athena/man": ("Athena/man/VIS_r.bmp", "Athena/man/IR_g.bmp"),
@@ -96,14 +96,14 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_layout_people_have_is_found(tmp_path: Path, layout: str) -> None:
+def test_pairs_are_found_in_a_common_layout(tmp_path: Path, layout: str) -> None:
     files, expected = LAYOUTS[layout]
     plant(tmp_path, *files)
-    assert found(tmp_path) == expected
+    assert listed_files(tmp_path) == expected
 
 
 @pytest.mark.parametrize("layout", ["FMB", "LLVIP", "MSRS"])
-def test_of_a_set_with_test_data_only_train_is_read(tmp_path: Path, layout: str) -> None:
+def test_only_train_is_read_of_a_set_with_test_data(tmp_path: Path, layout: str) -> None:
     plant(tmp_path, *LAYOUTS[layout][0])
     listing = find_pairs(tmp_path)
     assert any("test" in path.parts for path in listing.left_out)
@@ -119,7 +119,7 @@ def test_test_data_alone_is_not_read(tmp_path: Path) -> None:
     assert find_pairs(tmp_path / "test").names == ("1",)
 
 
-def test_a_listing_says_what_was_paired_and_what_was_not(tmp_path: Path) -> None:
+def test_a_listing_describes_pairs_and_images_without_partner(tmp_path: Path) -> None:
     plant(tmp_path, *(f"{f}/{n}.png" for f in ("vi", "ir", "mask") for n in "ab"))
     plant(tmp_path, *(f"vi/v{n}.png" for n in range(5)), "ir/t.png")
     listing = find_pairs(tmp_path)
@@ -132,7 +132,7 @@ def test_a_listing_says_what_was_paired_and_what_was_not(tmp_path: Path) -> None
     assert len(listing.unpaired) == 6
 
 
-def test_files_that_share_a_name_are_named_and_the_rest_is_paired(tmp_path: Path) -> None:
+def test_files_that_share_a_name_are_reported_and_the_others_paired(tmp_path: Path) -> None:
     plant(tmp_path, "vi/a.png", "vi/b.png", "ir/a.png", "ir/b.png", "ir/b.jpg")
     listing = find_pairs(tmp_path)
     assert listing.names == ("a",)
@@ -165,10 +165,10 @@ PLACES = ("{name}_{word}", "{word}_{name}", "{name}-{word}", "{name}.{word}", "0
     thermal=st.sampled_from(THERMAL_WORDS),
     upper=st.booleans(),
 )
-def test_names_with_a_word_for_the_modality_pair_back(
+def test_names_that_differ_in_the_word_for_the_modality_are_paired(
     names: set[str], place: str, visible: str, thermal: str, upper: bool
 ) -> None:
-    """Whatever else is in the names, words for a modality included."""
+    """The rest of the names may be anything, even words for a modality."""
     sides = []
     for word in (visible, thermal):
         word = word.upper() if upper else word
@@ -182,29 +182,29 @@ def test_names_with_a_word_for_the_modality_pair_back(
 
 @settings(deadline=None)
 @given(st.sets(st.text("abvirgs12_-", min_size=1, max_size=8), min_size=1, max_size=8))
-def test_equal_names_are_paired_as_they_are(names: set[str]) -> None:
+def test_equal_names_are_paired_and_kept(names: set[str]) -> None:
     sides = [{name: Path(folder, name) for name in names} for folder in ("vi", "ir")]
     assert {short for short, _, _ in match_names(*sides)} == names
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere: no such folder; expected"):
         find_pairs(tmp_path / "nowhere")
 
 
-def test_an_empty_folder_says_what_was_expected(tmp_path: Path) -> None:
+def test_an_empty_folder_is_refused_with_the_expected_names(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"visible \(.*vi.*\) and thermal \(.*found: nothing"):
         find_pairs(tmp_path)
 
 
-def test_a_folder_without_pairs_lists_what_is_there(tmp_path: Path) -> None:
+def test_a_folder_without_pairs_is_refused_with_its_content(tmp_path: Path) -> None:
     plant(tmp_path, "rgb/1.png", "depth/1.png")
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(InputError, match="no pair of folders.*found: depth, notes.txt, rgb"):
         find_pairs(tmp_path)
 
 
-def test_no_common_name_gives_examples(tmp_path: Path) -> None:
+def test_folders_without_a_common_name_are_refused_with_examples(tmp_path: Path) -> None:
     plant(tmp_path, "vi/a.png", "ir/b.png", "ir/c.png")
     with pytest.raises(InputError, match=r"1 visible files \(a\) and 2 thermal files \(b, c\)"):
         find_pairs(tmp_path)
@@ -215,7 +215,7 @@ def test_a_frame_step_of_zero_is_refused(tmp_path: Path) -> None:
         find_pairs(tmp_path, 0)
 
 
-def test_of_two_videos_every_nth_frame_is_a_pair(tmp_path: Path) -> None:
+def test_every_nth_frame_of_two_videos_is_a_pair(tmp_path: Path) -> None:
     film(tmp_path / "vi" / "a.mp4", 23)
     film(tmp_path / "ir" / "a.mp4", 22, size=(32, 32))
     listing = find_pairs(tmp_path, frame_step=7)
@@ -226,7 +226,7 @@ def test_of_two_videos_every_nth_frame_is_a_pair(tmp_path: Path) -> None:
         assert abs(visible.mean() - 10 * number) < 4 and abs(thermal.mean() - 10 * number) < 4
 
 
-def test_a_broken_video_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+def test_a_broken_video_is_reported_and_the_others_are_listed(tmp_path: Path) -> None:
     for folder in ("vi", "ir"):
         film(tmp_path / folder / "a.mp4", 3)
         film(tmp_path / folder / "b.mp4", 3)
@@ -236,7 +236,7 @@ def test_a_broken_video_is_named_and_the_others_are_read(tmp_path: Path) -> None
     assert "ir/a.mp4: cannot be read as a video" in listing.describe()
 
 
-def test_a_video_that_ends_early_gives_what_it_has(tmp_path: Path) -> None:
+def test_a_video_that_ends_early_gives_its_frames(tmp_path: Path) -> None:
     for folder in ("vi", "ir"):
         film(tmp_path / folder / "a.mp4", 12)
     listing = find_pairs(tmp_path, 5)
@@ -247,7 +247,7 @@ def test_a_video_that_ends_early_gives_what_it_has(tmp_path: Path) -> None:
     assert "ends before frame 10" in dataset.skipped[0]
 
 
-def test_of_a_bag_every_nth_pair_is_taken(drive_bag: Path, drive_pairs: list[Pair]) -> None:
+def test_every_nth_pair_of_a_bag_is_listed(drive_bag: Path, drive_pairs: list[Pair]) -> None:
     listing = find_pairs(drive_bag, 5)
     assert listing.names == ("drive#0", "drive#5", "drive#10")
     assert f"bag drive with {VISIBLE} (12) + {THERMAL} (12), 12 synchronised" in listing.describe()
@@ -258,7 +258,7 @@ def test_of_a_bag_every_nth_pair_is_taken(drive_bag: Path, drive_pairs: list[Pai
         assert thermal.max() == 255
 
 
-def test_bags_of_a_folder_and_bare_files_are_found(tmp_path: Path, drive_bag: Path) -> None:
+def test_bag_folders_and_bag_files_are_found(tmp_path: Path, drive_bag: Path) -> None:
     shutil.copytree(drive_bag, tmp_path / "one")
     shutil.copy(next(drive_bag.glob("*.mcap")), tmp_path / "two.mcap")
     (tmp_path / "three.mcap").write_bytes(b"broken")
@@ -267,16 +267,16 @@ def test_bags_of_a_folder_and_bare_files_are_found(tmp_path: Path, drive_bag: Pa
     assert "three.mcap: not a readable bag" in listing.describe()
 
 
-def test_images_of_a_bag_pair_with_the_nearest_in_time(
+def test_images_of_a_bag_are_paired_with_the_nearest_stamps(
     tmp_path: Path, drive_pairs: list[Pair]
 ) -> None:
-    """Visible at 30 Hz, thermal at 10 Hz and 40 ms apart: it belongs to the next visible one."""
+    """Visible at 30 Hz, thermal at 10 Hz and 40 ms later, so it belongs to the next visible one."""
     ms = 1_000_000
-    write = [
+    pairs = [
         Pair(pair.visible, pair.thermal, (1000 + 33 * n) * ms, (1000 + 100 * n + 40) * ms)
         for n, pair in enumerate(drive_pairs)
     ]
-    write_pairs(tmp_path / "b", write)
+    write_pairs(tmp_path / "b", pairs)
     dataset = PairDataset([find_pairs(tmp_path / "b", 1)])
     visible_numbers = [
         next(n for n, pair in enumerate(drive_pairs) if np.array_equal(pair.visible, visible))
@@ -285,22 +285,23 @@ def test_images_of_a_bag_pair_with_the_nearest_in_time(
     assert visible_numbers == [1, 4, 7, 10]
 
 
-def image_message(kind: str, encoding: str, rows: np.ndarray, width: int) -> object:
+def image_message(message_type: str, encoding: str, rows: AnyArray, width: int) -> object:
     types = TYPES.types
     header = types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](0, 0), "")
-    if kind == COMPRESSED_TYPE:
-        return types[kind](header, "png", cv2.imencode(".png", rows)[1].reshape(-1))
+    if message_type == COMPRESSED_TYPE:
+        return types[message_type](header, "png", cv2.imencode(".png", rows)[1].reshape(-1))
     height, step = rows.shape
-    return types[kind](header, height, width, encoding, 0, step, rows.reshape(-1))
+    return types[message_type](header, height, width, encoding, 0, step, rows.reshape(-1))
 
 
-def write_bag(path: Path, topics: dict[str, tuple[str, str, np.ndarray, int]]) -> None:
+def write_bag(path: Path, topics: dict[str, tuple[str, str, AnyArray, int]]) -> None:
+    """Two messages per topic, recorded at 1 s and 2 s; topic -> type, encoding, rows, width."""
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-        for topic, (kind, *content) in topics.items():
-            connection = writer.add_connection(topic, kind, typestore=TYPES)
-            for number in range(2):
-                message = TYPES.serialize_cdr(image_message(kind, *content), kind)
-                writer.write(connection, 10**9 * (1 + number), message)
+        for topic, (message_type, *content) in topics.items():
+            connection = writer.add_connection(topic, message_type, typestore=TYPES)
+            data = TYPES.serialize_cdr(image_message(message_type, *content), message_type)
+            for seconds in (1, 2):
+                writer.write(connection, seconds * 10**9, data)
 
 
 RGB = np.tile(np.array([200, 100, 50], np.uint8), (24, 32))
@@ -312,9 +313,7 @@ PADDED = np.pad(RGB, ((0, 0), (0, 8)))
 COUNTS = np.arange(24 * 32, dtype="<u2").reshape(24, 32) * 80
 
 
-def test_topics_are_told_by_name_then_encoding_and_stamps_of_zero_by_arrival(
-    tmp_path: Path,
-) -> None:
+def test_topics_are_chosen_by_name_then_encoding_and_zero_stamps_replaced(tmp_path: Path) -> None:
     write_bag(
         tmp_path / "b",
         {
@@ -343,7 +342,7 @@ def test_compressed_images_of_a_bag_are_read(tmp_path: Path) -> None:
     assert thermal[0, 0] == 0 and thermal[-1, -1] == 255
 
 
-def test_topics_that_cannot_be_told_apart_are_listed_and_can_be_given(tmp_path: Path) -> None:
+def test_ambiguous_topics_are_refused_and_can_be_given(tmp_path: Path) -> None:
     topics = {f"/{name}/image": (IMAGE_TYPE, "mono8", RGB, 96) for name in ("left", "right")}
     write_bag(tmp_path / "b", topics)
     with pytest.raises(InputError, match=r"name both .*/left/image \(96x24 mono8\)"):
@@ -354,7 +353,7 @@ def test_topics_that_cannot_be_told_apart_are_listed_and_can_be_given(tmp_path: 
         find_pairs(tmp_path / "b", topics=("/right/image", "/x"))
 
 
-def test_a_bag_whose_cameras_never_meet_says_so(tmp_path: Path, drive_pairs: list[Pair]) -> None:
+def test_a_bag_without_close_stamps_is_refused(tmp_path: Path, drive_pairs: list[Pair]) -> None:
     apart = [Pair(p.visible, p.thermal, p.visible_stamp, 10**12) for p in drive_pairs[:1]]
     write_pairs(tmp_path / "b", apart)
     with pytest.raises(InputError, match="within 20 ms; are the cameras' clocks the same"):
@@ -365,7 +364,7 @@ def test_a_bag_whose_cameras_never_meet_says_so(tmp_path: Path, drive_pairs: lis
     ("root", "pairs", "masks"),
     [("msrs/train", 241, 241), ("msrs", 241, 241), ("roadscene/train", 176, 0), ("m3svd", 134, 0)],
 )
-def test_real_sets_are_listed_whole(shared: Path, root: str, pairs: int, masks: int) -> None:
+def test_all_pairs_of_real_sets_are_listed(shared: Path, root: str, pairs: int, masks: int) -> None:
     listing = find_pairs(shared / root)
     assert len(listing.pairs) == len(set(listing.names)) == pairs
     assert sum(pair.mask is not None for pair in listing.pairs) == masks

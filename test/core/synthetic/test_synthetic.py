@@ -62,6 +62,7 @@ def same(a: DriveFrame, b: DriveFrame) -> bool:
     return a.boxes == b.boxes and all((getattr(a, k) == getattr(b, k)).all() for k in images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_a_frame_has_the_documented_form(condition):
     frame = DriveGenerator(DriveConfig(condition=condition)).frame(30)

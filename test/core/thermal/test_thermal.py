@@ -242,6 +242,7 @@ def test_after_a_reset_the_next_frame_alone_sets_the_range() -> None:
     assert gain.update(np.full((10, 10), 9000, np.uint16))[0] > 8900
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [12, 14])
 def test_the_range_is_steady_in_a_generated_drive(bits: int) -> None:
     """A count changes by less than three grey levels between frames, even at 9 Hz."""
@@ -259,6 +260,7 @@ def test_the_range_is_steady_in_a_generated_drive(bits: int) -> None:
     assert largest_step(ThermalGain(smoothing=0)) > 8  # without smoothing, frames flicker
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", THERMAL_SCALES)
 @pytest.mark.parametrize("mode", ["percentile", "plateau", "temperature"])
 def test_a_constant_temperature_keeps_its_brightness(mode: str, bits: int) -> None:

@@ -58,6 +58,7 @@ def test_names_from_some_images_fit_other_images(model: Model) -> None:
     assert (labels[truth == 0] == 0).mean() > 0.8
 
 
+@pytest.mark.slow
 def test_names_are_stored_with_the_weights_and_in_the_graph(model: Model, tmp_path: Path) -> None:
     from ssvif_core.graph.export import export_model
     from ssvif_core.types import Pair
@@ -97,6 +98,7 @@ def test_a_box_counts_inside_and_is_ignored_at_its_border(tmp_path: Path) -> Non
         mask_of_boxes(tmp_path / "b.txt", 100, 100)
 
 
+@pytest.mark.slow
 def test_the_command_reads_masks_and_reports_missing_labels(model: Model, tmp_path: Path) -> None:
     save_model(model, tmp_path / "m.safetensors")
     for folder in ("vi", "ir", "mask"):

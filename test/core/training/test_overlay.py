@@ -58,6 +58,7 @@ def test_dice_loss_is_0_for_perfect_labels_and_near_1_for_wrong_labels() -> None
     assert dice_loss(perfect, hidden) < 1e-3
 
 
+@pytest.mark.slow
 def test_a_model_learns_the_class_and_the_fused_image_together(pairs: list[Labelled]) -> None:
     config = OverlayConfig(steps=60, labelled=4, unlabelled=4, crop=64, learning_rate=5e-3,
                            keep=0.9, pixel=0.5)  # fmt: skip

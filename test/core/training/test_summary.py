@@ -193,6 +193,7 @@ def test_a_summary_of_a_long_run_stays_small(tmp_path: Path) -> None:
     assert page.stat().st_size < 5_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [400, 1200])
 def test_a_browser_shows_the_summary_without_messages(
     finished_page: Path, tmp_path: Path, width: int

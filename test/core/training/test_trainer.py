@@ -66,6 +66,7 @@ def loss_of(model: Model, data: Path) -> float:
     return float(np.mean(losses))
 
 
+@pytest.mark.slow
 def test_all_stages_train_their_networks_and_write_their_files(data: Path, tmp_path: Path) -> None:
     untrained = Trainer(config(data, tmp_path, steps=48)).model
     trained = load_model(Trainer(config(data, tmp_path, steps=48)).run())
@@ -81,6 +82,7 @@ def test_all_stages_train_their_networks_and_write_their_files(data: Path, tmp_p
     assert len(list((tmp_path / "pictures").iterdir())) > 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [3, 10, 16], ids=["fusion", "consistency", "joint"])
 def test_a_stopped_run_continues_bit_for_bit(
     data: Path, tmp_path: Path, stop: int, monkeypatch: pytest.MonkeyPatch
@@ -105,6 +107,7 @@ def test_a_stopped_run_continues_bit_for_bit(
         assert torch.equal(value, resumed[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_the_run_and_tells_how_to_continue(
     data: Path, tmp_path: Path, number: signal.Signals
@@ -125,6 +128,7 @@ def test_a_signal_saves_the_run_and_tells_how_to_continue(
     assert saved["step"] >= 1
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_process_with_twice_the_batch(data: Path, tmp_path: Path) -> None:
     """All three stages run under torchrun with gloo; the results are equal to float tolerance."""
     stages = ", ".join(
@@ -163,6 +167,7 @@ def test_two_processes_equal_one_process_with_twice_the_batch(data: Path, tmp_pa
     assert two_losses == pytest.approx(one_losses, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("branch", "figure"), [("head", "live"), ("pixel_net", "pixel_live")])
 def test_a_collapsed_run_stops_with_reason_and_advice(
     data: Path, tmp_path: Path, branch: str, figure: str
@@ -180,6 +185,7 @@ def test_a_collapsed_run_stops_with_reason_and_advice(
         trainer.run()
 
 
+@pytest.mark.slow
 def test_all_stages_run_in_bfloat16_with_losses_in_float32(data: Path, tmp_path: Path) -> None:
     logs = []
     for precision in ("32-true", "bf16-mixed"):
@@ -197,6 +203,7 @@ def test_all_stages_run_in_bfloat16_with_losses_in_float32(data: Path, tmp_path:
     assert compared >= 10
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_last_checkpoint(data: Path, tmp_path: Path) -> None:
     """The running process gets a real limit on the size of its files."""
     arguments = [f"data=[{data}]", f"out={tmp_path / 'run'}", "workers=0", "save_every=2",
@@ -215,6 +222,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(data: Path, tmp_path: Path) -> No
     assert checkpoint.load() is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["0 fusion", "2 joint"])
 def test_a_stage_that_could_not_be_written_is_written_by_the_next_run(
     data: Path, tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
@@ -232,6 +240,7 @@ def test_a_stage_that_could_not_be_written_is_written_by_the_next_run(
     assert list(report["stages"]) == ["0 fusion", "1 consistency", "2 joint"]
 
 
+@pytest.mark.slow
 def test_a_run_does_not_continue_from_a_checkpoint_of_other_stages(
     data: Path, tmp_path: Path
 ) -> None:
@@ -241,6 +250,7 @@ def test_a_run_does_not_continue_from_a_checkpoint_of_other_stages(
         Trainer(config(data, tmp_path, stages=[StageConfig("consistency", 4)])).run()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_architecture_is_refused(data: Path, tmp_path: Path) -> None:
     Trainer(config(data, tmp_path)).run()
     with pytest.raises(TrainingError, match="another architecture than network fast, size s, 9"):
@@ -251,6 +261,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(data: Path, tmp_path: P
         Trainer(other)
 
 
+@pytest.mark.slow
 def test_a_dense_network_trains_in_the_same_framework(data: Path, tmp_path: Path) -> None:
     dense = config(data, tmp_path, steps=2, model=ModelConfig(network="dense", classes=5))
     model = load_model(Trainer(dense).run())
@@ -259,6 +270,7 @@ def test_a_dense_network_trains_in_the_same_framework(data: Path, tmp_path: Path
     export_model(model, tmp_path / "dense.onnx", [Pair(*pair)])
 
 
+@pytest.mark.slow
 def test_accumulated_parts_give_the_same_fusion_step(data: Path, tmp_path: Path) -> None:
     models = []
     for parts in (1, 2):

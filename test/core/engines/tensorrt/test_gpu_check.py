@@ -12,6 +12,7 @@ import pytest
 TOOLS = Path(__file__).parents[4] / "tools"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_check_of_a_gpu_runs_and_reports_problems(gpu: dict[str, str], tmp_path: Path) -> None:
     pack = [sys.executable, TOOLS / "gpu_pack.py", tmp_path, "--count", "1", "--models", "s"]

@@ -38,6 +38,7 @@ def build_file(flavour: Flavour, model: Path) -> None:
     build(flavour, request_of(model=model), model.read_bytes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("size", ["s", "m"])
 @pytest.mark.parametrize(

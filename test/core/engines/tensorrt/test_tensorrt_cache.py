@@ -117,6 +117,7 @@ def test_a_cache_that_other_users_may_write_to_is_refused(tmp_path: Path) -> Non
         EngineCache(folder)
 
 
+@pytest.mark.slow
 def test_two_processes_that_start_together_build_once(gpu: dict[str, str], tmp_path: Path) -> None:
     builds = tmp_path / "builds"
     environment = {**gpu, "STANDIN_BUILD_SECONDS": "2", "STANDIN_BUILDS": str(builds)}

@@ -32,6 +32,7 @@ def fused(ssvif: Run, folder: Path, out: str, *options: object) -> list[np.ndarr
     return [cv2.imread(str(path)) for path in sorted((folder / out).glob("*.png"))]
 
 
+@pytest.mark.slow
 def test_runs_with_and_without_a_cuda_graph_give_what_onnxruntime_gives(
     ssvif: Run, pair_folder: Path
 ) -> None:
@@ -49,6 +50,7 @@ def test_runs_with_and_without_a_cuda_graph_give_what_onnxruntime_gives(
         assert (a == b).all() and (a == c).all()
 
 
+@pytest.mark.slow
 def test_an_engine_file_must_fit_the_machine_and_the_sizes(ssvif: Run, pair_folder: Path) -> None:
     engine = pair_folder / "mine.engine"
     ssvif("engine", "build", "--precision", "fp32", *SIZES, "--out", engine)
@@ -64,6 +66,7 @@ def test_an_engine_file_must_fit_the_machine_and_the_sizes(ssvif: Run, pair_fold
     assert "mine.json beside it does not describe this engine" in ssvif(*command, code=2)
 
 
+@pytest.mark.slow
 def test_an_engine_below_its_floor_is_refused_every_time(ssvif: Run) -> None:
     output = ssvif("engine", "build", *SIZES, code=2, STANDIN_ERROR="20")
     assert "agrees too little with float32" in output
@@ -71,6 +74,7 @@ def test_an_engine_below_its_floor_is_refused_every_time(ssvif: Run) -> None:
     assert "agrees too little with float32" in output and "building" not in output
 
 
+@pytest.mark.slow
 def test_tensorrt_is_never_called_without_a_device(ssvif: Run, tmp_path: Path) -> None:
     touched = tmp_path / "touched"
     for no_device in ({"CUDA_VISIBLE_DEVICES": ""}, {"LD_PRELOAD": ""}):
@@ -85,6 +89,7 @@ def test_tensorrt_is_never_called_without_a_device(ssvif: Run, tmp_path: Path) -
     assert touched.exists()
 
 
+@pytest.mark.slow
 def test_a_model_without_a_float32_file_runs_unchecked_with_a_warning(
     ssvif: Run, tmp_path: Path
 ) -> None:
@@ -98,6 +103,7 @@ def test_a_model_without_a_float32_file_runs_unchecked_with_a_warning(
     assert "alone.fp16.onnx: this engine has no such precision; expected fp32, bf16" in output
 
 
+@pytest.mark.slow
 def test_auto_does_not_build_for_a_command(ssvif: Run) -> None:
     output = ssvif("engine", "bench", "--runs", 1, *SIZES)
     assert "openvino" in output

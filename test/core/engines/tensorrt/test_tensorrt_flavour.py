@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from gpu_runs import SIZES, Run
 
 
+@pytest.mark.slow
 def test_unsupported_versions_and_flavours_are_refused(ssvif: Run) -> None:
     output = ssvif("engine", "build", "--flavour", "tensorrt", code=2, STANDIN_VERSION="9.1")
     assert "tensorrt is version 9.1, expected 8.6, or 10.3 to 11" in output
@@ -13,6 +15,7 @@ def test_unsupported_versions_and_flavours_are_refused(ssvif: Run) -> None:
     )
 
 
+@pytest.mark.slow
 def test_each_supported_version_builds_and_is_found_again(ssvif: Run) -> None:
     for version in ("8.6.1", "10.16.0", "11.0.0"):
         output = ssvif("engine", "build", *SIZES, "--precision", "int8", STANDIN_VERSION=version)
