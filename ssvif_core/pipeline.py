@@ -22,6 +22,7 @@ from ssvif_core.engines import (
     precision_of,
 )
 from ssvif_core.errors import EngineError, InputError, ModelError, SsvifError
+from ssvif_core.files import fingerprint
 from ssvif_core.graph.model_file import DEFAULT_MODEL
 from ssvif_core.thermal import StreamState, ThermalConfig, ThermalFrame, ThermalStream
 from ssvif_core.types import FusionBuffers, Pair, SamplingMap, Shapes, UInt8Array
@@ -74,7 +75,8 @@ class FusionPipeline:
         self.state = StreamState.LIVE
         self._engines: OrderedDict[Shapes, Engine] = OrderedDict()
         self._better: dict[Shapes, Future[Engine]] = {}
-        self._refused: dict[Shapes, SsvifError] = {}
+        # Why there is no engine for some shapes, and the state of the model file at that time.
+        self._refused: dict[Shapes, tuple[SsvifError, object]] = {}
         self._calibration = calibration
         self._hand_over = hand_over
 
@@ -162,11 +164,15 @@ class FusionPipeline:
         """The engine for these shapes, created and warmed up if necessary.
 
         Raises:
-            EngineError, ModelError: no engine can be created. Later calls raise it at once.
+            EngineError, ModelError: no engine can be created. Later calls raise it at once, until
+                the model file changes.
             InputError: the calibration does not fit these shapes.
         """
         if shapes in self._refused:
-            raise self._refused[shapes]
+            error, state = self._refused[shapes]
+            if state == self._model_state():
+                raise error
+            del self._refused[shapes]
         if shapes not in self._engines:
             self._make(shapes)
         self._engines.move_to_end(shapes)
@@ -182,7 +188,8 @@ class FusionPipeline:
             else:
                 engine = create_engine(*arguments)
         except (EngineError, ModelError) as error:
-            self._refused[shapes] = error  # it can take minutes, so not for each pair
+            # It can take minutes, so not for each pair.
+            self._refused[shapes] = error, self._model_state()
             raise
         engine.register(sampling)
         self._engines[shapes] = engine
@@ -191,6 +198,12 @@ class FusionPipeline:
         if len(self._engines) > self.kept_engines:
             dropped, _ = self._engines.popitem(last=False)
             self._better.pop(dropped, None)
+
+    def _model_state(self) -> object:
+        try:
+            return fingerprint(self.model)
+        except InputError:
+            return None
 
     @property
     def building(self) -> str:

@@ -117,21 +117,20 @@ class Diagnostics:
             or self._unpaired(new)
             or self._thermal(new)
             or self._calibration.problem
-            or self._missing(new)
         )
         if warning == WAITING:
             return OK, warning
         if warning:
             return WARN, warning
-        if new["fused"]:
-            return OK, "fusing"
         if self._slot.preparing:
             return OK, "preparing the engine"
-        if new["unheard"]:
-            return OK, "no one listens to the outputs"
-        if new["pairs"]:
+        if new["pairs"] and not (new["fused"] or new["unheard"]):
             return WARN, "pairs arrive, but none was fused in the last second; the engine is busy"
-        return OK, "waiting for pairs"
+        if new["missing"] > 0:
+            return WARN, self._missing(new["missing"])
+        if new["fused"]:
+            return OK, "fusing"
+        return OK, "no one listens to the outputs" if new["unheard"] else "waiting for pairs"
 
     def _refused(self, new: dict[str, int]) -> str:
         for stream in self._pairing.streams:
@@ -181,11 +180,9 @@ class Diagnostics:
             )
         return ""
 
-    def _missing(self, new: dict[str, int]) -> str:
-        if new["missing"] <= 0:
-            return ""
+    def _missing(self, count: int) -> str:
         return (
-            f"{new['missing']} images never arrived in the last second; set "
+            f"{count} images never arrived in the last second; set "
             "FASTDDS_DEFAULT_PROFILES_FILE to config/fastdds.xml for the camera drivers too; the "
             "documentation has a page 'Images that never arrive'"
         )

@@ -33,6 +33,8 @@ except ImportError:  # Humble
 JUMP_BACK_NS = 250_000_000
 KEPT_NS = 1_000_000_000  # messages within this time of a jump are kept
 RECENT = 10  # messages of a camera that are remembered
+STEADY_STEPS = 8  # steps between stamps that show a steady stream
+LONGEST_GAP = 10  # steps; a longer gap is a pause
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class Stream:
         self.last_stamp: int | None = None
         self.last_arrival: float | None = None
         self.recent: deque[Image] = deque(maxlen=RECENT)
-        self._periods_ns: deque[int] = deque(maxlen=31)
+        self._steps_ns: deque[int] = deque(maxlen=31)
 
     def note(self, message: Image) -> bool:
         """Count a message; return whether its stamp jumped back."""
@@ -122,21 +124,44 @@ class Stream:
         self.received += 1
         self.last_arrival = time.monotonic()
         step_ns = 0 if self.last_stamp is None else stamp - self.last_stamp
-        if -JUMP_BACK_NS <= step_ns < 0:  # it was overtaken, and counted as missing
-            self.missing = max(0, self.missing - 1)
+        if -JUMP_BACK_NS <= step_ns < 0:
+            self._note_overtaken()
             return False
         self.last_stamp = stamp
         if step_ns < 0:
-            self._periods_ns.clear()
+            self._steps_ns.clear()
             return True
-        if step_ns > 0:
-            if len(self._periods_ns) >= 5:
-                period_ns = median(self._periods_ns)
-                # Longer silences are pauses, not losses.
-                if 1.5 * period_ns < step_ns < max(20 * period_ns, 2_000_000_000):
-                    self.missing += round(step_ns / period_ns) - 1
-            self._periods_ns.append(step_ns)
+        if self.received > 1:
+            self._steps_ns.append(step_ns)
+            self.missing += self._missing_before_last()
         return False
+
+    def _note_overtaken(self) -> None:
+        """A message comes late, so its gap is none, or was counted already."""
+        if not self._steps_ns:
+            return
+        period_ns = round(median(self._steps_ns))
+        if self._steps_ns[-1] > 1.25 * period_ns:
+            self._steps_ns[-1] = period_ns
+        else:
+            self.missing = max(0, self.missing - 1)
+
+    def _missing_before_last(self) -> int:
+        """How many images are missing in the step before the last one.
+
+        A gap counts only in a steady stream, and if the next step is a usual one again. A late
+        stamp makes a long step and then a short one; a pause is longer than `LONGEST_GAP` steps.
+        """
+        if len(self._steps_ns) < STEADY_STEPS:
+            return 0
+        *before, gap_ns, last_ns = self._steps_ns
+        period_ns = median(before)
+        usual = [0.75 * period_ns < step_ns < 1.25 * period_ns for step_ns in before]
+        is_steady = sum(usual) >= 0.8 * len(before)
+        if not (is_steady and 0.75 * period_ns < last_ns < 1.25 * period_ns):
+            return 0
+        missing = round(gap_ns / period_ns) - 1
+        return missing if 1 <= missing < LONGEST_GAP else 0
 
     def refuse(self) -> None:
         """Count a message whose stamp cannot be used."""

@@ -113,7 +113,8 @@ class Worker:
         if not self._pipeline.is_prepared(shapes):
             self._node.get_logger().warning(
                 f"sizes are now {shapes}: preparing the engine for them; set visible_width to "
-                "thermal_bits to prepare it at the start"
+                "thermal_bits to prepare it at the start",
+                throttle_duration_sec=5.0,
             )
             self._prepare(shapes)
 
