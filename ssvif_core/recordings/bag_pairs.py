@@ -24,7 +24,7 @@ from ssvif_core.recordings.bags import (
     Bag,
     Message,
     decode,
-    header_stamp,
+    stamp_or_time,
 )
 from ssvif_core.recordings.decode import compressed_image, thermal_image, visible_image
 from ssvif_core.recordings.time_pairing import SLOP_NS, mutual_pairs
@@ -173,7 +173,7 @@ def bag_images(
     with Bag(path, recover) as bag:
         bag.require(topic)
         for message in bag.messages((topic,)):
-            yield header_stamp(message) or message.time, _image(message, thermal)
+            yield stamp_or_time(message), _image(message, thermal)
 
 
 def bag_cameras(
@@ -209,8 +209,7 @@ def _recorded(bag: Bag, topics: tuple[str, str]) -> tuple[Int64Array, Int64Array
                 f"{bag.path}: topic {message.topic} is of type {message.type}; expected "
                 f"{IMAGE_TYPE} or {COMPRESSED_TYPE}; are the topics right?"
             )
-        # Some drivers leave the stamp at 0. The time of recording must do then.
-        times[message.topic].append((header_stamp(message) or message.time, message.time))
+        times[message.topic].append((stamp_or_time(message), message.time))
     visible, thermal = (np.array(times[topic], np.int64).reshape(-1, 2) for topic in topics)
     return visible, thermal
 

@@ -210,15 +210,25 @@ class Bag:
 
 
 def decode(message: Message) -> Any:
-    """The message object of a recorded message; image data is a NumPy array of bytes."""
-    return TYPES.deserialize_cdr(message.data, message.type)
+    """The message object of a recorded message; image data is a NumPy array of bytes.
+
+    Raises:
+        InputError: the bytes are not such a message.
+    """
+    try:
+        return TYPES.deserialize_cdr(message.data, message.type)
+    except Exception as error:  # damaged bytes raise all kinds of errors
+        raise InputError(
+            f"{message.topic}: {len(message.data)} bytes that are no {message.type} "
+            f"({error or type(error).__name__}); the recording is damaged there"
+        ) from error
 
 
 def header_stamp(message: Message) -> int:
     """The header's stamp in nanoseconds. It opens the CDR bytes of every stamped message.
 
     Raises:
-        InputError: the message is too short for a header.
+        InputError: the message is too short for a header, or the stamp is impossible.
     """
     try:
         order = "<" if message.data[1] & 1 else ">"
@@ -228,7 +238,21 @@ def header_stamp(message: Message) -> int:
             f"{message.topic}: a {message.type} of {len(message.data)} bytes; expected one that "
             "begins with a header; are the topics right?"
         ) from error
+    if nanoseconds >= 1_000_000_000:
+        raise InputError(
+            f"{message.topic}: a stamp of {seconds} s and {nanoseconds} ns; expected less than 10^9 "
+            "ns; the recording is damaged there"
+        )
     return int(seconds) * 1_000_000_000 + int(nanoseconds)
+
+
+def stamp_or_time(message: Message) -> int:
+    """The header's stamp, or the time of recording if a driver left it at 0 or it is damaged."""
+    try:
+        stamp = header_stamp(message)
+    except InputError:
+        return message.time
+    return stamp if stamp > 0 else message.time
 
 
 def _mcap_files(path: Path) -> list[Path]:

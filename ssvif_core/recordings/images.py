@@ -63,7 +63,12 @@ def _decode(path: Path, flags: int) -> AnyArray:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    image = cv2.imdecode(data, flags) if data.size else None
+    try:
+        image = cv2.imdecode(data, flags) if data.size else None
+    except cv2.error as error:  # for example a header that claims 60000x60000 pixels
+        raise InputError(
+            f"{path}: cannot be decoded ({error.err}); expected an image of less than 2^30 pixels"
+        ) from error
     if image is None:
         raise InputError(
             f"{path}: not a readable image ({data.size} bytes); expected a whole "

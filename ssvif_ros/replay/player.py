@@ -15,7 +15,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 
 from ssvif_core.errors import InputError
-from ssvif_core.recordings.bags import IMAGE_TYPE, Bag, header_stamp
+from ssvif_core.recordings.bags import IMAGE_TYPE, Bag, stamp_or_time
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _play_once(
             clock.publish(tick)
         publisher, is_image = publishers[message.topic]
         if is_image:
-            sent.append(Sent(message.topic, header_stamp(message), time.time()))
+            sent.append(Sent(message.topic, stamp_or_time(message), time.time()))
         publisher.publish(message.data)
     return sent
 

@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -203,9 +204,10 @@ def _survey(options: ReplayOptions) -> _Survey:
                     "republish compressed ones with image_transport"
                 )
         for message in bag.messages(stamps):
-            image = decode(message)
-            first.setdefault(message.topic, image)
-            stamps[message.topic].append(stamp_of(image.header))
+            with suppress(InputError):  # the node counts a damaged image as bad
+                image = decode(message)
+                first.setdefault(message.topic, image)
+                stamps[message.topic].append(stamp_of(image.header))
     visible, thermal = (np.array(stamps[name]) for name in (options.visible, options.thermal))
     pairs = _expected_pairs(options, visible, thermal)
     if not pairs:

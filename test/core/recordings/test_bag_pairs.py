@@ -447,3 +447,28 @@ def test_a_cut_bag_is_listed_with_its_break(
         assert "one/cut.mcap: the recording breaks off after" in problem
         dataset = PairDataset([listing])
         assert [int(v[0, 0, 0]) for v, _ in dataset] == [n * 100 % 251 for n in range(10)]
+
+
+# --- damaged messages
+
+
+@pytest.mark.parametrize("data", [b"", b"\0\1\0\0", b"\0\1\0\0" + b"\xff" * 60])
+def test_a_damaged_message_costs_one_pair_and_is_named(tmp_path: Path, data: bytes) -> None:
+    """Empty, without a header, or with an impossible length: also as the first of its topic."""
+    pairs = small_pairs(4)
+    write_pairs(tmp_path / "whole", pairs)
+    with Bag(tmp_path / "whole") as source, Writer(
+        tmp_path / "b", version=9, storage_plugin=StoragePlugin.MCAP
+    ) as writer:  # fmt: skip
+        out = {t: writer.add_connection(t, IMAGE_TYPE, typestore=TYPES) for t in TOPICS}
+        for number, message in enumerate(source.messages()):
+            writer.write(out[message.topic], message.time, data if number == 0 else message.data)
+    with Bag(tmp_path / "b") as bag:
+        assert [topic.count for topic in bag.topics()] == [4, 4]
+    results = dict(read_sources(find_pairs(tmp_path / "b", 1).pairs))
+    assert len(results) == 4
+    errors = [pair for pair in results.values() if isinstance(pair, InputError)]
+    assert len(errors) == 1 and VISIBLE in str(errors[0])
+    dataset = PairDataset([find_pairs(tmp_path / "b", 1)])
+    assert len(dataset) == 3
+    assert "1 of 4 pairs cannot be read" in dataset.skipped[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -77,3 +79,26 @@ def test_a_float_thermal_image_is_refused_with_advice(tmp_path: Path) -> None:
     path = write(tmp_path / "t" / "a.tiff", np.full((20, 30), np.nan, np.float32))
     with pytest.raises(InputError, match="float32; expected counts of 8 or 16 bits; save"):
         read_thermal(path)
+
+
+def claimed_png(side: int) -> bytes:
+    """A PNG whose header claims side x side pixels."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    )
+
+
+def test_a_header_that_claims_a_huge_image_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "huge.png"
+    path.write_bytes(claimed_png(60000))
+    for read in (read_visible, read_thermal):
+        with pytest.raises(InputError, match="huge.png"):
+            read(path)
