@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
+from typing import TypeVar
 
 import numpy as np
 
@@ -28,6 +31,8 @@ from ssvif_core.thermal import StreamState, ThermalConfig, ThermalFrame, Thermal
 from ssvif_core.types import FusionBuffers, Pair, SamplingMap, Shapes, UInt8Array
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class FusionPipeline:
@@ -75,6 +80,7 @@ class FusionPipeline:
         self.state = StreamState.LIVE
         self._engines: OrderedDict[Shapes, Engine] = OrderedDict()
         self._better: dict[Shapes, Future[Engine]] = {}
+        self._coming: dict[Shapes, Future[tuple[Engine, Future[Engine] | None]]] = {}
         # Why there is no engine for some shapes, and the state of the model file at that time.
         self._refused: dict[Shapes, tuple[SsvifError, object]] = {}
         self._calibration = calibration
@@ -157,8 +163,8 @@ class FusionPipeline:
         return not is_ready(self.engine_name, self.model, shapes, self.precision)
 
     def is_prepared(self, shapes: Shapes) -> bool:
-        """Whether there is an engine for these shapes."""
-        return shapes in self._engines
+        """Whether there is an engine for these shapes, so that `prepare` takes no time."""
+        return shapes in self._engines or (shapes in self._coming and self._coming[shapes].done())
 
     def prepare(self, shapes: Shapes) -> Engine:
         """The engine for these shapes, created and warmed up if necessary.
@@ -178,15 +184,16 @@ class FusionPipeline:
         self._engines.move_to_end(shapes)
         return self._engines[shapes]
 
+    def prepare_beside(self, shapes: Shapes) -> None:
+        """Create an engine for these shapes in the background, while others go on working."""
+        if shapes not in self._engines and shapes not in self._coming:
+            self._coming[shapes] = _in_background(lambda: self._create(shapes))
+
     def _make(self, shapes: Shapes) -> None:
         sampling = _sampling(self._calibration, shapes)
-        arguments = (self.engine_name, self.model, shapes, self.precision, self.threads)
-        better: Future[Engine] | None = None
+        coming = self._coming.pop(shapes, None)
         try:
-            if self._hand_over:
-                engine, better = create_engine_now(*arguments)
-            else:
-                engine = create_engine(*arguments)
+            engine, better = coming.result() if coming else self._create(shapes)
         except (EngineError, ModelError) as error:
             # It can take minutes, so not for each pair.
             self._refused[shapes] = error, self._model_state()
@@ -198,6 +205,12 @@ class FusionPipeline:
         if len(self._engines) > self.kept_engines:
             dropped, _ = self._engines.popitem(last=False)
             self._better.pop(dropped, None)
+
+    def _create(self, shapes: Shapes) -> tuple[Engine, Future[Engine] | None]:
+        arguments = (self.engine_name, self.model, shapes, self.precision, self.threads)
+        if self._hand_over:
+            return create_engine_now(*arguments)
+        return create_engine(*arguments), None
 
     def _model_state(self) -> object:
         try:
@@ -224,6 +237,20 @@ class FusionPipeline:
             return
         self._engines[shapes] = engine
         logger.info("engine %s takes over from %s", engine.info, serving)
+
+
+def _in_background(work: Callable[[], T]) -> Future[T]:
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    # A daemon thread, so that a robot can be switched off meanwhile.
+    Thread(target=run, name="engine preparation", daemon=True).start()
+    return future
 
 
 def _visible_alone(visible: UInt8Array) -> FusionBuffers:

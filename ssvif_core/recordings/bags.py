@@ -240,8 +240,8 @@ def header_stamp(message: Message) -> int:
         ) from error
     if nanoseconds >= 1_000_000_000:
         raise InputError(
-            f"{message.topic}: a stamp of {seconds} s and {nanoseconds} ns; expected less than 10^9 "
-            "ns; the recording is damaged there"
+            f"{message.topic}: a stamp of {seconds} s and {nanoseconds} ns; expected less than "
+            "10^9 ns; the recording is damaged there"
         )
     return int(seconds) * 1_000_000_000 + int(nanoseconds)
 

@@ -58,7 +58,14 @@ class FusionNode(Node):
             on_offset=self.pairing.set_offset,
         )  # fmt: skip
         self._worker = Worker(
-            self, self._pipeline, self.slot, self._outputs, self.calibration, self.counters, first
+            self,
+            self._pipeline,
+            self.slot,
+            self._outputs,
+            self.calibration,
+            self.counters,
+            first,
+            p.largest_side,
         )
         self.pairing.on_reset = self._worker.reset_stream
         self._diagnostics = Diagnostics(

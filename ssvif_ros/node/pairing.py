@@ -76,10 +76,15 @@ class LatestSlot:
             self._pair = pair
             self._condition.notify()
 
-    def take(self) -> MatchedMessages | None:
-        """Wait for the newest match; None when the slot is closed."""
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def take(self, timeout_s: float | None = None) -> MatchedMessages | None:
+        """Wait for the newest match; None when the time is over or the slot is closed."""
         with self._condition:
-            self._condition.wait_for(lambda: self._pair is not None or self._closed)
+            self._condition.wait_for(lambda: self._pair is not None or self._closed, timeout_s)
             pair, self._pair = self._pair, None
             return pair
 
@@ -117,6 +122,7 @@ class Stream:
         self.last_arrival: float | None = None
         self.recent: deque[Image] = deque(maxlen=RECENT)
         self._steps_ns: deque[int] = deque(maxlen=31)
+        self._unconfirmed = 0  # missing images of the last step
 
     def note(self, message: Image) -> bool:
         """Count a message; return whether its stamp jumped back."""
@@ -130,38 +136,39 @@ class Stream:
         self.last_stamp = stamp
         if step_ns < 0:
             self._steps_ns.clear()
+            self._unconfirmed = 0
             return True
         if self.received > 1:
-            self._steps_ns.append(step_ns)
-            self.missing += self._missing_before_last()
+            self._note_step(step_ns)
         return False
 
-    def _note_overtaken(self) -> None:
-        """A message comes late, so its gap is none, or was counted already."""
-        if not self._steps_ns:
-            return
-        period_ns = round(median(self._steps_ns))
-        if self._steps_ns[-1] > 1.25 * period_ns:
-            self._steps_ns[-1] = period_ns
-        else:
-            self.missing = max(0, self.missing - 1)
+    def _note_step(self, step_ns: int) -> None:
+        """Count the images that are missing in a step between stamps.
 
-    def _missing_before_last(self) -> int:
-        """How many images are missing in the step before the last one.
-
-        A gap counts only in a steady stream, and if the next step is a usual one again. A late
-        stamp makes a long step and then a short one; a pause is longer than `LONGEST_GAP` steps.
+        A gap counts only in a steady stream. A late stamp makes a long step and then a short one,
+        so a gap counts only if the next step is a usual one. A longer gap than `LONGEST_GAP` steps
+        is a pause.
         """
-        if len(self._steps_ns) < STEADY_STEPS:
-            return 0
-        *before, gap_ns, last_ns = self._steps_ns
-        period_ns = median(before)
-        usual = [0.75 * period_ns < step_ns < 1.25 * period_ns for step_ns in before]
-        is_steady = sum(usual) >= 0.8 * len(before)
-        if not (is_steady and 0.75 * period_ns < last_ns < 1.25 * period_ns):
-            return 0
-        missing = round(gap_ns / period_ns) - 1
-        return missing if 1 <= missing < LONGEST_GAP else 0
+        steps_ns = list(self._steps_ns)
+        self._steps_ns.append(step_ns)
+        if len(steps_ns) < STEADY_STEPS - 1:
+            return
+        period_ns = median(steps_ns)
+        is_usual = [0.75 * period_ns < each < 1.25 * period_ns for each in (*steps_ns, step_ns)]
+        if not is_usual[-1]:
+            self.missing -= self._unconfirmed
+        self._unconfirmed = 0
+        if sum(is_usual[:-1]) >= 0.8 * len(steps_ns) and period_ns:
+            missing = round(step_ns / period_ns) - 1
+            self._unconfirmed = missing if 1 <= missing < LONGEST_GAP else 0
+            self.missing += self._unconfirmed
+
+    def _note_overtaken(self) -> None:
+        """A message comes late: one image less is missing."""
+        if self._unconfirmed and self._steps_ns:
+            self._unconfirmed -= 1
+            self._steps_ns[-1] = round(median(self._steps_ns))
+        self.missing = max(0, self.missing - 1)
 
     def refuse(self) -> None:
         """Count a message whose stamp cannot be used."""

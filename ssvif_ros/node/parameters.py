@@ -87,6 +87,9 @@ class FusionParameters:
     thermal_width: int = _parameter(0, "See visible_width.", low=0, high=8192)
     thermal_height: int = _parameter(0, "See visible_width.", low=0, high=8192)
     thermal_bits: int = _parameter(16, "See visible_width: 8 or 16.", low=8, high=16)
+    largest_side: int = _parameter(
+        4096, "Largest side of an image, pixels; larger images are refused.", low=16, high=16384
+    )
     thermal_gain: str = _parameter(
         "auto",
         "auto: 8-bit images as they are, others percentile; plateau; temperature: a fixed range.",

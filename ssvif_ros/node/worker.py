@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from rclpy.node import Node
 
-from ssvif_core.errors import SsvifError
+from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.thermal import StreamState
 from ssvif_core.types import Pair, Shapes
@@ -24,6 +24,7 @@ from ssvif_ros.node.outputs import Outputs
 from ssvif_ros.node.pairing import LatestSlot, MatchedMessages
 
 T = TypeVar("T")
+HELD_PATIENCE_S = 0.2
 
 
 class Worker:
@@ -33,6 +34,7 @@ class Worker:
         node: for its logger.
         slot: where pairs come from.
         first: sizes to prepare the engine for before any pair; None if there is nothing to prepare.
+        largest_side: of an image, pixels; larger ones are refused.
     """
 
     def __init__(
@@ -44,10 +46,15 @@ class Worker:
         calibration: Calibration,
         counters: Counters,
         first: Shapes | None,
+        largest_side: int,
     ) -> None:
         self._node, self._pipeline, self._slot = node, pipeline, slot
         self._outputs, self._calibration, self._counters = outputs, calibration, counters
         self._first = first
+        self._largest_side = largest_side
+        self._held: MatchedMessages | None = None
+        self._held_shapes: Shapes | None = None
+        self._has_fused = False
         self._reset = threading.Event()
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
 
@@ -67,8 +74,12 @@ class Worker:
     def _work(self) -> None:
         if self._first is not None:
             self._attempt(self._prepare, self._first)
-        while (messages := self._slot.take()) is not None:
-            self._attempt(self._fuse, messages)
+        while not self._slot.is_closed:
+            messages = self._slot.take(self._patience_s)
+            if messages is None and self._held is not None:
+                messages = self._look_at_held()
+            if messages is not None:
+                self._attempt(self._fuse, messages)
 
     def _attempt(self, step: Callable[[T], None], argument: T) -> None:
         """Do a step; an error must not stop the node."""
@@ -89,12 +100,14 @@ class Worker:
         self._counters.unheard += not is_heard
         if not (is_heard or is_watched):
             return
+        self._require_bounded(messages)
         pair = to_pair(messages.visible, messages.thermal)
         if not is_heard:
             self._calibration.look(pair)
             return
+        if not self._is_ready_for(Shapes.of(pair), messages):
+            return
         self._apply_changes()
-        self._prepare_for_new_sizes(Shapes.of(pair))
         fusion = self._pipeline(pair)
         if is_watched and self._pipeline.state is StreamState.LIVE:
             self._calibration.look(pair)
@@ -109,14 +122,60 @@ class Worker:
         if self._calibration.take_new():
             self._pipeline.calibration = self._calibration.current
 
-    def _prepare_for_new_sizes(self, shapes: Shapes) -> None:
-        if not self._pipeline.is_prepared(shapes):
-            self._node.get_logger().warning(
-                f"sizes are now {shapes}: preparing the engine for them; set visible_width to "
-                "thermal_bits to prepare it at the start",
-                throttle_duration_sec=5.0,
-            )
+    def _require_bounded(self, messages: MatchedMessages) -> None:
+        for camera, image in (("visible", messages.visible), ("thermal", messages.thermal)):
+            if max(image.width, image.height) > self._largest_side:
+                raise InputError(
+                    f"{camera} image of {image.width}x{image.height} pixels; expected at most "
+                    f"{self._largest_side} (largest_side); raise it if the camera really sends that"
+                )
+
+    # --- images of other sizes
+    #
+    # A single image of another size must not blind the robot: making an engine takes a second and
+    # more. So a pair of new sizes is held. If the next pair has the old sizes again, the held one
+    # is dropped. If it has the new sizes too, or if nothing else comes, an engine is made beside
+    # the working one.
+
+    def _is_ready_for(self, shapes: Shapes, messages: MatchedMessages) -> bool:
+        if self._pipeline.is_prepared(shapes):
+            self._drop_held()
+            self._pipeline.prepare(shapes)
+            return True
+        if not self._has_fused:
             self._prepare(shapes)
+            return True
+        self._node.get_logger().warning(
+            f"sizes are now {shapes}: preparing the engine for them if they stay; set "
+            "visible_width to thermal_bits to prepare it at the start",
+            throttle_duration_sec=5.0,
+        )
+        repeats = shapes == self._held_shapes
+        self._drop_held()
+        self._held, self._held_shapes = messages, shapes
+        if repeats:
+            self._slot.preparing = True
+            self._pipeline.prepare_beside(shapes)
+        return False
+
+    @property
+    def _patience_s(self) -> float | None:
+        """How long to wait for a pair before the held one is looked at again."""
+        return None if self._held is None else HELD_PATIENCE_S
+
+    def _look_at_held(self) -> MatchedMessages | None:
+        """Nothing else came: prepare for the held pair, or give it if that is done."""
+        assert self._held_shapes is not None
+        if not self._pipeline.is_prepared(self._held_shapes):
+            self._slot.preparing = True
+            self._pipeline.prepare_beside(self._held_shapes)
+            return None
+        messages, self._held, self._held_shapes = self._held, None, None
+        return messages
+
+    def _drop_held(self) -> None:
+        self._slot.replaced_preparing += self._held is not None
+        self._held, self._held_shapes = None, None
 
     def _prepare(self, shapes: Shapes) -> None:
         """Make the engine for new sizes; pairs that are lost meanwhile are counted apart."""
@@ -134,4 +193,5 @@ class Worker:
         counters.alone += state is not StreamState.LIVE
         counters.ages_s.append(abs(pair.visible_stamp - pair.thermal_stamp) * 1e-9)
         counters.fused += 1
+        self._has_fused, self._slot.preparing = True, False
         counters.latencies_s.append(time.monotonic() - messages.arrival)
