@@ -18,6 +18,7 @@ from ssvif_ros.node.pairing import LatestSlot, Pairing, Stream
 from ssvif_ros.node.status import Key, StreamKey
 
 SILENT_AFTER_S = 1.0
+SLOW_SHARE = 0.1  # of the pairs; if more are replaced by newer ones, the machine is slow
 LONGEST = 600  # characters of a text in diagnostics
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
@@ -34,6 +35,7 @@ class Counters:
         thermal_state: of the last pair.
         latencies_s: from match to publishing, of the last pairs.
         ages_s: between the stamps of a pair, of the last pairs.
+        work_s: time that the worker needed, of the last pairs.
     """
 
     fused: int = 0
@@ -47,6 +49,7 @@ class Counters:
     thermal_state: str = StreamState.LIVE.value
     latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=300))
     ages_s: deque[float] = field(default_factory=lambda: deque(maxlen=300))
+    work_s: deque[float] = field(default_factory=lambda: deque(maxlen=300))
 
     def note_engine(self, engine: str, pipeline: FusionPipeline) -> None:
         """Note which engine serves, and what happens to a better one."""
@@ -101,6 +104,7 @@ class Diagnostics:
             "fused": counters.fused,
             "failed": counters.failed,
             "unheard": counters.unheard,
+            "replaced": self._slot.replaced,
             "alone": counters.alone,
             "too old": self._pairing.too_old,
             **{f"refused {stream.name}": stream.refused for stream in streams},
@@ -128,6 +132,8 @@ class Diagnostics:
             return WARN, "pairs arrive, but none was fused in the last second; the engine is busy"
         if new["missing"] > 0:
             return WARN, self._missing(new["missing"])
+        if new["fused"] and new["replaced"] > SLOW_SHARE * new["pairs"]:
+            return WARN, self._slow(new)
         if new["fused"]:
             return OK, "fusing"
         return OK, "no one listens to the outputs" if new["unheard"] else "waiting for pairs"
@@ -180,6 +186,13 @@ class Diagnostics:
             )
         return ""
 
+    def _slow(self, new: dict[str, int]) -> str:
+        work_ms = 1000 * np.median(list(self._counters.work_s))
+        return (
+            f"the node needs {work_ms:.0f} ms for a pair, and {new['pairs']} pairs came in the last second: {new['fused']} were fused, always the "
+            "newest; smaller images, fewer images a second or a GPU would fuse all"
+        )
+
     def _missing(self, count: int) -> str:
         return (
             f"{count} images never arrived in the last second; set "
@@ -219,6 +232,8 @@ class Diagnostics:
         }
         if counters.ages_s:
             values[Key.THERMAL_AGE.value] = f"{1000 * np.median(list(counters.ages_s)):.1f}"
+        if counters.work_s:
+            values[Key.WORK.value] = f"{1000 * np.median(list(counters.work_s)):.1f}"
         if counters.latencies_s:
             p50, p95 = np.percentile(list(counters.latencies_s), (50, 95)) * 1000
             values |= {Key.LATENCY_P50.value: f"{p50:.1f}", Key.LATENCY_P95.value: f"{p95:.1f}"}

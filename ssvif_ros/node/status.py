@@ -31,6 +31,7 @@ class Key(str, Enum):
     THERMAL_TOO_OLD = "no thermal image young enough"
     DRIFT = "calibration off by pixels"
     THERMAL_AGE = "thermal age p50 ms"
+    WORK = "work per pair p50 ms"
     LATENCY_P50 = "latency p50 ms"
     LATENCY_P95 = "latency p95 ms"
 

@@ -100,6 +100,7 @@ class Worker:
         self._counters.unheard += not is_heard
         if not (is_heard or is_watched):
             return
+        start_s = time.monotonic()
         self._require_bounded(messages)
         pair = to_pair(messages.visible, messages.thermal)
         if not is_heard:
@@ -112,6 +113,7 @@ class Worker:
         if is_watched and self._pipeline.state is StreamState.LIVE:
             self._calibration.look(pair)
         self._outputs.publish(fusion, messages.visible.header, messages.thermal.header)
+        self._counters.work_s.append(time.monotonic() - start_s)
         self._count(pair, messages)
 
     def _apply_changes(self) -> None:

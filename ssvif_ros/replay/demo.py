@@ -135,3 +135,10 @@ def show(result: ReplayResult, console: Console) -> None:
     for what, figure in rows:
         table.add_row(what, str(figure))
     console.print(table)
+    busy = result.dropped["engine busy"]
+    if busy > 0.05 * result.pairs_in_bag:
+        work_ms = result.diagnostics.get(Key.WORK.value, "?")
+        console.print(
+            f"{busy} pairs were dropped because this machine needs {work_ms} ms for a pair, and "
+            "the node fuses the newest one; smaller images, fewer images a second, or a GPU would help"
+        )
