@@ -139,6 +139,6 @@ def show(result: ReplayResult, console: Console) -> None:
     if busy > 0.05 * result.pairs_in_bag:
         work_ms = result.diagnostics.get(Key.WORK.value, "?")
         console.print(
-            f"{busy} pairs were dropped because this machine needs {work_ms} ms for a pair, and "
-            "the node fuses the newest one; smaller images, fewer images a second, or a GPU would help"
+            f"{busy} pairs were dropped: this machine needs {work_ms} ms for a pair, and the node "
+            "fuses the newest one. Smaller images, fewer images a second, or a GPU would help"
         )
