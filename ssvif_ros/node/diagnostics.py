@@ -189,9 +189,9 @@ class Diagnostics:
     def _slow(self, new: dict[str, int]) -> str:
         work_ms = 1000 * np.median(list(self._counters.work_s))
         return (
-            f"the node needs {work_ms:.0f} ms for a pair, and {new['pairs']} pairs came in the last "
-            f"second: {new['fused']} were fused, always the newest; smaller images, fewer images "
-            "a second or a GPU would fuse all"
+            f"the node needs {work_ms:.0f} ms for a pair, and {new['pairs']} pairs came in "
+            f"the last second: {new['fused']} were fused, always the newest; smaller images, fewer "
+            "images a second or a GPU would fuse all"
         )
 
     def _missing(self, count: int) -> str:
