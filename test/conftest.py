@@ -1,4 +1,4 @@
-"""What all tests share: a private DDS domain, generated pairs and bags, and real data if there."""
+"""Shared by all tests: private DDS domains, generated pairs and bags, real data if available."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.types import Pair
 from ssvif_ros.transport import use_transport_profile
 
-# Before rclpy is imported anywhere: nothing may leave this machine or meet other ROS programs.
+# Set before rclpy is imported: no message may leave this machine or reach other ROS programs.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 _domains = itertools.cycle(random.sample(range(1, 100), 99))
 os.environ["ROS_DOMAIN_ID"] = str(next(_domains))
-# Fast DDS reads it once in a process, when the first test makes a participant.
+# Fast DDS reads the profile once per process, when the first test creates a participant.
 use_transport_profile()
 
 
 @pytest.fixture(scope="session")
 def next_domain() -> Callable[[], int]:
-    """A ROS domain that no other test of this session uses."""
+    """Gives ROS domains, each of which only one test of this session uses."""
     return lambda: next(_domains)
 
 
@@ -52,7 +52,7 @@ def stand_in_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("driver")
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
-        pytest.skip("no C compiler, which the stand-in for the CUDA driver needs")
+        pytest.skip("the stand-in for the CUDA driver needs a C compiler")
     library = folder / "libcuda.so.1"
     subprocess.run(
         [compiler, "-shared", "-fPIC", "-w", "-Wl,-soname,libcuda.so.1", "-o", library,
@@ -75,9 +75,9 @@ def gpu(stand_in_driver: Path, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Folder of real pairs; exists only where the project is developed."""
+    """Folder of real pairs. It exists only where the project is developed."""
     if not SHARED.is_dir():
-        pytest.skip(f"real pairs are not here ({SHARED}); they are not part of the repository")
+        pytest.skip(f"no real pairs in {SHARED}; they are not part of the repository")
     return SHARED
 
 
@@ -103,7 +103,7 @@ def drive_bag(drive_pairs: list[Pair], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def cut_bag(drive_bag: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The drive as a recorder leaves it that lost its power: cut at two thirds, without index."""
+    """The drive after a power failure of the recorder: cut at two thirds, without an index."""
     (file,) = drive_bag.glob("*.mcap")
     data = file.read_bytes()
     path = tmp_path_factory.mktemp("bags") / "cut.mcap"
@@ -113,7 +113,7 @@ def cut_bag(drive_bag: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def compressed_bag(drive_pairs: list[Pair], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The drive as compressed images: JPEG, and PNG of 16 bits for the thermal ones."""
+    """The drive with compressed images: visible as JPEG, thermal as 16-bit PNG."""
     path = tmp_path_factory.mktemp("bags") / "compressed"
     types = TYPES.types
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
@@ -122,7 +122,7 @@ def compressed_bag(drive_pairs: list[Pair], tmp_path_factory: pytest.TempPathFac
             for name in (VISIBLE_TOPIC, THERMAL_TOPIC)
         }
         for pair in drive_pairs:
-            for topic, image, stamp, kind in (
+            for topic, image, stamp, suffix in (
                 (VISIBLE_TOPIC, pair.visible, pair.visible_stamp, ".jpg"),
                 (THERMAL_TOPIC, pair.thermal, pair.thermal_stamp, ".png"),
             ):
@@ -131,8 +131,8 @@ def compressed_bag(drive_pairs: list[Pair], tmp_path_factory: pytest.TempPathFac
                         stamp=types["builtin_interfaces/msg/Time"](*divmod(stamp, 1_000_000_000)),
                         frame_id="camera",
                     ),
-                    format=kind[1:],
-                    data=cv2.imencode(kind, image)[1].reshape(-1),
+                    format=suffix[1:],
+                    data=cv2.imencode(suffix, image)[1].reshape(-1),
                 )
                 data = TYPES.serialize_cdr(message, COMPRESSED_TYPE)
                 writer.write(out[topic], stamp, data)

@@ -255,7 +255,7 @@ def find_rig(data: Path, name: str = "") -> CameraPair:
 
 
 def fusion(data: Path) -> dict[str, Any]:
-    """Scores of fusions without calibration, with the one found and with the true one.
+    """Scores of fusions without calibration, with the one from the scene, and with the true one.
 
     The scores use the truly registered thermal image.
     """

@@ -191,7 +191,8 @@ def labelled_crops(
             visible, thermal, mask = candidates[random.integers(len(candidates))]
             height, width = mask.shape
             length = min(int(side / random.uniform(0.5, 1.4)), height, width)
-            y, x = random.integers(height - length + 1), random.integers(width - length + 1)
+            y = int(random.integers(height - length + 1))
+            x = int(random.integers(width - length + 1))
             if class_id:
                 rows, columns = np.nonzero(mask == class_id)
                 pixel = random.integers(len(rows))

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ssvif_core.machine import describe_machine
-from ssvif_core.metrics.temporal import LumaFrame, flicker
+from ssvif_core.metrics.temporal import Flicker, LumaFrame, flicker
 from ssvif_core.metrics.validate import luma_of_bgr
 from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.recordings.video import video_pairs
@@ -144,20 +144,19 @@ def fused_clip(visible: Path, thermal: Path) -> dict[str, dict[str, float]]:
         "ours": FusionPipeline(),
     }
     previous: dict[str, LumaFrame] = {}
-    results: dict[str, list[tuple[float, float]]] = {name: [] for name in pipelines}
+    changes: dict[str, list[Flicker]] = {name: [] for name in pipelines}
     for pair in video_pairs(visible, thermal):
         for name, pipeline in pipelines.items():
             fused = luma_of_bgr(pipeline(pair).fused)
             frame = LumaFrame(luma_of_bgr(pair.visible), pair.thermal, fused)
             if name in previous:
-                result = flicker(previous[name], frame)
-                results[name].append((result.flicker, result.wobble))
+                changes[name].append(flicker(previous[name], frame))
             previous[name] = frame
     return {
-        name: {"flicker": round(float(np.mean([flicker for flicker, _ in values])), 3),
-               "wobble": round(float(np.mean([wobble for _, wobble in values])), 3),
-               "worst_wobble": round(float(np.max([wobble for _, wobble in values])), 2)}
-        for name, values in results.items()
+        name: {"flicker": round(float(np.mean([result.flicker for result in results])), 3),
+               "wobble": round(float(np.mean([result.wobble for result in results])), 3),
+               "worst_wobble": round(float(np.max([result.wobble for result in results])), 2)}
+        for name, results in changes.items()
     }  # fmt: skip
 
 

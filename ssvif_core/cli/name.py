@@ -103,5 +103,7 @@ def name(
     try:
         save_model(model, out)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{out}: cannot be written ({error}); make room there") from error
+        raise InputError(
+            f"{out}: cannot be written ({error}); make room, or choose another"
+        ) from error
     typer.echo(f"{out}: {', '.join(class_names)}, from {len(dataset)} labelled images")

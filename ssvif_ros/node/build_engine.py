@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 from contextlib import suppress
 
 import rclpy
@@ -55,16 +54,11 @@ def _first_shapes(node: Node, slot: LatestSlot) -> Shapes | None:
     node.get_logger().info("waiting for the first pair, whose sizes the engine is built for")
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    node.context.on_shutdown(slot.close)
-    threading.Thread(target=_spin, args=(executor,), name="spin", daemon=True).start()
-    messages = slot.take()
-    executor.shutdown(timeout_sec=1)
-    return None if messages is None else Shapes.of(to_pair(messages.visible, messages.thermal))
-
-
-def _spin(executor: SingleThreadedExecutor) -> None:
-    with suppress(ExternalShutdownException):
-        executor.spin()
+    while rclpy.ok():
+        executor.spin_once(timeout_sec=0.2)
+        if (messages := slot.take(timeout_s=0)) is not None:
+            return Shapes.of(to_pair(messages.visible, messages.thermal))
+    return None
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What ssvif_ros relies on in `message_filters`, for ROS's own and for our stand-in alike."""
+"""The behaviour of `message_filters` that ssvif_ros needs, from ROS's package and our stand-in."""
 
 from __future__ import annotations
 
@@ -45,18 +45,20 @@ def at(milliseconds: int) -> Time:
     return Time.from_msg(Time(nanoseconds=milliseconds * MS).to_msg())
 
 
-def exact(count: int, queue_size: int) -> tuple[TimeSynchronizer, list[SimpleFilter], list[Pair]]:
+def exact_sync(
+    count: int, queue_size: int
+) -> tuple[TimeSynchronizer, list[SimpleFilter], list[Pair]]:
     return _collect(count, lambda fs: TimeSynchronizer(fs, queue_size))
 
 
-def approximate(
+def approximate_sync(
     count: int, queue_size: int, slop: float, **options: Any
 ) -> tuple[ApproximateTimeSynchronizer, list[SimpleFilter], list[Pair]]:
     return _collect(count, lambda fs: ApproximateTimeSynchronizer(fs, queue_size, slop, **options))
 
 
 def _collect(count: int, make: Callable[[list[SimpleFilter]], Any]) -> Any:
-    """A synchroniser, the filters that feed it, and the list its output goes to."""
+    """A synchroniser, its input filters, and the list of its outputs."""
     inputs = [SimpleFilter() for _ in range(count)]
     sync = make(inputs)
     out: list[Pair] = []
@@ -71,19 +73,19 @@ def stamps(out: list[Pair]) -> list[tuple[int, ...]]:
 # ---------------------------------------------------------------- SimpleFilter
 
 
-def test_callbacks_get_the_messages_then_their_own_arguments_in_order() -> None:
-    source, seen = SimpleFilter(), []
-    first = source.registerCallback(lambda *args: seen.append(("first", *args)), "x", 7)
-    second = source.registerCallback(lambda *args: seen.append(("second", *args)))
+def test_callbacks_get_messages_and_their_own_arguments_in_order() -> None:
+    source, calls = SimpleFilter(), []
+    first = source.registerCallback(lambda *args: calls.append(("first", *args)), "x", 7)
+    second = source.registerCallback(lambda *args: calls.append(("second", *args)))
     assert (first, second) == (0, 1)
     source.signalMessage("left", "right")
-    assert seen == [("first", "left", "right", "x", 7), ("second", "left", "right")]
+    assert calls == [("first", "left", "right", "x", 7), ("second", "left", "right")]
 
 
 # ----------------------------------------------------------------------- Cache
 
 
-def test_cache_is_empty_at_first() -> None:
+def test_a_new_cache_is_empty() -> None:
     cache = Cache(SimpleFilter())
     assert cache.getLast() is None
     assert cache.getLastestTime() is None
@@ -93,7 +95,7 @@ def test_cache_is_empty_at_first() -> None:
     assert cache.getInterval(at(0), at(0)) == []
 
 
-def test_cache_keeps_the_last_messages_and_passes_all_on() -> None:
+def test_a_cache_keeps_the_last_messages_and_passes_all_on() -> None:
     source, passed = SimpleFilter(), []
     cache = Cache(source, 3)
     cache.registerCallback(passed.append)
@@ -112,7 +114,7 @@ def test_cache_keeps_the_last_messages_and_passes_all_on() -> None:
     assert cache.getElemAfterTime(at(41)) is None
 
 
-def test_cache_goes_by_order_of_arrival() -> None:
+def test_a_cache_keeps_the_order_of_arrival() -> None:
     source = SimpleFilter()
     cache = Cache(source, 2)
     for t in (30, 10, 20):
@@ -120,12 +122,12 @@ def test_cache_goes_by_order_of_arrival() -> None:
     assert (cache.getOldestTime(), cache.getLastestTime()) == (at(10), at(20))
 
 
-def test_cache_refuses_an_interval_that_ends_before_it_starts() -> None:
+def test_a_cache_refuses_an_interval_that_ends_before_it_starts() -> None:
     with pytest.raises(AssertionError):
         Cache(SimpleFilter()).getInterval(at(2), at(1))
 
 
-def test_cache_headerless() -> None:
+def test_a_cache_takes_messages_without_header_only_if_allowed() -> None:
     source = SimpleFilter()
     strict, lenient = Cache(source, 1), Cache(source, cache_size=1, allow_headerless=True)
     source.signalMessage("no header")
@@ -136,8 +138,8 @@ def test_cache_headerless() -> None:
 # ------------------------------------------------------------ TimeSynchronizer
 
 
-def test_exact_pairs_equal_stamps_whatever_the_order() -> None:
-    _, (a, b), out = exact(2, 10)
+def test_exact_pairs_equal_stamps_in_any_order() -> None:
+    _, (a, b), out = exact_sync(2, 10)
     left, right = [image(t) for t in (1, 2)], [image(t) for t in (2, 1)]
     a.signalMessage(left[0])
     a.signalMessage(left[1])
@@ -150,7 +152,7 @@ def test_exact_pairs_equal_stamps_whatever_the_order() -> None:
 
 
 def test_exact_needs_every_input() -> None:
-    _, (a, b, c), out = exact(3, 10)
+    _, (a, b, c), out = exact_sync(3, 10)
     a.signalMessage(image(5))
     b.signalMessage(image(5))
     assert out == []
@@ -160,8 +162,8 @@ def test_exact_needs_every_input() -> None:
     assert stamps(out) == [(5, 5, 5)]
 
 
-def test_exact_full_queue_drops_the_smallest_stamp() -> None:
-    _, (a, b), out = exact(2, 2)
+def test_exact_drops_the_smallest_stamp_of_a_full_queue() -> None:
+    _, (a, b), out = exact_sync(2, 2)
     for t in (3, 1, 2):
         a.signalMessage(image(t))
     for t in (1, 2, 3):
@@ -170,14 +172,14 @@ def test_exact_full_queue_drops_the_smallest_stamp() -> None:
 
 
 def test_exact_needs_a_header() -> None:
-    _, (a, _), _ = exact(2, 2)
+    _, (a, _), _ = exact_sync(2, 2)
     with pytest.raises(AttributeError):
         a.signalMessage("no header")
 
 
-@pytest.mark.xfail(REAL, reason="in ROS Jazzy since message_filters 4.11.10", strict=False)
-def test_exact_forgets_what_is_older_than_its_output() -> None:
-    _, (a, b), out = exact(2, 10)
+@pytest.mark.xfail(REAL, reason="ROS Jazzy does this since message_filters 4.11.10", strict=False)
+def test_exact_drops_messages_older_than_its_output() -> None:
+    _, (a, b), out = exact_sync(2, 10)
     for source, t in ((a, 1), (a, 2), (b, 2), (b, 1)):
         source.signalMessage(image(t))
     assert stamps(out) == [(2, 2)]
@@ -186,8 +188,8 @@ def test_exact_forgets_what_is_older_than_its_output() -> None:
 # ------------------------------------------------- ApproximateTimeSynchronizer
 
 
-def test_slop_is_strict() -> None:
-    _, (a, b), out = approximate(2, 10, 0.010)
+def test_the_difference_must_be_less_than_the_slop() -> None:
+    _, (a, b), out = approximate_sync(2, 10, 0.010)
     a.signalMessage(image(100))
     b.signalMessage(image(110))
     assert out == []
@@ -195,15 +197,15 @@ def test_slop_is_strict() -> None:
     assert stamps(out) == [(100, 109)]
 
 
-def test_slop_zero_never_matches() -> None:
-    _, (a, b), out = approximate(2, 10, 0.0)
+def test_a_slop_of_zero_never_matches() -> None:
+    _, (a, b), out = approximate_sync(2, 10, 0.0)
     a.signalMessage(image(100))
     b.signalMessage(image(100))
     assert out == []
 
 
-def test_the_nearest_is_taken() -> None:
-    _, (a, b), out = approximate(2, 10, 0.1)
+def test_the_nearest_message_is_taken() -> None:
+    _, (a, b), out = approximate_sync(2, 10, 0.1)
     for t in (0, 30, 60):
         a.signalMessage(image(t))
     b.signalMessage(image(40))
@@ -212,8 +214,8 @@ def test_the_nearest_is_taken() -> None:
     assert stamps(out)[1:] == [(60, 41)]
 
 
-def test_three_inputs_must_all_lie_within_the_slop() -> None:
-    _, (a, b, c), out = approximate(3, 10, 0.010)
+def test_three_messages_must_lie_within_the_slop() -> None:
+    _, (a, b, c), out = approximate_sync(3, 10, 0.010)
     a.signalMessage(image(0))
     b.signalMessage(image(8))
     c.signalMessage(image(16))  # near b, too far from a
@@ -223,18 +225,17 @@ def test_three_inputs_must_all_lie_within_the_slop() -> None:
 
 
 def test_candidates_of_the_last_input_are_tried_first() -> None:
-    _, (a, b, c), out = approximate(3, 10, 0.010)
+    _, (a, b, c), out = approximate_sync(3, 10, 0.010)
     for source, t in ((b, 1), (b, 9), (c, 8), (c, 12)):
         source.signalMessage(image(t))
-    # b at 1 is nearest but goes with neither candidate of c that ...
     a.signalMessage(image(4))
-    # ... lies nearer: 8 does, so it is taken before b at 9 is looked at.
+    # b at 1 is tried first, and c at 8 fits to it, so b at 9 is not tried.
     assert stamps(out) == [(4, 1, 8)]
 
 
-def test_a_full_queue_drops_the_smallest_stamp_even_the_new_one() -> None:
-    """So after a bag loops nothing matches until the clock has caught up: a known trap."""
-    _, (a, b), out = approximate(2, 2, 0.010)
+def test_a_full_queue_drops_the_smallest_stamp_even_if_it_is_new() -> None:
+    """So nothing matches after a bag has looped, until the stamps are as large as before."""
+    _, (a, b), out = approximate_sync(2, 2, 0.010)
     for t in (1000, 1100):
         a.signalMessage(image(t))
         b.signalMessage(image(t + 50))
@@ -244,8 +245,8 @@ def test_a_full_queue_drops_the_smallest_stamp_even_the_new_one() -> None:
     assert out == []
 
 
-def test_a_second_message_of_one_stamp_replaces_the_first() -> None:
-    _, (a, b), out = approximate(2, 10, 0.010)
+def test_a_message_with_the_same_stamp_replaces_the_first() -> None:
+    _, (a, b), out = approximate_sync(2, 10, 0.010)
     a.signalMessage(image(0, "first"))
     a.signalMessage(image(0, "second"))
     b.signalMessage(image(0))
@@ -253,46 +254,46 @@ def test_a_second_message_of_one_stamp_replaces_the_first() -> None:
     assert [p[0].header.frame_id for p in out] == ["second"]
 
 
-def test_headerless_is_dropped_unless_allowed() -> None:
-    _, (a, b), out = approximate(2, 10, 60.0)
+def test_messages_without_header_are_dropped_unless_allowed() -> None:
+    _, (a, b), out = approximate_sync(2, 10, 60.0)
     a.signalMessage("no header")
     b.signalMessage("nor here")
     assert out == []
-    _, (a, b), out = approximate(2, 10, 60.0, allow_headerless=True)
+    _, (a, b), out = approximate_sync(2, 10, 60.0, allow_headerless=True)
     a.signalMessage("no header")
     b.signalMessage("nor here")
     assert out == [("no header", "nor here")]
 
 
 def test_stamps_may_be_rclpy_times() -> None:
-    _, (a, b), out = approximate(2, 10, 0.010)
+    _, (a, b), out = approximate_sync(2, 10, 0.010)
     message = SimpleNamespace(header=SimpleNamespace(stamp=at(3)))
     a.signalMessage(message)
     b.signalMessage(image(4))
     assert out[0][0] is message
 
 
-def test_slop_and_queues_are_there_to_be_read() -> None:
-    sync, (a, _), _ = approximate(2, 10, 0.25)
+def test_slop_and_queues_can_be_read() -> None:
+    sync, (a, _), _ = approximate_sync(2, 10, 0.25)
     assert sync.slop == Duration(seconds=0.25)
     assert sync.queue_size == 10
     a.signalMessage(image(3))
     assert [sorted(q) for q in sync.queues] == [[3 * MS], []]
 
 
-def test_add_and_connect_input_by_hand() -> None:
-    sync, (old, _), out = approximate(2, 10, 0.010)
+def test_add_and_connectInput_can_be_called_directly() -> None:
+    sync, (old, _), out = approximate_sync(2, 10, 0.010)
     a, b = SimpleFilter(), SimpleFilter()
     sync.connectInput([a, b])
     sync.add(image(0), sync.queues[0], 0)
     b.signalMessage(image(1))
-    sync.add(image(10), sync.queues[1])  # without an index a set need only lie near
+    sync.add(image(10), sync.queues[1])  # without an index, the set need only lie near
     sync.add(image(11), sync.queues[0])
-    old.signalMessage(image(11))  # goes to a queue that is no longer looked at
+    old.signalMessage(image(11))  # goes to a queue that is not used any more
     assert stamps(out) == [(0, 1), (11, 10)]
 
 
-@pytest.mark.parametrize("make", [exact, lambda n, q: approximate(n, q, 0.01)])
+@pytest.mark.parametrize("make", [exact_sync, lambda n, q: approximate_sync(n, q, 0.01)])
 def test_the_lock_is_held_while_the_callback_runs(make: Callable[..., Any]) -> None:
     sync, (a, b), out = make(2, 10)
     held = []
@@ -304,9 +305,9 @@ def test_the_lock_is_held_while_the_callback_runs(make: Callable[..., Any]) -> N
     assert len(out) == 1
 
 
-@pytest.mark.xfail(REAL, reason="ROS leaves the lock held for ever", strict=False)
-@pytest.mark.parametrize("make", [exact, lambda n, q: approximate(n, q, 0.01)])
-def test_a_callback_that_raises_leaves_no_lock_and_no_message(make: Callable[..., Any]) -> None:
+@pytest.mark.xfail(REAL, reason="ROS never releases the lock", strict=False)
+@pytest.mark.parametrize("make", [exact_sync, lambda n, q: approximate_sync(n, q, 0.01)])
+def test_a_callback_that_raises_releases_lock_and_messages(make: Callable[..., Any]) -> None:
     sync, (a, b), out = make(2, 10)
     broken = sync.registerCallback(lambda *_: 1 / 0)
     a.signalMessage(image(0))
@@ -326,16 +327,16 @@ arrivals = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 60)), max_size=6
 
 @settings(max_examples=150, deadline=None)
 @given(arrivals, st.integers(1, 6), st.integers(1, 30), st.integers(2, 3))
-def test_every_set_is_within_the_slop_new_and_from_its_own_inputs(
+def test_every_set_is_within_the_slop_and_uses_each_message_once(
     events: list[tuple[int, int]], queue_size: int, slop: int, count: int
 ) -> None:
-    sync, inputs, out = approximate(count, queue_size, slop / 1000)
+    sync, inputs, out = approximate_sync(count, queue_size, slop / 1000)
     used: set[int] = set()
-    kept = []  # keeps the messages alive, so that an id stands for one of them
+    alive = []  # keeps the messages alive, so that no id is used again
     for source, t in events:
         source %= count
         msg = image(t, str(source))
-        kept.append(msg)
+        alive.append(msg)
         before = len(out)
         inputs[source].signalMessage(msg)
         assert len(out) - before <= 1
@@ -347,7 +348,7 @@ def test_every_set_is_within_the_slop_new_and_from_its_own_inputs(
             assert used.isdisjoint(map(id, messages))
             used.update(map(id, messages))
         assert all(len(queue) <= queue_size for queue in sync.queues)
-        # What is left in the queues was not output.
+        # The queues hold no message that was output.
         assert used.isdisjoint(id(m) for queue in sync.queues for m in queue.values())
 
 
@@ -356,15 +357,15 @@ def test_every_set_is_within_the_slop_new_and_from_its_own_inputs(
     st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=1, max_size=30),
     st.randoms(use_true_random=False),
 )
-def test_two_cameras_with_jitter_give_every_frame_in_order(
+def test_two_cameras_with_jitter_give_all_pairs_in_order(
     jitter: list[tuple[int, int]], random: Any
 ) -> None:
-    period, slop = 40, 19  # frames of one instant lie within 18 ms, of others 22 ms or more
+    period, slop = 40, 19  # ms; frames of a pair lie within 18 ms, others 22 ms or more apart
     streams = [
         [image(1000 + period * k + offsets[side]) for k, offsets in enumerate(jitter)]
         for side in (0, 1)
     ]
-    _, inputs, out = approximate(2, len(jitter), slop / 1000)
+    _, inputs, out = approximate_sync(2, len(jitter), slop / 1000)
     pending = [list(reversed(s)) for s in streams]
     while any(pending):
         side = random.choice([i for i in (0, 1) if pending[i]])
@@ -376,12 +377,12 @@ def test_two_cameras_with_jitter_give_every_frame_in_order(
 
 @settings(max_examples=100, deadline=None)
 @given(st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40)), st.booleans())
-def test_exact_gives_what_both_have_in_order(
+def test_exact_gives_all_common_stamps_in_order(
     left: set[int], right: set[int], left_first: bool
 ) -> None:
-    _, (a, b), out = exact(2, 50)
+    _, (a, b), out = exact_sync(2, 50)
     streams = [(t, source) for source, ts in ((a, left), (b, right)) for t in sorted(ts)]
-    if not left_first:  # as they come, side by side
+    if not left_first:  # in order of time
         streams.sort(key=lambda item: item[0])
     for t, source in streams:
         source.signalMessage(image(t))
@@ -412,7 +413,7 @@ def spin_until(executor: SingleThreadedExecutor, done: Callable[[], bool], what:
         executor.spin_once(timeout_sec=0.05)
 
 
-def test_subscriber_takes_a_subscriptions_arguments(ros: Any) -> None:
+def test_a_subscriber_takes_the_arguments_of_a_subscription(ros: Any) -> None:
     node, _ = ros
     plain = Subscriber(node, Image, "contract/plain")
     qos = QoSProfile(depth=3, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -422,7 +423,7 @@ def test_subscriber_takes_a_subscriptions_arguments(ros: Any) -> None:
         assert plain.sub.qos_profile.depth == 10
         assert given_qos.sub.qos_profile.depth == 3
         assert given_qos.sub.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
-        # Whatever else it is asked, the subscription answers.
+        # Other attributes are those of the subscription.
         assert plain.topic_name == "/contract/plain"
         assert plain.msg_type is Image
         with pytest.raises(AttributeError):
@@ -432,7 +433,7 @@ def test_subscriber_takes_a_subscriptions_arguments(ros: Any) -> None:
         node.destroy_subscription(given_qos.sub)
 
 
-def test_published_images_come_out_paired(ros: Any) -> None:
+def test_published_images_are_paired(ros: Any) -> None:
     node, executor = ros
     topics = ("contract/visible", "contract/thermal")
     publishers = [node.create_publisher(Image, topic, 10) for topic in topics]

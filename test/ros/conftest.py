@@ -11,23 +11,30 @@ sys.path.insert(0, str(Path(__file__).parent))
 from harness import Robot
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests in this folder need ROS."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.ros)
+
+
 @pytest.fixture
 def robot(next_domain: Callable[[], int]) -> Iterator[Callable[..., Robot]]:
-    """Makes robots, each with a node of its own; all are ended after the test."""
-    made: list[Robot] = []
+    """Creates robots, each with its own node. They are closed after the test."""
+    robots: list[Robot] = []
 
-    def make(*arguments: object, **options: object) -> Robot:
-        made.append(Robot(next_domain(), *arguments, **options))  # type: ignore[arg-type]
-        return made[-1]
+    def create(*arguments: object, **options: object) -> Robot:
+        robots.append(Robot(next_domain(), *arguments, **options))  # type: ignore[arg-type]
+        return robots[-1]
 
-    yield make
-    for each in made:
-        each.close()
+    yield create
+    for robot in robots:
+        robot.close()
 
 
 @pytest.fixture(scope="module")
 def shared_robot(next_domain: Callable[[], int]) -> Iterator[Robot]:
-    """One node for tests that leave it as they found it."""
-    made = Robot(next_domain(), outputs=("fused/image", "segmentation/labels"))
-    yield made
-    assert made.close() == 0
+    """One node for all tests of a module that do not change its settings."""
+    robot = Robot(next_domain(), outputs=("fused/image", "segmentation/labels"))
+    yield robot
+    assert robot.close() == 0

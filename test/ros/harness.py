@@ -1,4 +1,4 @@
-"""A fusion node in its own process, and a robot around it in this one."""
+"""`Robot`: a fusion node in its own process, with cameras and a listener in this one."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
-TIMEOUT = 30.0
-START = 1_000_000_000_000
-PERIOD = 33_000_000
+from ssvif_core.types import AnyArray
+
+TIMEOUT = 30.0  # s
+START = 1_000_000_000_000  # ns, stamp of the first pair
+PERIOD = 33_000_000  # ns
 
 
 def image(
-    pixels: np.ndarray, encoding: str, stamp: int, frame: str = "camera", padding: int = 0
+    pixels: AnyArray, encoding: str, stamp: int, frame: str = "camera", padding: int = 0
 ) -> Image:
-    """An image message of (H, W[, C]) pixels; `padding` bytes follow every row."""
+    """An image message of (H, W[, C]) pixels, with `padding` bytes after each row."""
     rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(pixels.shape[0], -1)
     rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=255)
     message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
@@ -42,18 +44,19 @@ def image(
     return message
 
 
-def scene(size: tuple[int, int] = (64, 48), kind: type = np.uint16) -> tuple[Any, Any]:
-    """A visible and a thermal image with something to see; size is (width, height)."""
+def scene(size: tuple[int, int] = (64, 48), dtype: type = np.uint16) -> tuple[Any, Any]:
+    """A visible image with a ramp, and a thermal image with a warm area; size: (width, height)."""
     width, height = size
     ramp = np.linspace(20, 200, width, dtype=np.uint8)
     visible = np.repeat(np.tile(ramp, (height, 1))[..., None], 3, 2)
-    thermal = np.full((height // 2, width // 2), 60 if kind is np.uint8 else 7000, kind)
-    thermal[5:15, 10:20] = 220 if kind is np.uint8 else 9000
+    cold, warm = (60, 220) if dtype is np.uint8 else (7000, 9000)
+    thermal = np.full((height // 2, width // 2), cold, dtype)
+    thermal[5:15, 10:20] = warm
     return visible, thermal
 
 
 class Robot:
-    """Publishes two cameras to a node under test and gathers what the node sends back."""
+    """Publishes the images of two cameras to a node under test, and collects the node's outputs."""
 
     def __init__(
         self, domain: int, parameters: dict[str, object] | None = None, best_effort: bool = False,
@@ -106,11 +109,11 @@ class Robot:
         )
 
     def listen(self, output: str) -> None:
-        """Subscribe to an output of the node, by its name behind `~/`."""
-        kind = CompressedImage if output.endswith("compressed") else Image
-        self._subscribe(kind, f"/fusion_node/{output}", output, QoSProfile(depth=10))
+        """Subscribe to an output of the node; the name is without `~/`."""
+        message_type = CompressedImage if output.endswith("compressed") else Image
+        self._subscribe(message_type, f"/fusion_node/{output}", output, QoSProfile(depth=10))
 
-    def _subscribe(self, kind: type, topic: str, name: str, qos: QoSProfile) -> None:
+    def _subscribe(self, message_type: type, topic: str, name: str, qos: QoSProfile) -> None:
         self.received[name] = []
 
         def receive(message: Any) -> None:
@@ -118,7 +121,7 @@ class Robot:
                 self.received[name].append(message)
                 self.changed.notify_all()
 
-        self.node.create_subscription(kind, topic, receive, qos)
+        self.node.create_subscription(message_type, topic, receive, qos)
 
     def _diagnose(self, message: DiagnosticArray) -> None:
         with self.changed:
@@ -133,7 +136,7 @@ class Robot:
                 self.changed.notify_all()
 
     def wait(self, done: Callable[[], Any], what: str, timeout: float = TIMEOUT) -> Any:
-        """Until `done()` is true, asked again whenever anything arrives."""
+        """Wait until `done()` is true, and return its result."""
         deadline = time.monotonic() + timeout
         with self.changed:
             while not (result := done()):
@@ -143,15 +146,16 @@ class Robot:
             return result
 
     def send(self, visible: Image | None, thermal: Image | None) -> None:
+        """Publish the given images."""
         if visible is not None:
             self.visible.publish(visible)
         if thermal is not None:
             self.thermal.publish(thermal)
 
     def send_pair(self, index: int, **changes: Any) -> None:
-        """Pair number `index` of a stream at 30 Hz; `size` and `kind` as in `scene`."""
+        """Publish pair `index` of a stream at 30 Hz; `size` and `dtype` as in `scene`."""
         visible, thermal = scene(**changes)
-        thermal[0, 0] += index % 50  # or the camera would pass for frozen
+        thermal[0, 0] += index % 50  # equal images would count as frozen
         stamp = START + index * PERIOD
         encoding = "mono8" if thermal.dtype == np.uint8 else "mono16"
         self.send(
@@ -160,12 +164,12 @@ class Robot:
         )
 
     def fused(self, count: int, output: str = "fused/image") -> list[Any]:
-        """The first `count` images of an output, once they have come."""
+        """Wait for the first `count` images of an output, and return them."""
         self.wait(lambda: len(self.received[output]) >= count, f"{count} images on {output}")
         return self.received[output][:count]
 
     def fuse(self, index: int, **changes: Any) -> Any:
-        """Send a pair and wait for its fused image."""
+        """Publish a pair, wait for its fused image and return it."""
         before = len(self.received["fused/image"])
         self.send_pair(index, **changes)
         return self.fused(before + 1)[-1]
@@ -173,11 +177,11 @@ class Robot:
     def state(
         self, done: Callable[[dict[str, str], Any], bool], what: str, timeout: float = TIMEOUT
     ) -> dict[str, str]:
-        """The first diagnostics from now on of which `done(values, status)` is true."""
-        seen = len(self.diagnostics)
+        """Wait for new diagnostics for which `done(values, status)` is true, and return them."""
+        old_count = len(self.diagnostics)
 
         def find() -> Any:
-            for status in self.diagnostics[seen:]:
+            for status in self.diagnostics[old_count:]:
                 values = {item.key: item.value for item in status.values}
                 if done(values, status):
                     return {**values, "message": status.message}
@@ -185,20 +189,22 @@ class Robot:
 
         return self.wait(find, f"diagnostics: {what}", timeout)
 
-    def logged(self, text: str) -> None:
-        self.wait(lambda: text in "".join(self.log), f"the log to say '{text}'")
+    def wait_for_log(self, text: str) -> None:
+        """Wait until the node's log contains a text."""
+        self.wait(lambda: text in "".join(self.log), f"'{text}' in the log")
 
     @property
     def classes(self) -> list[dict[str, Any]]:
+        """The classes that the node published."""
         return json.loads(self.received["label_info"][0].data)["classes"]
 
-    def close(self, number: int = signal.SIGINT) -> int:
-        """End the node as Ctrl-C does, or by another signal; returns its exit code."""
+    def close(self, signal_number: int = signal.SIGINT) -> int:
+        """End the node with Ctrl-C or another signal, and return its exit code."""
         if self.process.poll() is None:
-            self.process.send_signal(number)
+            self.process.send_signal(signal_number)
         code = self.process.wait(timeout=15)
         if not self.context.ok():
-            return code  # closed before
+            return code  # it was closed before
         self._executor.shutdown()
         self._spinner.join(timeout=5)
         self.node.destroy_node()

@@ -1,4 +1,4 @@
-"""The package as a robot gets it: a real colcon build, and launch files that fit the node."""
+"""The package after a real colcon build, and its metadata and launch files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def install(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The install space of a colcon build of this repository in a scratch workspace."""
+    """The install space of a colcon build of this repository in a temporary workspace."""
     workspace = tmp_path_factory.mktemp("workspace")
     source = workspace / "src" / "ssvif_ros"
     shutil.copytree(
@@ -49,10 +49,10 @@ def test_the_share_folder_is_complete(install: Path) -> None:
             if path.is_file():
                 assert (share / "ssvif_ros" / folder / path.name).is_file(), path.name
     names = [path.name for path in (share / "ssvif_ros").rglob("*.launch.py")]
-    assert len(names) == len(set(names))  # two of one name would break `ros2 launch`
+    assert len(names) == len(set(names))  # `ros2 launch` refuses two files of the same name
 
 
-def test_both_packages_with_the_weights_are_installed(install: Path) -> None:
+def test_both_packages_are_installed_with_the_weights(install: Path) -> None:
     (site,) = install.glob("lib/python3*/site-packages")
     assert (site / "ssvif_ros/node/fusion_node.py").is_file()
     assert (site / "ssvif_core/pipeline.py").is_file()
@@ -83,11 +83,11 @@ def test_the_installed_node_starts(install: Path, tmp_path: Path) -> None:
     assert node.returncode == 0, log
 
 
-def test_the_yaml_file_is_the_dataclass() -> None:
+def test_the_yaml_file_has_the_parameters_of_the_dataclass() -> None:
     text = (ROOT / "config/fusion.yaml").read_text()
     values = yaml.safe_load(text)["/**"]["ros__parameters"]
     assert values == dataclasses.asdict(FusionParameters())
-    assert [type(v) for v in values.values()] == [
+    assert [type(value) for value in values.values()] == [
         type(getattr(FusionParameters(), name)) for name in values
     ]
 
@@ -102,7 +102,7 @@ def test_package_xml_and_setup_agree() -> None:
     assert {"rclpy", "cv_bridge", "message_filters", "sensor_msgs"} <= needed
 
 
-def test_launch_arguments_are_used() -> None:
+def test_all_launch_arguments_are_used() -> None:
     for path in (ROOT / "launch").glob("*.launch.py"):
         text = path.read_text()
         (table,) = (
@@ -117,10 +117,10 @@ def test_launch_arguments_are_used() -> None:
 
 @pytest.mark.skipif(
     importlib.util.find_spec("launch_ros") is None,
-    reason="launch and launch_ros come with a ROS install, not from the package index",
+    reason="launch and launch_ros are part of a ROS installation, not of the package index",
 )
 @pytest.mark.parametrize("name", ["fusion", "replay"])
-def test_launch_files_load_in_the_real_launch(name: str) -> None:
+def test_the_real_launch_loads_the_launch_files(name: str) -> None:
     from launch.launch_description_sources import PythonLaunchDescriptionSource
 
     from launch import LaunchContext

@@ -1,4 +1,4 @@
-"""The layouts for Foxglove (or Lichtblick) and RViz show what the node really has by default."""
+"""The layouts for Foxglove (or Lichtblick) and RViz show topics that the node has by default."""
 
 from __future__ import annotations
 
@@ -24,22 +24,24 @@ PATH = re.compile(r'(/\w+)\.status\[:\]{name=="([^"]+)"}\.values\[:\]{key=="([^"
 
 @pytest.fixture(scope="module")
 def types(shared_robot: Robot) -> dict[str, str]:
-    """The topics that the node subscribes to or publishes, with their types."""
+    """The node's topics with their types."""
     node, name = shared_robot.node, ("fusion_node", "/")
-    there = [
+    topics = [
         *node.get_subscriber_names_and_types_by_node(*name),
         *node.get_publisher_names_and_types_by_node(*name),
     ]
-    return {topic: kinds[0] for topic, kinds in there}
+    return {topic: topic_types[0] for topic, topic_types in topics}
 
 
-def panels_of(kind: str) -> list[dict[str, Any]]:
-    """The settings of the panels of one kind, in order of their name."""
-    return [settings for panel, settings in sorted(PANELS.items()) if panel.split("!")[0] == kind]
+def panels_of(panel_type: str) -> list[dict[str, Any]]:
+    """The settings of all panels of one type, in order of their name."""
+    return [
+        settings for panel, settings in sorted(PANELS.items()) if panel.split("!")[0] == panel_type
+    ]
 
 
 def panels_in(node: Any) -> Iterator[str]:
-    """The panels of a tree of splits."""
+    """The panels in a tree of splits."""
     if isinstance(node, str):
         yield node
         return
@@ -48,12 +50,12 @@ def panels_in(node: Any) -> Iterator[str]:
     yield from panels_in(node["second"])
 
 
-def test_the_layout_holds_each_panel_once() -> None:
+def test_the_layout_has_each_panel_once() -> None:
     assert sorted(panels_in(LAYOUT["layout"])) == sorted(PANELS)
     assert LAYOUT["playbackConfig"]["speed"] == 1 and LAYOUT["globalVariables"] == {}
 
 
-def test_four_images_are_shown_of_topics_that_the_node_has(types: dict[str, str]) -> None:
+def test_both_viewers_show_four_image_topics_of_the_node(types: dict[str, str]) -> None:
     displays = RVIZ["Visualization Manager"]["Displays"]
     assert {display["Class"] for display in displays} == {"rviz_default_plugins/Image"}
     in_rviz = [display["Topic"]["Value"] for display in displays]
@@ -63,19 +65,19 @@ def test_four_images_are_shown_of_topics_that_the_node_has(types: dict[str, str]
     assert {types.get(topic) for topic in in_rviz} == {"sensor_msgs/msg/Image"}
 
 
-def test_every_camera_is_heard_and_no_output_is_lost() -> None:
-    """A reliable display would not match a best-effort camera."""
+def test_displays_have_the_reliability_of_their_topics() -> None:
+    """A reliable display receives nothing from a best-effort camera."""
     for display in RVIZ["Visualization Manager"]["Displays"]:
         topic = display["Topic"]
         expected = "Best Effort" if topic["Value"] in INPUTS else "Reliable"
         assert topic["Reliability Policy"] == expected
 
 
-def test_diagnostics_and_plots_are_of_values_that_the_node_tells(
+def test_diagnostics_and_plots_show_values_that_the_node_publishes(
     shared_robot: Robot, types: dict[str, str]
 ) -> None:
     shared_robot.fuse(0)
-    told = shared_robot.state(lambda values, _: "latency p50 ms" in values, "latencies")
+    values = shared_robot.state(lambda values, _: "latency p50 ms" in values, "latencies")
     status = shared_robot.diagnostics[-1]
     (summary,), (detail,) = panels_of("DiagnosticSummary"), panels_of("DiagnosticStatusPanel")
     assert summary["pinnedIds"] == [f"|{status.hardware_id}|{status.name}|"]
@@ -89,5 +91,5 @@ def test_diagnostics_and_plots_are_of_values_that_the_node_tells(
         assert match, path
         topic, name, key = match.groups()
         topics.add(topic)
-        assert name == status.name and float(told[key]) >= 0
+        assert name == status.name and float(values[key]) >= 0
     assert {types.get(topic) for topic in topics} == {"diagnostic_msgs/msg/DiagnosticArray"}

@@ -1,4 +1,4 @@
-"""cameras.launch.py: each driver is started with the names that its source has."""
+"""cameras.launch.py starts each driver with the parameter and topic names of its source code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LAUNCH = ROOT / "launch"
 TREE = ast.parse((LAUNCH / "cameras.launch.py").read_text())
 needs_launch = pytest.mark.skipif(
     importlib.util.find_spec("launch_ros") is None,
-    reason="launch and launch_ros come with a ROS install, not from the package index",
+    reason="launch and launch_ros are part of a ROS installation, not of the package index",
 )
 
 VISIBLE = ("usb_cam", "v4l2_camera", "gmsl", "none")
@@ -34,7 +34,7 @@ PROGRAMS = {
     "gmsl": ("gscam", "gscam_node"),
     "flir_boson": ("flir_boson_usb", "boson_camera_node"),
 }
-# The parameters of ours as the drivers' sources declare them, with the defaults' types.
+# The parameters that we set, as the drivers' source code declares them, with types of defaults.
 DECLARED: dict[str, dict[str, Any]] = {
     "usb_cam": {
         "video_device": "", "pixel_format": "", "image_width": 0, "image_height": 0,
@@ -54,12 +54,12 @@ DECLARED: dict[str, dict[str, Any]] = {
         "camera_info_url": "",
     },
 }  # fmt: skip
-# The topic that a driver's source gives its images; that of camera_info lies beside it.
+# The topic of a driver's images in its source code; camera_info is next to it.
 TOPICS = {driver: "image_raw" for driver in PROGRAMS} | {"gmsl": "camera/image_raw"}
 
 
-def table(path: Path, name: str) -> ast.expr:
-    """What a launch file assigns to a name."""
+def assigned(path: Path, name: str) -> ast.expr:
+    """The expression that a launch file assigns to a name."""
     (value,) = (
         node.value
         for node in ast.walk(ast.parse(path.read_text()))
@@ -69,14 +69,14 @@ def table(path: Path, name: str) -> ast.expr:
 
 
 def arguments(path: Path) -> dict[str, ast.expr]:
-    """The arguments of a launch file with their descriptions."""
-    rows = table(path, "ARGUMENTS").elts  # type: ignore[attr-defined]
+    """The arguments of a launch file, with their descriptions."""
+    rows = assigned(path, "ARGUMENTS").elts  # type: ignore[attr-defined]
     return {row.elts[0].value: row.elts[2] for row in rows}
 
 
 @pytest.fixture(scope="module")
 def drivers() -> dict[str, Callable[[str, dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]]]:
-    """The file's own functions of the drivers, which need no `launch`."""
+    """The driver functions of the launch file, which run without `launch`."""
     body: list[ast.stmt] = [
         node
         for node in TREE.body
@@ -91,7 +91,7 @@ def drivers() -> dict[str, Callable[[str, dict[str, Any]], tuple[dict[str, Any],
 
 
 def camera(**changes: Any) -> dict[str, Any]:
-    """What the arguments say about a camera."""
+    """The settings of a camera."""
     return {
         "device": "/dev/video0", "pipeline": "", "format": "", "width": 640, "height": 512,
         "rate": 30.0, "frame_id": "frame", "camera_info_url": "", "package": "flir_boson_usb",
@@ -99,37 +99,37 @@ def camera(**changes: Any) -> dict[str, Any]:
 
 
 def types(parameters: dict[str, Any]) -> dict[str, type]:
-    """The parameters' types: a driver refuses an integer where it declares a float."""
+    """The types of parameters. A driver refuses an integer for a parameter declared as float."""
     return {name: type(value) for name, value in parameters.items()}
 
 
-def test_every_argument_is_described_and_in_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_every_argument_is_described_and_in_the_reference() -> None:
+    reference = (ROOT / "docs/reference/launch.md").read_text()
     for name, description in arguments(LAUNCH / "cameras.launch.py").items():
         assert ast.literal_eval(description).endswith("."), name
-        assert f"`{name}`" in readme, name
+        assert f"`{name}`" in reference, name
 
 
 def test_every_driver_has_a_function_and_a_choice(drivers: dict[str, Any]) -> None:
-    choices = ast.literal_eval(table(LAUNCH / "cameras.launch.py", "CHOICES"))
+    choices = ast.literal_eval(assigned(LAUNCH / "cameras.launch.py", "CHOICES"))
     assert tuple(choices["visible_driver"]) == VISIBLE
     assert tuple(choices["thermal_driver"]) == THERMAL
     assert {*drivers, "none"} == {*VISIBLE, *THERMAL}
     assert choices.keys() <= arguments(LAUNCH / "cameras.launch.py").keys()
 
 
-def test_what_the_node_is_given_are_arguments_of_its_launch_file() -> None:
-    (given,) = (
+def test_the_node_gets_only_arguments_of_its_launch_file() -> None:
+    (passed,) = (
         keyword.value.func.value  # type: ignore[attr-defined]
         for node in ast.walk(TREE)
         if isinstance(node, ast.Call)
         for keyword in node.keywords
         if keyword.arg == "launch_arguments"
     )
-    assert {key.value for key in given.keys} <= arguments(LAUNCH / "fusion.launch.py").keys()
+    assert {key.value for key in passed.keys} <= arguments(LAUNCH / "fusion.launch.py").keys()
 
 
-def test_no_driver_is_needed_where_its_camera_is_not() -> None:
+def test_the_package_depends_on_no_driver() -> None:
     package = ElementTree.parse(ROOT / "package.xml").getroot()
     needed = {element.text for element in package.iter() if element.tag.endswith("depend")}
     assert needed.isdisjoint(package for package, _ in PROGRAMS.values())
@@ -140,7 +140,7 @@ def test_no_driver_is_needed_where_its_camera_is_not() -> None:
     [(role, driver) for role, names in (("visible", VISIBLE), ("thermal", THERMAL))
      for driver in names if driver != "none"],
 )  # fmt: skip
-def test_a_driver_gets_the_parameters_that_it_declares(
+def test_a_driver_gets_exactly_the_declared_parameters(
     drivers: dict[str, Any], role: str, driver: str
 ) -> None:
     node, parameters = drivers[driver](role, camera())
@@ -148,26 +148,28 @@ def test_a_driver_gets_the_parameters_that_it_declares(
     assert types(parameters) == types(DECLARED[driver])
 
 
-def test_thermal_images_have_16_bits_where_the_driver_can(drivers: dict[str, Any]) -> None:
+def test_thermal_images_have_16_bits_if_the_driver_can(drivers: dict[str, Any]) -> None:
     assert drivers["usb_cam"]("thermal", camera())[1]["pixel_format"] == "mono16"
     assert drivers["flir_boson"]("thermal", camera())[1]["video_mode"] == "RAW16"
-    grey = drivers["v4l2_camera"]("thermal", camera())[1]
-    assert (grey["pixel_format"], grey["output_encoding"]) == ("GREY", "mono8")
+    parameters = drivers["v4l2_camera"]("thermal", camera())[1]
+    assert (parameters["pixel_format"], parameters["output_encoding"]) == ("GREY", "mono8")
 
 
-def test_v4l2_camera_refuses_16_bits_and_names_who_reads_them(drivers: dict[str, Any]) -> None:
+def test_v4l2_camera_refuses_16_bits_and_names_a_driver_that_reads_them(
+    drivers: dict[str, Any],
+) -> None:
     with pytest.raises(ValueError, match="thermal_format is 'Y16'.*YUYV.*thermal_driver:=usb_cam"):
         drivers["v4l2_camera"]("thermal", camera(format="Y16"))
 
 
-def test_v4l2_camera_gives_thermal_images_that_the_node_reads(drivers: dict[str, Any]) -> None:
-    """Colour is no thermal encoding, so a YUYV core is converted."""
+def test_v4l2_camera_converts_thermal_images_to_grey(drivers: dict[str, Any]) -> None:
+    """The node reads no colour as thermal image, so YUYV is converted."""
     assert drivers["v4l2_camera"]("thermal", camera(format="YUYV"))[1]["output_encoding"] == "mono8"
     visible = drivers["v4l2_camera"]("visible", camera(format="UYVY"))[1]
     assert visible["output_encoding"] == "yuv422"
 
 
-def test_usb_cam_gets_the_device_behind_a_link(drivers: dict[str, Any], tmp_path: Path) -> None:
+def test_usb_cam_gets_the_target_of_a_link(drivers: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "by-id").mkdir()
     (tmp_path / "video7").touch()
     link = tmp_path / "by-id" / "usb-camera"
@@ -176,28 +178,28 @@ def test_usb_cam_gets_the_device_behind_a_link(drivers: dict[str, Any], tmp_path
     assert parameters["video_device"] == str(tmp_path / "video7")
 
 
-def test_gmsl_makes_a_pipeline_or_takes_one(drivers: dict[str, Any]) -> None:
-    made = drivers["gmsl"]("visible", camera(device="/dev/video3", rate=29.97))[1]["gscam_config"]
-    assert made == (
+def test_gmsl_builds_a_pipeline_or_uses_the_given_one(drivers: dict[str, Any]) -> None:
+    parameters = drivers["gmsl"]("visible", camera(device="/dev/video3", rate=29.97))[1]
+    assert parameters["gscam_config"] == (
         "v4l2src device=/dev/video3 ! video/x-raw,width=640,height=512,framerate=2997/100"
         " ! videoconvert"
     )
-    given = "nvarguscamerasrc ! nvvidconv ! video/x-raw,format=BGRx ! videoconvert"
-    assert drivers["gmsl"]("visible", camera(pipeline=given))[1]["gscam_config"] == given
+    pipeline = "nvarguscamerasrc ! nvvidconv ! video/x-raw,format=BGRx ! videoconvert"
+    assert drivers["gmsl"]("visible", camera(pipeline=pipeline))[1]["gscam_config"] == pipeline
 
 
 @pytest.mark.parametrize(("width", "sensor"), [(640, "Boson_640"), (320, "Boson_320")])
-def test_a_boson_is_told_by_its_width(drivers: dict[str, Any], width: int, sensor: str) -> None:
+def test_the_width_selects_the_boson(drivers: dict[str, Any], width: int, sensor: str) -> None:
     assert drivers["flir_boson"]("thermal", camera(width=width))[1]["sensor_type"] == sensor
 
 
-def test_a_width_that_no_boson_has_is_refused(drivers: dict[str, Any]) -> None:
+def test_an_unknown_width_of_a_boson_is_refused(drivers: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="thermal_width is 160; a FLIR Boson has 640 or 320"):
         drivers["flir_boson"]("thermal", camera(width=160))
 
 
-# The rest starts processes through the real `launch`. The stand-ins of the drivers and the node are
-# nodes of rclpy: they declare what the sources declare, and tell what they got.
+# The following tests start processes with the real `launch`. Drivers and node are replaced by nodes
+# that declare the same parameters and report how they were started.
 
 STAND_IN = """#!{python}
 import json, os, sys
@@ -208,9 +210,9 @@ node = Node("stand_in", automatically_declare_parameters_from_overrides={undecla
 for name, default in {parameters}.items():
     node.declare_parameter(name, default)
 values = {{name: node.get_parameter(name).value for name in node._parameters}}
-told = {{
+report = {{
     "program": os.path.basename(sys.argv[0]),
-    "words": sys.argv[1:],
+    "arguments": sys.argv[1:],
     "name": node.get_name(),
     "parameters": {{k: v if isinstance(v, (str, float, int)) else list(v)
                    for k, v in values.items() if k != "start_type_description_service"}},
@@ -218,42 +220,42 @@ told = {{
     "profiles": [os.environ.get(name) for name in
                  ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")],
 }}
-file = node.get_namespace().strip("/").replace("/", ".") + "." + told["program"]
-with open(os.path.join(os.environ["TOLD"], file), "w") as out:
-    json.dump(told, out)
+file = node.get_namespace().strip("/").replace("/", ".") + "." + report["program"]
+with open(os.path.join(os.environ["REPORTS"], file), "w") as out:
+    json.dump(report, out)
 """
 RUN = """
 import sys
 from launch import LaunchDescription, LaunchService
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-path, *given = sys.argv[1:]
+path, *arguments = sys.argv[1:]
 service = LaunchService()
 service.include_launch_description(LaunchDescription([IncludeLaunchDescription(
     PythonLaunchDescriptionSource(path),
-    launch_arguments=[tuple(each.split(":=", 1)) for each in given],
+    launch_arguments=[tuple(argument.split(":=", 1)) for argument in arguments],
 )]))
 sys.exit(service.run())
 """
 
 
-def install(prefix: Path, package: str, executable: str, **what: Any) -> None:
-    """A package of one program that tells how it was started."""
+def install(prefix: Path, package: str, executable: str, **values: Any) -> None:
+    """Install a package with one program, which reports how it was started."""
     index = prefix / "share/ament_index/resource_index/packages"
     folder = prefix / "lib" / package
-    for each in (index, folder, prefix / "share" / package):
-        each.mkdir(parents=True, exist_ok=True)
+    for path in (index, folder, prefix / "share" / package):
+        path.mkdir(parents=True, exist_ok=True)
     (index / package).touch()
-    (folder / executable).write_text(STAND_IN.format(python=sys.executable, **what))
+    (folder / executable).write_text(STAND_IN.format(python=sys.executable, **values))
     (folder / executable).chmod(0o755)
 
 
 class Started:
-    """What one start of the launch file left."""
+    """Starts the launch file, and keeps exit code, log and the reports of the programs."""
 
-    def __init__(self, folder: Path, domain: int, *given: str, drivers: Iterable[str]) -> None:
-        prefix, told = folder / "prefix", folder / "told"
-        told.mkdir()
+    def __init__(self, folder: Path, domain: int, *arguments: str, drivers: Iterable[str]) -> None:
+        prefix, reports = folder / "prefix", folder / "reports"
+        reports.mkdir()
         install(
             prefix, "ssvif_ros", "fusion_node", undeclared=True, parameters={},
             topics=["visible/image_raw", "thermal/image_raw"],
@@ -274,27 +276,27 @@ class Started:
             "AMENT_PREFIX_PATH": os.pathsep.join(
                 [str(prefix), *filter(None, [os.environ.get("AMENT_PREFIX_PATH")])]
             ),
-            "TOLD": str(told),
+            "REPORTS": str(reports),
             "ROS_LOG_DIR": str(folder / "log"),
             "ROS_DOMAIN_ID": str(domain),
         }
         result = subprocess.run(
             [sys.executable, "-c", RUN, str(LAUNCH / "cameras.launch.py"), "respawn:=false",
-             *given],
+             *arguments],
             env=environment, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         self.code, self.log = result.returncode, result.stdout + result.stderr
-        self.programs = {file.name: json.loads(file.read_text()) for file in told.iterdir()}
+        self.programs = {file.name: json.loads(file.read_text()) for file in reports.iterdir()}
 
 
 @needs_launch
 @pytest.mark.parametrize(("visible", "thermal"), itertools.product(VISIBLE, THERMAL))
-def test_each_pair_of_drivers_starts_with_only_its_packages(
+def test_two_drivers_need_only_their_packages(
     tmp_path: Path, next_domain: Callable[[], int], visible: str, thermal: str
 ) -> None:
     chosen = {"visible": visible, "thermal": thermal}
-    given = [f"{role}_driver:={driver}" for role, driver in chosen.items()]
-    started = Started(tmp_path, next_domain(), *given, drivers=chosen.values())
+    choices = [f"{role}_driver:={driver}" for role, driver in chosen.items()]
+    started = Started(tmp_path, next_domain(), *choices, drivers=chosen.values())
     assert started.code == 0, started.log
     node = started.programs.pop(".fusion_node")
     assert node["profiles"] == [started.profile] * 2
@@ -302,18 +304,18 @@ def test_each_pair_of_drivers_starts_with_only_its_packages(
         assert node["topics"][f"{role}/image_raw"] == f"/{role}/image_raw"
         if driver == "none":
             continue
-        told = started.programs.pop(f"{role}.{PROGRAMS[driver][1]}")
-        assert told["parameters"].pop("use_sim_time") is False
-        assert types(told["parameters"]) == types(DECLARED[driver])
-        assert [*told["topics"].values()] == [
+        report = started.programs.pop(f"{role}.{PROGRAMS[driver][1]}")
+        assert report["parameters"].pop("use_sim_time") is False
+        assert types(report["parameters"]) == types(DECLARED[driver])
+        assert [*report["topics"].values()] == [
             f"/{role}/{topic}" for topic in ("image_raw", "image_raw/compressed", "camera_info")
         ]
-        assert told["profiles"] == [started.profile] * 2
+        assert report["profiles"] == [started.profile] * 2
     assert not started.programs
 
 
 @needs_launch
-def test_what_is_asked_reaches_the_drivers_and_the_node(
+def test_launch_arguments_reach_the_drivers_and_the_node(
     tmp_path: Path, next_domain: Callable[[], int]
 ) -> None:
     started = Started(
@@ -346,13 +348,14 @@ def test_what_is_asked_reaches_the_drivers_and_the_node(
     }
     assert node["parameters"]["use_sim_time"] is True
     assert node["parameters"]["calibration_file"] == "/calibration/camera_pair.yaml"
-    for each in started.programs.values():
-        assert each["words"][each["words"].index("--log-level") + 1] == "error"
+    for report in started.programs.values():
+        level = report["arguments"].index("--log-level") + 1
+        assert report["arguments"][level] == "error"
 
 
 @needs_launch
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("argument", "message"),
     [
         ("visible_driver:=zed", r"visible_driver.*zed.*usb_cam.*v4l2_camera.*gmsl.*none"),
         ("thermal_driver:=gmsl", r"thermal_driver.*gmsl.*usb_cam.*flir_boson.*v4l2_camera.*none"),
@@ -360,10 +363,10 @@ def test_what_is_asked_reaches_the_drivers_and_the_node(
         ("thermal_width:=0", r"thermal_width is '0'; expected a number above 0"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(
-    tmp_path: Path, next_domain: Callable[[], int], given: str, message: str
+def test_a_bad_launch_argument_is_refused(
+    tmp_path: Path, next_domain: Callable[[], int], argument: str, message: str
 ) -> None:
-    started = Started(tmp_path, next_domain(), given, drivers=["usb_cam"])
+    started = Started(tmp_path, next_domain(), argument, drivers=["usb_cam"])
     assert started.code != 0
     assert re.search(message, started.log), started.log
     assert ".fusion_node" not in started.programs

@@ -1,4 +1,4 @@
-"""The engine builder: `build_only:=true` of the launch file starts it in place of the node."""
+"""The engine builder, which the launch file starts instead of the node with `build_only:=true`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ BUILDER = "ssvif_ros.node.build_engine"
 SIZES = {"visible_width": 64, "visible_height": 48, "thermal_width": 32, "thermal_height": 24}
 
 
-def test_it_builds_for_the_first_pair_and_ends(robot: MakeRobot, gpu: dict[str, str]) -> None:
+def test_the_builder_builds_for_the_first_pair_and_ends(
+    robot: MakeRobot, gpu: dict[str, str]
+) -> None:
     r = robot({}, wait=False, environment=gpu, module=BUILDER)
     r.wait(
         lambda: r.visible.get_subscription_count() and r.thermal.get_subscription_count(),
-        "the builder to listen",
+        "the builder to subscribe",
     )
     r.send_pair(0)
     assert r.process.wait(timeout=30) == 0
@@ -34,7 +36,7 @@ def test_it_builds_for_the_first_pair_and_ends(robot: MakeRobot, gpu: dict[str, 
         ({"LD_PRELOAD": ""}, "engine tensorrt: no CUDA device"),
     ],
 )
-def test_it_says_why_it_cannot_build(
+def test_the_builder_reports_why_it_cannot_build(
     robot: MakeRobot, gpu: dict[str, str], changes: dict[str, str], reason: str
 ) -> None:
     r = robot(dict(SIZES), wait=False, environment={**gpu, **changes}, module=BUILDER)
@@ -43,8 +45,8 @@ def test_it_says_why_it_cannot_build(
     assert reason in "".join(r.log)
 
 
-def test_ctrl_c_ends_it_while_it_waits(robot: MakeRobot, gpu: dict[str, str]) -> None:
+def test_ctrl_c_ends_the_waiting_builder(robot: MakeRobot, gpu: dict[str, str]) -> None:
     r = robot({}, wait=False, environment=gpu, module=BUILDER)
-    r.logged("waiting for the first pair")
+    r.wait_for_log("waiting for the first pair")
     r.process.send_signal(signal.SIGINT)
     assert r.process.wait(timeout=15) in (0, 130)

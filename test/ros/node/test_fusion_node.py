@@ -1,4 +1,4 @@
-"""The node in its own process, over real DDS."""
+"""The fusion node in its own process, with real DDS."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from harness import PERIOD, START, Robot, image, scene
 from rcl_interfaces.msg import Parameter as ParameterMessage
-from rcl_interfaces.msg import ParameterValue
+from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image
 
 from ssvif_core.pipeline import FusionPipeline
-from ssvif_core.types import Pair
+from ssvif_core.types import Pair, stamp_of
 from ssvif_ros.node.messages import visible_array
 
 MakeRobot = Callable[..., Robot]
 
 
-def test_the_fused_image_is_the_pipelines_under_the_visible_header(robot: MakeRobot) -> None:
+def test_the_fused_image_is_that_of_the_pipeline_with_the_visible_header(robot: MakeRobot) -> None:
     r = robot(outputs=("fused/image", "segmentation/labels", "segmentation/confidence"))
     visible, thermal = scene()
     message = r.fuse(0)
@@ -31,7 +33,7 @@ def test_the_fused_image_is_the_pipelines_under_the_visible_header(robot: MakeRo
     assert np.abs(visible_array(message).astype(int) - expected.fused).max() <= 1
     assert message.encoding == "bgr8"
     assert message.header.frame_id == "visible_frame"
-    assert message.header.stamp.sec * 10**9 + message.header.stamp.nanosec == START
+    assert stamp_of(message.header) == START
     for output in ("segmentation/labels", "segmentation/confidence"):
         (other,) = r.fused(1, output)
         assert other.encoding == "mono8" and other.header == message.header
@@ -40,7 +42,7 @@ def test_the_fused_image_is_the_pipelines_under_the_visible_header(robot: MakeRo
     assert r.close() == 0
 
 
-def test_colour_outputs_have_a_jpeg_twin_and_class_colours_are_latched(robot: MakeRobot) -> None:
+def test_colour_outputs_have_a_jpeg_topic_and_class_colours_are_latched(robot: MakeRobot) -> None:
     outputs = ("fused/image/compressed", "segmentation/overlay",
                "segmentation/overlay/compressed")  # fmt: skip
     r = robot(outputs=outputs)
@@ -52,7 +54,7 @@ def test_colour_outputs_have_a_jpeg_twin_and_class_colours_are_latched(robot: Ma
     assert set(r.classes[0]) == {"id", "name", "rgb"}
 
 
-def test_nothing_is_computed_while_no_one_listens(robot: MakeRobot) -> None:
+def test_pairs_are_skipped_while_no_one_listens(robot: MakeRobot) -> None:
     r = robot(outputs=())
     r.send_pair(0)
     state = r.state(lambda v, _: v["skipped, no one listens"] == "1", "a skipped pair")
@@ -79,54 +81,54 @@ def test_outputs_can_be_switched_off(robot: MakeRobot) -> None:
 
 
 @pytest.mark.parametrize("best_effort", [False, True], ids=["reliable", "best_effort"])
-def test_reliability_follows_the_publishers_and_nothing_is_lost(
+def test_reliability_follows_the_publishers_and_no_image_is_lost(
     robot: MakeRobot, best_effort: bool
 ) -> None:
     r = robot(best_effort=best_effort)
     for index in range(20):  # full-size images, larger than DDS's default segment
         r.fuse(index, size=(640, 480))
-    r.logged(f"({'best effort' if best_effort else 'reliable'})")
+    r.wait_for_log(f"({'best effort' if best_effort else 'reliable'})")
     state = r.state(lambda v, _: v["fused"] == "20", "20 fused")
     assert state["visible never arrived"] == state["thermal never arrived"] == "0"
 
 
-def bad_pairs() -> dict[str, tuple]:
-    """Name -> visible message, thermal message, what the node says."""
+def bad_pairs() -> dict[str, tuple[Image, Image, str]]:
+    """Name -> visible message, thermal message, part of the error."""
     visible, thermal = scene()
     stamp = START + 100 * PERIOD
-    good_v, good_t = image(visible, "bgr8", stamp), image(thermal, "mono16", stamp)
-    short = image(visible, "bgr8", stamp)
-    short.data = bytes(short.data)[:-5]
-    long = image(thermal, "mono16", stamp)
-    long.data = bytes(long.data) + b"12"
+    good_visible, good_thermal = image(visible, "bgr8", stamp), image(thermal, "mono16", stamp)
+    too_short = image(visible, "bgr8", stamp)
+    too_short.data = bytes(too_short.data)[:-5]
+    too_long = image(thermal, "mono16", stamp)
+    too_long.data = bytes(too_long.data) + b"12"
     empty = image(thermal, "mono16", stamp)
     empty.height = empty.width = empty.step = 0
     empty.data = b""
     nan = image(np.full((24, 32), np.nan, np.float32), "32FC1", stamp)
     tiny = image(visible[:4, :4], "bgr8", stamp)
     return {
-        "unknown encoding": (image(visible, "nv21", stamp), good_t, "encoding 'nv21'"),
-        "huge encoding": (image(visible, "x" * 1_000_000, stamp), good_t, "encoding 'xxx"),
-        "short data": (short, good_t, "bytes of data; expected step * height"),
-        "long data": (good_v, long, "bytes of data; expected step * height"),
-        "zero size": (good_v, empty, "expected a size above zero"),
-        "swapped": (good_v, image(visible, "bgr8", stamp), "swapped"),
-        "float": (good_v, nan, "encoding '32FC1'"),
-        "tiny": (tiny, good_t, "expected at least 16x16"),
+        "unknown encoding": (image(visible, "nv21", stamp), good_thermal, "encoding 'nv21'"),
+        "huge encoding": (image(visible, "x" * 1_000_000, stamp), good_thermal, "encoding 'xxx"),
+        "short data": (too_short, good_thermal, "bytes of data; expected step * height"),
+        "long data": (good_visible, too_long, "bytes of data; expected step * height"),
+        "zero size": (good_visible, empty, "expected a size above zero"),
+        "swapped": (good_visible, image(visible, "bgr8", stamp), "swapped"),
+        "float": (good_visible, nan, "encoding '32FC1'"),
+        "tiny": (tiny, good_thermal, "expected at least 16x16"),
     }
 
 
 @pytest.mark.parametrize("name", bad_pairs())
-def test_a_bad_image_is_told_and_the_node_goes_on(shared_robot: Robot, name: str) -> None:
+def test_a_bad_image_is_reported_and_the_next_pair_is_fused(shared_robot: Robot, name: str) -> None:
     visible, thermal, text = bad_pairs()[name]
     r = shared_robot
-    # Behind all earlier stamps of this module's node, so that each case is a fresh pair.
+    # Later than all earlier stamps of this module's node, so that each case is a new pair.
     r.send_at = getattr(r, "send_at", START) + 200 * PERIOD  # type: ignore[attr-defined]
     for message in (visible, thermal):
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(r.send_at, 10**9)
-    before = int(r.state(lambda v, s: True, "any")["dropped, bad image"])
+    before = int(r.state(lambda v, _: True, "any state")["dropped, bad image"])
     r.send(visible, thermal)
-    state = r.state(lambda v, s: int(v["dropped, bad image"]) == before + 1, "one bad image")
+    state = r.state(lambda v, _: int(v["dropped, bad image"]) == before + 1, "one bad image")
     assert text in state["last problem"]
     assert sum(map(len, state.values())) < 10_000
     index = (r.send_at - START) // PERIOD + 1
@@ -135,25 +137,25 @@ def test_a_bad_image_is_told_and_the_node_goes_on(shared_robot: Robot, name: str
 
 @pytest.mark.parametrize("pairing", ["nearest", "visible_rate"])
 @pytest.mark.parametrize("camera", ["visible", "thermal"])
-def test_a_stamp_below_zero_is_told_and_the_node_goes_on(
+def test_a_stamp_below_zero_is_reported_and_the_next_pair_is_fused(
     robot: MakeRobot, pairing: str, camera: str
 ) -> None:
     r = robot({"pairing": pairing})
-    r.send_pair(0)  # with visible_rate its visible image comes before any thermal one
+    r.send_pair(0)  # with visible_rate, no thermal image has come before its visible one
     r.fuse(1)
     visible, thermal = scene()
     stamp = START + 2 * PERIOD
-    pair = [image(visible, "bgr8", stamp), image(thermal, "mono16", stamp)]
-    pair[camera == "thermal"].header.stamp = Time(sec=-1)
-    r.send(*pair)
-    state = r.state(lambda v, s: "stamp below zero" in s.message, "the stamp is told")
+    pair = {"visible": image(visible, "bgr8", stamp), "thermal": image(thermal, "mono16", stamp)}
+    pair[camera].header.stamp = Time(sec=-1)
+    r.send(**pair)
+    state = r.state(lambda _, s: "stamp below zero" in s.message, "a report of the stamp")
     assert f"1 {camera} images" in state["message"]
     assert r.fuse(3).encoding == "bgr8"
     assert r.close() == 0
 
 
-def test_a_request_that_makes_no_sense_does_not_end_the_node(robot: MakeRobot) -> None:
-    """rclpy itself raises at a parameter of an unknown type."""
+def test_an_invalid_request_does_not_end_the_node(robot: MakeRobot) -> None:
+    """rclpy raises an exception for a parameter of an unknown type."""
     r = robot()
     r.fuse(0)
     client = r.node.create_client(SetParameters, "/fusion_node/set_parameters")
@@ -175,15 +177,15 @@ def test_a_constant_thermal_frame_is_fused(robot: MakeRobot) -> None:
     assert np.abs(fused.astype(int) - visible).mean() < 60  # the visible scene, not noise
 
 
-def test_the_size_may_change_in_mid_stream(shared_robot: Robot) -> None:
-    base = 100_000
+def test_the_image_size_may_change_during_a_stream(shared_robot: Robot) -> None:
+    first = 100_000
     for step, size in enumerate([(64, 48), (96, 64), (50, 34), (64, 48)]):
-        message = shared_robot.fuse(base + step, size=size)
+        message = shared_robot.fuse(first + step, size=size)
         assert (message.width, message.height) == size
-    assert shared_robot.fuse(base + 5, kind=np.uint8).width == 64
+    assert shared_robot.fuse(first + 5, dtype=np.uint8).width == 64
 
 
-def test_a_bag_that_loops_goes_on_being_fused(robot: MakeRobot) -> None:
+def test_a_looping_bag_is_fused_in_every_loop(robot: MakeRobot) -> None:
     r = robot()
     for _ in range(3):
         for index in range(15):
@@ -192,109 +194,108 @@ def test_a_bag_that_loops_goes_on_being_fused(robot: MakeRobot) -> None:
     assert int(state["pairing resets"]) >= 2
 
 
-def test_late_and_equal_stamps_do_no_harm(robot: MakeRobot) -> None:
+def test_late_and_equal_stamps_reset_nothing(robot: MakeRobot) -> None:
     r = robot()
-    for index in (0, 2, 1, 3):  # one pair overtaken by the next
+    for index in (0, 2, 1, 3):  # pair 2 arrives before pair 1
         r.fuse(index)
     visible, thermal = scene()
-    for _ in range(3):  # a driver that stamps everything alike
+    for _ in range(3):  # a driver that gives all images the same stamp
         r.send(image(visible, "bgr8", START + 4 * PERIOD),
                image(thermal, "mono16", START + 4 * PERIOD))  # fmt: skip
     r.fuse(9)
-    state = r.state(lambda v, _: True, "any")
+    state = r.state(lambda v, _: True, "any state")
     assert state["pairing resets"] == state["visible never arrived"] == "0"
 
 
-def test_cameras_years_apart_are_told(robot: MakeRobot) -> None:
+def test_stamps_that_are_years_apart_are_reported(robot: MakeRobot) -> None:
     r = robot()
     visible, thermal = scene()
     for index in range(12):
         stamp = START + index * PERIOD
         r.send(image(visible, "bgr8", stamp), image(thermal, "mono16", stamp + 10**17))
-    state = r.state(lambda v, s: "apart" in s.message, "stamps apart")
+    state = r.state(lambda _, s: "apart" in s.message, "stamps apart")
     assert "let both drivers stamp with one clock, or raise slop" in state["message"]
 
 
-def test_stamps_that_drift_apart_later_are_told_too(robot: MakeRobot) -> None:
+def test_stamps_that_move_apart_later_are_reported(robot: MakeRobot) -> None:
     r = robot()
     r.fuse(0)
     visible, thermal = scene()
     index = 1
 
-    def apart(_values: dict, status: object) -> bool:
+    def are_apart(_values: dict[str, str], status: Any) -> bool:
         nonlocal index
         for _ in range(6):
             index += 1
             stamp = START + index * PERIOD
             r.send(image(visible, "bgr8", stamp), image(thermal, "mono16", stamp + 10**17))
-        return "apart" in status.message  # type: ignore[attr-defined]
+        return "apart" in status.message
 
-    r.state(apart, "stamps apart")
+    r.state(are_apart, "stamps apart")
 
 
-def test_two_silent_cameras_are_told(robot: MakeRobot) -> None:
+def test_two_silent_cameras_are_reported(robot: MakeRobot) -> None:
     r = robot()
     r.fuse(0)
-    r.state(lambda v, s: "no images from either camera" in s.message, "silence")
+    r.state(lambda _, s: "no images from either camera" in s.message, "silence")
 
 
-def clock_at(r: Robot, seconds: float) -> None:
-    r.clock.publish(Clock(clock=Time(sec=int(seconds), nanosec=int(seconds % 1 * 1e9))))
+def test_simulated_time_may_start_late_and_jump_back(robot: MakeRobot) -> None:
+    r = robot({"use_sim_time": True})  # waits for the subscriptions; there is no /clock yet
+    publisher = r.node.create_publisher(Clock, "/clock", 10)
 
+    def set_clock(seconds: float) -> None:
+        time = Time(sec=int(seconds), nanosec=int(seconds % 1 * 1e9))
+        publisher.publish(Clock(clock=time))
 
-def test_with_simulated_time_it_subscribes_before_the_clock_runs_and_outlives_a_jump(
-    robot: MakeRobot,
-) -> None:
-    r = robot({"use_sim_time": True})  # waits for the subscriptions; no /clock yet
-    r.clock = r.node.create_publisher(Clock, "/clock", 10)  # type: ignore[attr-defined]
-    r.wait(lambda: r.clock.get_subscription_count(), "the node to listen to /clock")
+    r.wait(publisher.get_subscription_count, "the node to subscribe to /clock")
     for index in range(5):
-        clock_at(r, 1000 + index * 0.033)
+        set_clock(1000 + index * 0.033)
         r.fuse(index)
-    clock_at(r, 10)
-    r.logged("the clock jumped back")
+    set_clock(10)
+    r.wait_for_log("the clock jumped back")
     for index in range(5):
         r.fuse(index)
 
 
-def test_what_is_lost_while_an_engine_is_made_is_told_apart(robot: MakeRobot) -> None:
+def test_pairs_lost_while_an_engine_is_prepared_are_counted_apart(robot: MakeRobot) -> None:
     r = robot()
     r.fuse(0)
     for index in range(1, 30):
         r.send_pair(index, size=(640, 480))
-    r.logged("sizes are now visible 640x480, thermal 320x240 16 bit: preparing the engine")
+    r.wait_for_log("sizes are now visible 640x480, thermal 320x240 16 bit: preparing the engine")
     state = r.state(
         lambda v, s: int(v["fused"]) > 1 and "no images from either" in s.message,
-        "everything to be fused or dropped",
+        "all pairs to be fused or dropped",
     )
     dropped = int(state["dropped, engine preparing"]) + int(state["dropped, engine busy"])
     assert int(state["fused"]) + dropped == int(state["pairs"])
 
 
-def test_a_silent_camera_is_told_and_found_again(robot: MakeRobot) -> None:
+def test_a_silent_camera_is_reported_until_it_sends_again(robot: MakeRobot) -> None:
     r = robot()
     r.fuse(0)
     visible, _ = scene()
     index = 1
 
-    def only_visible(_values: dict, status: object) -> bool:
+    def is_silence_reported(_values: dict[str, str], status: Any) -> bool:
         nonlocal index
         index += 1
         r.send(image(visible, "bgr8", START + index * PERIOD), None)
-        return "no thermal image for" in status.message  # type: ignore[attr-defined]
+        return "no thermal image for" in status.message
 
-    r.state(only_visible, "the thermal camera is silent")
+    r.state(is_silence_reported, "the thermal camera is silent")
 
-    def both(_values: dict, status: object) -> bool:
+    def is_fusing(_values: dict[str, str], status: Any) -> bool:
         nonlocal index
         index += 1
         r.send_pair(index)
-        return status.message == "fusing"  # type: ignore[attr-defined]
+        return bool(status.message == "fusing")
 
-    r.state(both, "all well")
+    r.state(is_fusing, "no problem")
 
 
-def test_images_that_never_arrived_are_counted(robot: MakeRobot) -> None:
+def test_missing_images_are_counted(robot: MakeRobot) -> None:
     r = robot()
     for index in (0, 1, 2, 3, 4, 5, 6, 7, 10):
         r.fuse(index)
@@ -302,33 +303,28 @@ def test_images_that_never_arrived_are_counted(robot: MakeRobot) -> None:
     assert state["visible never arrived"] == "2"
 
 
-def test_alpha_and_quality_change_while_it_runs(robot: MakeRobot) -> None:
-    from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-    from rcl_interfaces.srv import SetParameters
-
+def test_only_live_parameters_change_at_run_time(robot: MakeRobot) -> None:
     r = robot(outputs=("fused/image", "segmentation/overlay"))
     client = r.node.create_client(SetParameters, "/fusion_node/set_parameters")
     assert client.wait_for_service(timeout_sec=10)
 
-    def set_parameter(name: str, value: float) -> object:
-        kind = ParameterType.PARAMETER_DOUBLE
-        request = SetParameters.Request()
-        request.parameters = [
-            Parameter(name=name, value=ParameterValue(type=kind, double_value=value))
-        ]
+    def set_parameter(name: str, number: float) -> bool:
+        value = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=number)
+        request = SetParameters.Request(parameters=[ParameterMessage(name=name, value=value)])
         future = client.call_async(request)
         r.wait(future.done, "the parameter service")
-        return future.result().results[0]
+        return bool(future.result().results[0].successful)
 
-    assert set_parameter("overlay_alpha", 0.0).successful  # type: ignore[attr-defined]
+    assert set_parameter("overlay_alpha", 0.0)
     r.fuse(0)
     (overlay,) = r.fused(1, "segmentation/overlay")
     assert overlay.data == r.received["fused/image"][0].data
-    assert not set_parameter("overlay_alpha", 2.0).successful  # type: ignore[attr-defined]
-    assert not set_parameter("slop", 0.5).successful  # type: ignore[attr-defined]
+    assert not set_parameter("overlay_alpha", 2.0)
+    assert not set_parameter("slop", 0.5)
 
 
 def start(*parameters: str) -> subprocess.CompletedProcess[str]:
+    """Run a node that is expected to end with an error."""
     command = [sys.executable, "-m", "ssvif_ros.node.fusion_node", "--ros-args"]
     for parameter in parameters:
         command += ["-p", parameter]
@@ -349,14 +345,14 @@ def start(*parameters: str) -> subprocess.CompletedProcess[str]:
         ("thermal_high:=1.0", None),
     ],
 )
-def test_a_parameter_that_cannot_be_is_named_at_the_start(parameter: str, text: str | None) -> None:
+def test_a_bad_parameter_is_refused_at_the_start(parameter: str, text: str | None) -> None:
     parameters = (parameter, "thermal_low:=5.0") if text is None else (parameter,)
     result = start(*parameters)
     assert result.returncode == 2
     assert (text or "expected low below high") in result.stdout + result.stderr
 
 
-def test_an_onnx_file_that_is_not_ours_is_named_at_the_start(tmp_path: Path) -> None:
+def test_an_onnx_file_of_another_program_is_refused_at_the_start(tmp_path: Path) -> None:
     from onnx import TensorProto, helper, save
 
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
@@ -369,7 +365,7 @@ def test_an_onnx_file_that_is_not_ours_is_named_at_the_start(tmp_path: Path) -> 
     assert "not an ssvif model" in result.stdout + result.stderr
 
 
-def test_a_truncated_model_is_named_at_the_start(tmp_path: Path) -> None:
+def test_a_truncated_model_is_refused_at_the_start(tmp_path: Path) -> None:
     from ssvif_core.graph.model_file import DEFAULT_MODEL
 
     path = tmp_path / "cut.onnx"

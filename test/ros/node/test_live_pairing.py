@@ -1,4 +1,4 @@
-"""The live synchroniser and the offline rule make the same pairs."""
+"""The live synchroniser and the rule for recordings give the same pairs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ MS = 1_000_000
 
 
 def message_filters_pairs(
-    visible: list[int], thermal: list[int], slop: int
+    visible: list[int], thermal: list[int], slop_ns: int
 ) -> list[tuple[int, int]]:
-    """What the live synchroniser makes of stamps that arrive in order of time."""
+    """The pairs of the live synchroniser for stamps (ns) that arrive in order of time."""
     filters = [SimpleFilter(), SimpleFilter()]
-    synchroniser = ApproximateTimeSynchronizer(filters, 10, slop * 1e-9)
+    synchroniser = ApproximateTimeSynchronizer(filters, 10, slop_ns * 1e-9)
     pairs: list[tuple[int, int]] = []
 
     def note(first: Image, second: Image) -> None:
@@ -43,10 +43,10 @@ def message_filters_pairs(
     st.lists(st.integers(-2 * MS, 2 * MS), min_size=60, max_size=60),
     st.sets(st.integers(0, 29), max_size=10),
 )
-def test_live_and_offline_make_the_same_pairs(
+def test_live_and_recorded_images_give_the_same_pairs(
     ratio: int, delay: int, jitter: list[int], lost: set[int]
 ) -> None:
-    """Cameras at 30 Hz and at a part of it, with delay, jitter and lost images."""
+    """The visible camera runs at 30 Hz, the thermal one slower, with delay, jitter and losses."""
     start, period = 10**9, 33 * MS
     visible = [start + n * period + jitter[n] for n in range(30) if n not in lost]
     thermal = [
@@ -54,5 +54,5 @@ def test_live_and_offline_make_the_same_pairs(
         for n in range(0, 30, ratio)
         if n % 7 or ratio > 3
     ]
-    offline = mutual_pairs(np.array(visible, np.int64), np.array(thermal, np.int64), 16 * MS)
-    assert message_filters_pairs(visible, thermal, 16 * MS) == offline
+    expected = mutual_pairs(np.array(visible, np.int64), np.array(thermal, np.int64), 16 * MS)
+    assert message_filters_pairs(visible, thermal, 16 * MS) == expected

@@ -1,4 +1,4 @@
-"""Camera messages -> arrays: every encoding that is promised, and what is wrong with the rest."""
+"""Camera messages become arrays for every supported encoding; others give clear errors."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from std_msgs.msg import Header
 
 from ssvif_core.errors import InputError
 from ssvif_core.recordings.decode import thermal_image
+from ssvif_core.types import UInt8Array
 from ssvif_ros.node.messages import compressed_message, image_message, visible_array
 
 RANDOM = np.random.default_rng(0)
@@ -21,8 +22,8 @@ GREY = cv2.cvtColor(BGR, cv2.COLOR_BGR2GRAY)
 COUNTS = RANDOM.integers(0, 65536, (24, 32)).astype(np.uint16)
 
 
-def mosaic(first: str) -> np.ndarray:
-    """A Bayer image of BGR whose first row begins with the two colours `first`."""
+def mosaic(first: str) -> UInt8Array:
+    """The Bayer mosaic of BGR whose first row begins with the two colours `first`."""
     channel = {"b": 0, "g": 1, "r": 2}
     second = {"rg": "gb", "bg": "gr", "gb": "rg", "gr": "bg"}[first]
     out = np.empty(BGR.shape[:2], np.uint8)
@@ -32,13 +33,14 @@ def mosaic(first: str) -> np.ndarray:
     return out
 
 
-def yuv(order: str) -> np.ndarray:
-    """Packed 4:2:2 of BGR, (H, W, 2): 'uyvy' or 'yuyv'."""
+def yuv(order: str) -> UInt8Array:
+    """BGR in YUV 4:2:2, (H, W, 2); the order is 'uyvy' or 'yuyv'."""
     y, u, v = cv2.split(cv2.cvtColor(BGR, cv2.COLOR_BGR2YUV))
     chroma = np.where(np.arange(BGR.shape[1]) % 2 == 0, u, v)
     return np.stack([chroma, y] if order == "uyvy" else [y, chroma], 2).astype(np.uint8)
 
 
+# encoding: pixels, largest difference from BGR
 VISIBLE = {
     "bgr8": (BGR, 0),
     "rgb8": (BGR[..., ::-1], 0),
@@ -56,44 +58,46 @@ VISIBLE = {
 
 @pytest.mark.parametrize("encoding", VISIBLE)
 @pytest.mark.parametrize("padding", [0, 4, 5])
-def test_visible_encodings_give_the_same_picture(encoding: str, padding: int) -> None:
+def test_all_visible_encodings_give_the_same_image(encoding: str, padding: int) -> None:
     pixels, tolerance = VISIBLE[encoding]
-    got = visible_array(image(pixels, encoding, 0, padding=padding))
-    assert got.shape == BGR.shape and got.dtype == np.uint8
-    assert np.abs(got.astype(int) - BGR)[2:-2, 2:-2].max() <= tolerance
+    result = visible_array(image(pixels, encoding, 0, padding=padding))
+    assert result.shape == BGR.shape and result.dtype == np.uint8
+    assert np.abs(result.astype(int) - BGR)[2:-2, 2:-2].max() <= tolerance
 
 
-def test_mono_visible_is_grey() -> None:
-    got = visible_array(image(GREY, "mono8", 0, padding=3))
-    assert np.array_equal(got, cv2.merge([GREY] * 3))
+def test_a_mono_visible_image_becomes_grey_bgr() -> None:
+    result = visible_array(image(GREY, "mono8", 0, padding=3))
+    assert np.array_equal(result, cv2.merge([GREY] * 3))
 
 
 @pytest.mark.parametrize("padding", [0, 4, 5])
 @pytest.mark.parametrize("encoding", ["mono16", "16UC1"])
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_sixteen_bit_thermal_in_both_byte_orders(encoding: str, order: str, padding: int) -> None:
-    got = thermal_image(image(COUNTS.astype(f"{order}u2"), encoding, 0, padding=padding))
-    assert got.dtype == np.uint16 and got.dtype.isnative
-    assert np.array_equal(got, COUNTS)
+def test_16_bit_thermal_images_are_read_in_both_byte_orders(
+    encoding: str, order: str, padding: int
+) -> None:
+    counts = thermal_image(image(COUNTS.astype(f"{order}u2"), encoding, 0, padding=padding))
+    assert counts.dtype == np.uint16 and counts.dtype.isnative
+    assert np.array_equal(counts, COUNTS)
 
 
 @pytest.mark.parametrize("encoding", ["mono8", "8UC1"])
-def test_eight_bit_thermal(encoding: str) -> None:
+def test_8_bit_thermal_images_are_read(encoding: str) -> None:
     assert np.array_equal(thermal_image(image(GREY, encoding, 0, padding=1)), GREY)
 
 
-def test_a_three_channel_thermal_asks_whether_topics_are_swapped() -> None:
+def test_a_colour_thermal_image_suggests_swapped_topics() -> None:
     with pytest.raises(InputError, match="thermal image with encoding 'bgr8'.*swapped"):
         thermal_image(image(BGR, "bgr8", 0))
 
 
-def test_a_float_thermal_with_nan_is_refused_by_its_encoding() -> None:
+def test_a_float_thermal_image_is_refused() -> None:
     pixels = np.full((24, 32), np.nan, np.float32)
     with pytest.raises(InputError, match="encoding '32FC1'; expected one of mono8, 8UC1, mono16"):
         thermal_image(image(pixels, "32FC1", 0))
 
 
-def test_unknown_encodings_list_the_known() -> None:
+def test_an_unknown_encoding_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
         InputError, match="visible image with encoding 'nv21'; expected one of bgr8"
     ):
@@ -101,7 +105,7 @@ def test_unknown_encodings_list_the_known() -> None:
 
 
 @pytest.mark.parametrize("change", [-1, +1, -700])
-def test_data_of_another_length_than_step_times_height(change: int) -> None:
+def test_data_with_a_wrong_length_is_refused(change: int) -> None:
     message = image(BGR, "bgr8", 0)
     data = bytes(message.data)
     message.data = data[:change] if change < 0 else data + b"x"
@@ -109,14 +113,14 @@ def test_data_of_another_length_than_step_times_height(change: int) -> None:
         visible_array(message)
 
 
-def test_a_step_shorter_than_a_row() -> None:
+def test_a_step_shorter_than_a_row_is_refused() -> None:
     message = image(BGR, "bgr8", 0)
     message.step = 10
     with pytest.raises(InputError, match="step 10; a row of 32 pixels bgr8 has 96 bytes"):
         visible_array(message)
 
 
-def test_zero_size() -> None:
+def test_an_image_of_size_zero_is_refused() -> None:
     with pytest.raises(InputError, match="0x0 pixels; expected a size above zero"):
         thermal_image(Image(encoding="mono8"))
 
@@ -126,7 +130,7 @@ def test_zero_size() -> None:
     st.sampled_from([*VISIBLE, "mono16", "32FC1", "", "bgr"]),
     st.integers(0, 9), st.integers(0, 9), st.integers(0, 64), st.binary(max_size=200),
 )  # fmt: skip
-def test_whatever_comes_gives_an_image_or_a_clear_error(
+def test_any_message_gives_an_image_or_a_clear_error(
     encoding: str, height: int, width: int, step: int, data: bytes
 ) -> None:
     message = Image(encoding=encoding, height=height, width=width, step=step)
@@ -138,13 +142,13 @@ def test_whatever_comes_gives_an_image_or_a_clear_error(
             assert "expected" in str(error) or "has" in str(error)
 
 
-def test_outgoing_images_come_back_as_they_were() -> None:
+def test_an_outgoing_image_is_read_back_unchanged() -> None:
     message = image_message(BGR, "bgr8", Header(frame_id="x"))
     assert message.header.frame_id == "x"
     assert np.array_equal(visible_array(message), BGR)
 
 
-def test_the_jpeg_twin_is_the_same_picture() -> None:
+def test_the_jpeg_message_shows_the_same_image() -> None:
     message = compressed_message(BGR, 95, Header())
     decoded = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
     assert "jpeg" in message.format

@@ -1,10 +1,11 @@
-"""Calibration, rates and a thermal stream that stands still, in the real node."""
+"""The real node with a calibration, with different camera rates, and with a frozen camera."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +17,11 @@ from ssvif_core.cameras.model import Camera, CameraPair
 from ssvif_core.cameras.yaml_file import load_camera_pair, save_camera_pair
 from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.synthetic import DriveConfig, DriveGenerator
-from ssvif_core.types import Pair
+from ssvif_core.types import Pair, UInt8Array, stamp_of
 from ssvif_ros.node.messages import visible_array
 
 MakeRobot = Callable[..., Robot]
-# The thermal image of 32x24 lies in the middle of the visible one of 64x48.
+# The thermal image, 32x24, lies in the middle of the visible one, 64x48.
 SMALL = CameraPair(
     Camera(64, 48), Camera(32, 24), np.array([[1.0, 0, 16], [0, 1, 12], [0, 0, 1]]), 0.0
 )
@@ -28,11 +29,12 @@ SMALL = CameraPair(
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
+    """Calibration file of `SMALL`."""
     save_camera_pair(SMALL, tmp_path / "camera_pair.yaml")
     return tmp_path / "camera_pair.yaml"
 
 
-def test_the_node_registers_as_the_file_says(robot: MakeRobot, file: Path) -> None:
+def test_the_node_registers_with_the_calibration_file(robot: MakeRobot, file: Path) -> None:
     r = robot({"calibration_file": file})
     fused = visible_array(r.fuse(0))
     visible, thermal = scene()
@@ -41,12 +43,12 @@ def test_the_node_registers_as_the_file_says(robot: MakeRobot, file: Path) -> No
     assert (fused[:10] == visible[:10]).all()  # above the thermal image
 
 
-def test_a_drivers_region_of_interest_moves_the_mapping(robot: MakeRobot, file: Path) -> None:
+def test_the_region_of_interest_of_a_driver_moves_the_mapping(robot: MakeRobot, file: Path) -> None:
     r = robot({"calibration_file": file})
     info = CameraInfo(width=64, height=48)
     info.roi = RegionOfInterest(x_offset=16, y_offset=12, width=32, height=24)
     publisher = r.node.create_publisher(CameraInfo, "visible/camera_info", 10)
-    r.wait(publisher.get_subscription_count, "the node to listen to camera_info")
+    r.wait(publisher.get_subscription_count, "the node to subscribe to camera_info")
     visible, thermal = scene()
     part = np.ascontiguousarray(visible[12:36, 16:48])
     window = CameraPair(Camera(64, 48, roi=(16, 12, 32, 24)), SMALL.thermal, SMALL.mapping)
@@ -57,19 +59,19 @@ def test_a_drivers_region_of_interest_moves_the_mapping(robot: MakeRobot, file: 
         nonlocal index
         publisher.publish(info)
         stamp = START + index * PERIOD
-        thermal[0, 0] += 1  # or the camera would pass for frozen
+        thermal[0, 0] += 1  # equal images would count as frozen
         r.send(image(part, "bgr8", stamp), image(thermal, "mono16", stamp))
         index += 1
-        got = r.received["fused/image"]
-        if not got:
+        messages = r.received["fused/image"]
+        if not messages:
             return False
-        apart = np.abs(visible_array(got[-1]).astype(int) - expected)
-        return bool((apart <= 1).mean() > 0.99)
+        difference = np.abs(visible_array(messages[-1]).astype(int) - expected)
+        return bool((difference <= 1).mean() > 0.99)
 
-    r.wait(matches, "an image fused by the region of interest")
+    r.wait(matches, "an image that is fused with the region of interest")
 
 
-def test_a_time_offset_pairs_what_was_stamped_apart(robot: MakeRobot, file: Path) -> None:
+def test_the_time_offset_is_added_before_pairing(robot: MakeRobot, file: Path) -> None:
     late = CameraPair(SMALL.visible, SMALL.thermal, SMALL.mapping, -0.2)
     save_camera_pair(late, file)
     r = robot({"calibration_file": file})
@@ -81,14 +83,14 @@ def test_a_time_offset_pairs_what_was_stamped_apart(robot: MakeRobot, file: Path
         r.fused(index + 1)
 
 
-def test_a_calibration_that_cannot_be_used_is_named_at_the_start(tmp_path: Path) -> None:
+def test_an_unusable_calibration_is_refused_at_the_start(tmp_path: Path) -> None:
     from test_fusion_node import start
 
     (tmp_path / "bad.yaml").write_text("format: 3")
     result = start(f"calibration_file:={tmp_path / 'bad.yaml'}")
     assert result.returncode == 2
-    said = result.stdout + result.stderr
-    assert "bad.yaml: calibration of format 3; this version reads 1" in said
+    log = result.stdout + result.stderr
+    assert "bad.yaml: calibration of format 3; this version reads 1" in log
     away = np.array([[1.0, 0, 5000], [0, 1, 0], [0, 0, 1]])
     save_camera_pair(CameraPair(SMALL.visible, SMALL.thermal, away), tmp_path / "away.yaml")
     result = start(f"calibration_file:={tmp_path / 'away.yaml'}")
@@ -96,49 +98,48 @@ def test_a_calibration_that_cannot_be_used_is_named_at_the_start(tmp_path: Path)
     assert "away.yaml: the calibration puts the thermal image" in result.stdout + result.stderr
 
 
-def test_a_calibration_that_is_not_there_yet_is_told(robot: MakeRobot, tmp_path: Path) -> None:
+def test_a_missing_calibration_file_is_reported(robot: MakeRobot, tmp_path: Path) -> None:
     r = robot({"calibration_file": tmp_path / "typo.yaml"})
     r.fuse(0)
-    r.state(
-        lambda _, status: "typo.yaml yet: both cameras are assumed" in status.message,
-        "the missing file",
-    )
+    r.state(lambda _, s: "typo.yaml yet: both cameras are assumed" in s.message, "missing file")
 
 
-def test_every_visible_image_gets_the_newest_thermal_one(robot: MakeRobot) -> None:
-    """Thermal at 10 Hz, visible at 30 Hz; the age is published beside the image."""
+def test_visible_rate_gives_every_visible_image_the_newest_thermal_one(robot: MakeRobot) -> None:
+    """Thermal at 10 Hz, visible at 30 Hz. The node publishes the time of each thermal image."""
     r = robot({"pairing": "visible_rate", "thermal_max_age": 0.08})
     times: list[TimeReference] = []
-    r.node.create_subscription(
-        TimeReference, "/fusion_node/thermal_time",
-        lambda message: (times.append(message), r.changed.acquire(), r.changed.notify_all(),
-                         r.changed.release()), 10,
-    )  # fmt: skip
+
+    def receive(message: TimeReference) -> None:
+        with r.changed:
+            times.append(message)
+            r.changed.notify_all()
+
+    r.node.create_subscription(TimeReference, "/fusion_node/thermal_time", receive, 10)
     r.wait(lambda: r.node.count_publishers("/fusion_node/thermal_time"), "the topic")
     visible, thermal = scene()
     for index in range(9):
         stamp = START + index * PERIOD
-        warm = image(thermal, "mono16", stamp) if index % 3 == 0 else None
+        thermal_message = image(thermal, "mono16", stamp) if index % 3 == 0 else None
         thermal[0, 0] += 1
         before = len(r.received["fused/image"])
-        r.send(None, warm)
-        if warm is not None:
+        r.send(None, thermal_message)
+        if thermal_message is not None:
             r.state(lambda v, _, n=index: int(v["thermal received"]) == n // 3 + 1, "thermal")
         r.send(image(visible, "bgr8", stamp), None)
         r.fused(before + 1)
     r.wait(lambda: len(times) >= 5, "times of thermal images")
-    for each in times:
-        age = (each.header.stamp.sec - each.time_ref.sec) * 10**9
-        age += each.header.stamp.nanosec - each.time_ref.nanosec
-        assert age in (0, PERIOD, 2 * PERIOD)
-    # Later the thermal camera is silent: what is too old is told, not fused.
+    for message in times:
+        age_ns = (message.header.stamp.sec - message.time_ref.sec) * 10**9
+        age_ns += message.header.stamp.nanosec - message.time_ref.nanosec
+        assert age_ns in (0, PERIOD, 2 * PERIOD)
+    # Then the thermal camera is silent. Pairs whose thermal image is too old are only counted.
     for index in range(12, 16):
         r.send(image(visible, "bgr8", START + index * PERIOD), None)
     state = r.state(lambda v, _: v["no thermal image young enough"] == "4", "too old")
     assert state["fused"] == "9"
 
 
-def test_a_frozen_thermal_stream_is_told_and_not_fused(robot: MakeRobot) -> None:
+def test_a_frozen_thermal_stream_is_reported_and_not_fused(robot: MakeRobot) -> None:
     r = robot()
     visible, thermal = scene()
     for index in range(15):
@@ -159,7 +160,8 @@ TRUE = CameraPair(
 )  # fmt: skip
 
 
-def moments(count: int) -> list[Pair]:
+def drive_pairs(count: int) -> list[Pair]:
+    """Pairs of a generated drive, 15 frames apart, seen by the camera pair `TRUE`."""
     scenes = DriveGenerator(
         DriveConfig(seed=3, visible_size=SIZES[0], thermal_size=SIZES[1], condition="day",
                     frames=300, homography=TRUE.homography)
@@ -167,14 +169,14 @@ def moments(count: int) -> list[Pair]:
     return [Pair(s.visible, s.thermal) for s in map(scenes.frame, range(0, 15 * count, 15))]
 
 
-def test_the_service_calibrates_from_what_the_cameras_see_and_stores_it(
+def test_the_service_calibrates_from_the_scene_and_writes_the_file(
     robot: MakeRobot, tmp_path: Path
 ) -> None:
     path = tmp_path / "camera_pair.yaml"
     r = robot({"calibration_file": path, "drift_period": 0.0})
     client = r.node.create_client(Trigger, "/fusion_node/calibrate")
     assert client.wait_for_service(timeout_sec=10)
-    pairs = moments(12)
+    pairs = drive_pairs(12)
     answer = client.call_async(Trigger.Request())
     index = 0
 
@@ -182,7 +184,7 @@ def test_the_service_calibrates_from_what_the_cameras_see_and_stores_it(
         nonlocal index
         pair = pairs[(index // 9) % len(pairs)]
         stamp = START + index * 3 * PERIOD
-        if not answer.done() and index % 3 == 0:  # some 7 Hz: the node needs time to think
+        if not answer.done() and index % 3 == 0:  # about 7 Hz, so that the node has time to compute
             r.send(image(pair.visible, "bgr8", stamp), image(pair.thermal, "mono16", stamp))
         index += 1
         return answer.done()
@@ -190,27 +192,26 @@ def test_the_service_calibrates_from_what_the_cameras_see_and_stores_it(
     r.wait(answered, "the service's answer", timeout=90)
     assert answer.result().success, answer.result().message
     assert str(path) in answer.result().message
-    found = load_camera_pair(path)
+    result = load_camera_pair(path)
     points = np.array([[20.0, 20], [140, 20], [140, 108], [20, 108]])
-    off = np.linalg.norm(found.to_visible(points) - TRUE.to_visible(points), axis=1)
-    assert off.mean() < 2.5
-    # And it is used from now on: the corner that the thermal camera does not see is the visible's.
+    errors = np.linalg.norm(result.to_visible(points) - TRUE.to_visible(points), axis=1)
+    assert errors.mean() < 2.5
+    # The node uses it now: the corner that the thermal camera does not see stays visible only.
     pair, stamp = pairs[0], START + (index + 100) * 3 * PERIOD
     r.send(image(pair.visible, "bgr8", stamp), image(pair.thermal, "mono16", stamp))
 
-    def its_fused_image() -> list[np.ndarray]:
-        seconds, nanoseconds = divmod(stamp, 10**9)
+    def last_fused_image() -> list[UInt8Array]:
         return [
             visible_array(message)
             for message in r.received["fused/image"]
-            if (message.header.stamp.sec, message.header.stamp.nanosec) == (seconds, nanoseconds)
+            if stamp_of(message.header) == stamp
         ]
 
-    (fused,) = r.wait(its_fused_image, "the fused image of the last pair")
+    (fused,) = r.wait(last_fused_image, "the fused image of the last pair")
     assert np.abs(fused[:6, :8].astype(int) - pair.visible[:6, :8]).max() <= 1
 
 
-def test_what_the_gate_refuses_changes_nothing(robot: MakeRobot, tmp_path: Path) -> None:
+def test_a_refused_calibration_changes_nothing(robot: MakeRobot, tmp_path: Path) -> None:
     path = tmp_path / "camera_pair.yaml"
     save_camera_pair(SMALL, path)
     before = path.read_bytes()
@@ -237,53 +238,53 @@ def test_what_the_gate_refuses_changes_nothing(robot: MakeRobot, tmp_path: Path)
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_node_that_is_stopped_while_it_calibrates_ends_in_order(
-    robot: MakeRobot, number: int
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_a_node_that_is_stopped_during_a_calibration_ends_cleanly(
+    robot: MakeRobot, signal_number: int
 ) -> None:
     r = robot({"drift_period": 0.0})
     client = r.node.create_client(Trigger, "/fusion_node/calibrate")
     assert client.wait_for_service(timeout_sec=10)
     client.call_async(Trigger.Request())
-    # Large images, so that it computes for longer than the node takes to end.
+    # Large images, so that the calibration takes longer than the end of the node.
     pairs = [
         Pair(p.visible.repeat(4, 0).repeat(4, 1), p.thermal.repeat(4, 0).repeat(4, 1))
-        for p in moments(4)
+        for p in drive_pairs(4)
     ]
     index = 0
 
-    def computing() -> bool:
+    def is_computing() -> bool:
         nonlocal index
         pair, stamp = pairs[index % len(pairs)], START + index * PERIOD
         r.send(image(pair.visible, "bgr8", stamp), image(pair.thermal, "mono16", stamp))
         index += 1
         return any("computing from" in line for line in r.log)
 
-    r.wait(computing, "the calibration to be computed", timeout=90)
-    assert r.close(number) == 0, "".join(r.log)
+    r.wait(is_computing, "the calibration to be computed", timeout=90)
+    assert r.close(signal_number) == 0, "".join(r.log)
     assert "Traceback" not in "".join(r.log) and "terminate" not in "".join(r.log)
 
 
 @pytest.mark.parametrize(("shift", "low", "high"), [(14.0, 9, 20), (60.0, 50, 70)])
-def test_a_knocked_camera_is_told_in_diagnostics(
+def test_a_knocked_camera_is_reported_in_diagnostics(
     robot: MakeRobot, tmp_path: Path, shift: float, low: float, high: float
 ) -> None:
-    """By a little, and by so much that the surroundings tell nothing."""
+    """A small shift, and one that is too large to be found from small neighbourhoods."""
     path = tmp_path / "camera_pair.yaml"
     knocked = np.array([[1, 0, shift], [0, 1, 3], [0, 0, 1]]) @ TRUE.homography
     save_camera_pair(CameraPair(TRUE.visible, TRUE.thermal, knocked), path)
     r = robot({"calibration_file": path, "drift_period": 0.2})
-    pairs = moments(8)
+    pairs = drive_pairs(8)
     index = 0
 
-    def told(values: dict[str, str], status: object) -> bool:
+    def is_reported(_values: dict[str, str], status: Any) -> bool:
         nonlocal index
         for _ in range(3):
             pair = pairs[(index // 3) % len(pairs)]
             stamp = START + index * 3 * PERIOD
             r.send(image(pair.visible, "bgr8", stamp), image(pair.thermal, "mono16", stamp))
             index += 1
-        return "was a camera knocked?" in status.message  # type: ignore[attr-defined]
+        return "was a camera knocked?" in status.message
 
-    state = r.state(told, "drift", timeout=90)
+    state = r.state(is_reported, "drift", timeout=90)
     assert low < float(state["calibration off by pixels"]) < high

@@ -1,7 +1,7 @@
-"""The node on a GPU: it serves while the engine is built, changes over, and builds ahead.
+"""The node with a GPU: it fuses while the engine is built, and then hands over to it.
 
-The GPU and TensorRT are stand-ins (test/standins) that compute what ONNX Runtime does; processes,
-messages, cache and the order of copies are real.
+The GPU and TensorRT are stand-ins (test/standins) that compute with ONNX Runtime. Processes,
+messages, the cache and the order of copies are real.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from harness import Robot
 
@@ -18,79 +19,80 @@ MakeRobot = Callable[..., Robot]
 SIZES = {"visible_width": 64, "visible_height": 48, "thermal_width": 32, "thermal_height": 24}
 
 
-def test_the_cpu_serves_until_the_engine_is_built_and_no_pair_is_lost(
+def test_the_cpu_engine_serves_during_the_build_and_no_pair_is_lost(
     robot: MakeRobot, gpu: dict[str, str]
 ) -> None:
-    # The stand-in's fused images are a grey level brighter, so that it can be told who made them.
+    # The fused images of the stand-in are one grey level brighter, to show which engine made them.
     gpu |= {"STANDIN_BUILD_SECONDS": "6", "STANDIN_ERROR": "1"}
     r = robot({"thermal_smoothing": 0.0, **SIZES}, environment=gpu)
-    r.logged("serves until tensorrt is built")
-    stop, sent = threading.Event(), [0]
+    r.wait_for_log("serves until tensorrt is built")
+    stop, sent = threading.Event(), 0
 
-    def cameras() -> None:
-        while not stop.wait(0.1):
-            r.send_pair(3 * sent[0])  # 10 Hz
-            sent[0] += 1
+    def send_pairs() -> None:
+        nonlocal sent
+        while not stop.wait(0.1):  # 10 Hz
+            r.send_pair(3 * sent)
+            sent += 1
 
-    thread = threading.Thread(target=cameras)
+    thread = threading.Thread(target=send_pairs)
     thread.start()
     state = r.state(lambda v, _: v["engine"].startswith("openvino") and int(v["fused"]) > 0, "CPU")
     assert state["building a better engine for"] == "visible 64x48, thermal 32x24 16 bit"
-    r.logged("building a TensorRT engine: 5 s so far")
+    r.wait_for_log("building a TensorRT engine: 5 s so far")
     r.state(lambda v, _: "Stand-in GPU" in v["engine"], "the GPU to serve")
-    at_change = sent[0]
-    r.state(lambda v, _: int(v["fused"]) > at_change + 10, "more pairs")
+    sent_at_hand_over = sent
+    r.state(lambda v, _: int(v["fused"]) > sent_at_hand_over + 10, "more pairs")
     stop.set()
     thread.join()
-    state = r.state(lambda v, _: int(v["fused"]) == sent[0], "every pair to be fused")
+    state = r.state(lambda v, _: int(v["fused"]) == sent, "every pair to be fused")
     assert state["dropped, engine busy"] == state["dropped, engine preparing"] == "0"
     assert state["building a better engine for"] == ""
-    r.logged("takes over from openvino")
+    r.wait_for_log("takes over from openvino")
     fused = r.received["fused/image"]
     assert sum(fused[-1].data) - sum(fused[0].data) > 0.5 * len(fused[0].data)
 
 
-def test_an_engine_that_is_not_good_enough_is_not_used(
+def test_an_engine_that_agrees_too_little_is_not_used(
     robot: MakeRobot, gpu: dict[str, str]
 ) -> None:
     r = robot(SIZES, environment={**gpu, "STANDIN_ERROR": "9"})
-    r.logged("serves until tensorrt is built")
+    r.wait_for_log("serves until tensorrt is built")
     index = 0
 
-    def told(_values: dict, _status: object) -> bool:
+    def is_refused(_values: dict[str, str], _status: object) -> bool:
         nonlocal index
         r.fuse(index := index + 1)
         return "agrees too little with float32" in "".join(r.log)
 
-    r.state(told, "the engine to be refused")
-    r.logged("engine openvino")
+    r.state(is_refused, "the engine to be refused")
+    r.wait_for_log("engine openvino")
     state = r.state(lambda v, _: v["engine"].startswith("openvino") and v["engine not used"], "CPU")
     assert "agrees too little" in state["engine not used"]
 
 
-def test_a_node_that_is_told_to_use_tensorrt_is_alive_while_it_builds(
+def test_a_node_with_engine_tensorrt_reports_that_it_builds(
     robot: MakeRobot, gpu: dict[str, str]
 ) -> None:
     r = robot({"engine": "tensorrt"}, environment={**gpu, "STANDIN_BUILD_SECONDS": "4"})
     index = 0
 
-    def building(_values: dict[str, str], status: object) -> bool:
+    def is_preparing(_values: dict[str, str], status: Any) -> bool:
         nonlocal index
-        r.send_pair(index)  # the cameras go on: silence would be told instead
+        r.send_pair(index)  # without new images, the node would report silent cameras
         index += 1
-        return status.message == "preparing the engine"  # type: ignore[attr-defined]
+        return bool(status.message == "preparing the engine")
 
     r.send_pair(0)
-    r.state(building, "it to say that it builds")
+    r.state(is_preparing, "the report that the engine is built")
     r.fused(1)
     assert r.state(lambda v, _: True, "any")["engine"] == "tensorrt 10.3.0 (fp16, Stand-in GPU)"
     assert r.close() == 0
-    again = robot({"engine": "tensorrt", **SIZES}, environment=gpu)
-    again.fuse(0)
-    assert "building" not in "".join(again.log)
+    second = robot({"engine": "tensorrt", **SIZES}, environment=gpu)
+    second.fuse(0)
+    assert "building" not in "".join(second.log)
 
 
-def test_a_node_takes_an_engine_file(robot: MakeRobot, gpu: dict[str, str], tmp_path: Path) -> None:
+def test_a_node_loads_an_engine_file(robot: MakeRobot, gpu: dict[str, str], tmp_path: Path) -> None:
     engine = tmp_path / "mine.engine"
     build = [sys.executable, "-m", "ssvif_core.cli", "engine", "build", "--visible", "64x48",
              "--thermal", "32x24", "--out", engine]  # fmt: skip

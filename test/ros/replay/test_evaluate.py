@@ -1,4 +1,4 @@
-"""`ssvif evaluate --through-ros`: a bag through the real node, as the robot will feel it."""
+"""`ssvif evaluate --through-ros` plays bags to the real node and measures it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def ssvif(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=170)
 
 
-def test_a_bag_is_played_to_the_node_and_timed(drive_bag: Path, tmp_path: Path) -> None:
+def test_a_bag_is_played_to_the_node_and_measured(drive_bag: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = ssvif("evaluate", drive_bag, "--through-ros", "--rate", 0.5, "--out", out)
     assert result.returncode == 0, result.stderr
     (run,) = json.loads((out / "summary.json").read_text())["through ROS"]
     assert run["pairs"] == 12
-    # Nothing goes unexplained: every pair of the bag was fused, or lost by a cause that is named.
+    # Every pair of the bag is either fused or counted with the cause of its loss.
     assert run["fused"] + sum(run["dropped"].values()) == 12
     assert run["fused"] > 0
     assert run["stamp difference, ms"]["p50"] == pytest.approx(3.0)
@@ -37,9 +37,7 @@ def test_a_bag_is_played_to_the_node_and_timed(drive_bag: Path, tmp_path: Path) 
     assert "report.html" in {path.name for path in out.iterdir()}
 
 
-def test_a_recording_that_was_cut_off_is_played_as_far_as_it_goes(
-    cut_bag: Path, tmp_path: Path
-) -> None:
+def test_a_bag_that_was_cut_off_is_played_up_to_the_break(cut_bag: Path, tmp_path: Path) -> None:
     result = ssvif("evaluate", cut_bag, "--through-ros", "--rate", 0.5, "--out", tmp_path / "out")
     assert result.returncode == 3, result.stderr
     summary = json.loads((tmp_path / "out/summary.json").read_text())
@@ -48,14 +46,14 @@ def test_a_recording_that_was_cut_off_is_played_as_far_as_it_goes(
 
 
 def test_compressed_images_are_decoded_for_the_node(compressed_bag: Path, tmp_path: Path) -> None:
-    bag, topics = playable(compressed_bag, Settings(), tmp_path)
-    with Bag(bag) as opened:
-        assert {t.name: (t.type, t.count) for t in opened.topics()} == {
+    path, topics = playable(compressed_bag, Settings(), tmp_path)
+    with Bag(path) as bag:
+        assert {topic.name: (topic.type, topic.count) for topic in bag.topics()} == {
             topic: (IMAGE_TYPE, 12) for topic in topics
         }
 
 
-def test_what_is_no_bag_is_said(tmp_path: Path, drive_pairs: list[Pair]) -> None:
+def test_a_bag_without_the_given_topic_is_refused(tmp_path: Path, drive_pairs: list[Pair]) -> None:
     write_pairs(tmp_path / "bag", drive_pairs[:1], "/only/this", THERMAL_TOPIC)
     result = ssvif("evaluate", tmp_path / "bag", "--through-ros", "--visible", VISIBLE_TOPIC,
                    "--thermal", THERMAL_TOPIC, "--out", tmp_path / "out")  # fmt: skip
@@ -63,10 +61,10 @@ def test_what_is_no_bag_is_said(tmp_path: Path, drive_pairs: list[Pair]) -> None
     assert f"no topic {VISIBLE_TOPIC}" in result.stderr
 
 
-def test_lost_pairs_have_their_place_on_the_timeline() -> None:
-    period = 100_000_000
+def test_the_timeline_contains_lost_pairs() -> None:
+    period_ns = 100_000_000
     traces = tuple(
-        PairTiming(n * period, n * period + 2_000_000, sent, latency)
+        PairTiming(n * period_ns, n * period_ns + 2_000_000, sent, latency)
         for n, (sent, latency) in enumerate([(50.0, 30.0), (50.1, None), (None, None)])
     )
     result = ReplayResult(

@@ -1,4 +1,4 @@
-"""`ssvif play` and `ssvif demo`, as a person types them: bags, processes, DDS, pictures."""
+"""`ssvif play` and `ssvif demo` with real bags, processes and DDS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,12 +24,13 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
 from ssvif_core.recordings.bags import Bag, write_pairs
-from ssvif_core.types import Pair
+from ssvif_core.types import Pair, stamp_of
 
 VISIBLE, THERMAL = "/visible/image_raw", "/thermal/image_raw"
 
 
 def command(*arguments: object) -> list[str]:
+    """The command line of `ssvif` with these arguments."""
     return [sys.executable, "-m", "ssvif_core.cli", *map(str, arguments)]
 
 
@@ -39,18 +42,21 @@ def ssvif(*arguments: object, **environment: str) -> subprocess.CompletedProcess
 
 
 class Listener:
-    """Counts what is played on some topics, in a DDS domain of its own."""
+    """Collects the messages of some topics in its own DDS domain."""
 
     def __init__(self, domain: int, topics: dict[str, type]) -> None:
         self.domain = domain
-        self.messages: dict[str, list] = {topic: [] for topic in topics}
+        self.messages: dict[str, list[Any]] = {topic: [] for topic in topics}
         self.changed = threading.Condition()
         self.context = Context()
         rclpy.init(context=self.context, domain_id=self.domain)
         self.node = rclpy.create_node("listener", context=self.context)
-        for topic, kind in topics.items():
+        for topic, message_type in topics.items():
             self.node.create_subscription(
-                kind, topic, lambda m, topic=topic: self._receive(topic, m), QoSProfile(depth=50)
+                message_type,
+                topic,
+                lambda message, topic=topic: self._receive(topic, message),
+                QoSProfile(depth=50),
             )
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
@@ -63,6 +69,7 @@ class Listener:
             self.changed.notify_all()
 
     def wait(self, topic: str, count: int) -> None:
+        """Wait for `count` messages on a topic."""
         with self.changed:
             done = self.changed.wait_for(lambda: len(self.messages[topic]) >= count, timeout=30)
         assert done, f"{len(self.messages[topic])} of {count} on {topic}"
@@ -74,45 +81,49 @@ class Listener:
         rclpy.shutdown(context=self.context)
 
 
+MakeListener = Callable[..., Listener]
+
+
 @pytest.fixture
-def listener(next_domain):
-    made = []
+def listener(next_domain: Callable[[], int]) -> Iterator[MakeListener]:
+    """Creates listeners, and closes them after the test."""
+    listeners: list[Listener] = []
 
-    def make(**topics: type) -> Listener:
-        made.append(Listener(next_domain(), topics))
-        return made[-1]
+    def create(**topics: type) -> Listener:
+        listeners.append(Listener(next_domain(), topics))
+        return listeners[-1]
 
-    yield make
-    for each in made:
-        each.close()
+    yield create
+    for item in listeners:
+        item.close()
 
 
-def test_play_sends_every_message_with_its_recorded_timing(
-    listener, drive_bag: Path, tmp_path: Path
+def test_play_sends_all_messages_with_the_recorded_timing(
+    listener: MakeListener, drive_bag: Path, tmp_path: Path
 ) -> None:
-    heard = listener(**{"/cam": Image, THERMAL: Image, "/clock": Clock})
+    cameras = listener(**{"/cam": Image, THERMAL: Image, "/clock": Clock})
     result = ssvif(
         "play", drive_bag, "--rate", 0.5, "--clock", "--remap", f"{VISIBLE}:=/cam",
-        "--wait", 20, "--report", tmp_path / "sent.json", ROS_DOMAIN_ID=str(heard.domain),
+        "--wait", 20, "--report", tmp_path / "sent.json", ROS_DOMAIN_ID=str(cameras.domain),
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    heard.wait("/cam", 12)
-    heard.wait(THERMAL, 12)
+    cameras.wait("/cam", 12)
+    cameras.wait(THERMAL, 12)
     sent = json.loads((tmp_path / "sent.json").read_text())
     times = np.array([time for topic, _, time in sent if topic == VISIBLE])
     assert np.median(np.diff(times)) == pytest.approx(2 / 30, abs=0.02)
-    assert heard.messages["/clock"]
-    stamps = [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in heard.messages["/cam"]]
+    assert cameras.messages["/clock"]
+    stamps = [stamp_of(message.header) for message in cameras.messages["/cam"]]
     assert stamps == [stamp for topic, stamp, _ in sent if topic == VISIBLE]
 
 
-def test_play_loops_until_it_is_interrupted(listener, drive_bag: Path) -> None:
-    heard = listener(**{VISIBLE: Image})
+def test_play_loops_until_it_is_interrupted(listener: MakeListener, drive_bag: Path) -> None:
+    camera = listener(**{VISIBLE: Image})
     player = subprocess.Popen(
         command("play", drive_bag, "--loop", "--rate", 4, "--topic", VISIBLE, "--wait", 20),
-        env={**os.environ, "ROS_DOMAIN_ID": str(heard.domain)},
+        env={**os.environ, "ROS_DOMAIN_ID": str(camera.domain)},
     )
-    heard.wait(VISIBLE, 30)
+    camera.wait(VISIBLE, 30)
     player.send_signal(signal.SIGINT)
     assert player.wait(timeout=20) in (0, 130)
 
@@ -127,7 +138,7 @@ def test_play_loops_until_it_is_interrupted(listener, drive_bag: Path) -> None:
         (("{1}", "--wait", "0.5"), "no subscriber on"),
     ],
 )
-def test_play_says_what_is_wrong(
+def test_play_explains_bad_options(
     arguments: tuple[str, ...], text: str, drive_bag: Path, tmp_path: Path
 ) -> None:
     result = ssvif("play", *(argument.format(tmp_path, drive_bag) for argument in arguments))
@@ -135,8 +146,8 @@ def test_play_says_what_is_wrong(
     assert text in result.stderr and "Traceback" not in result.stderr
 
 
-def check_demo(out: Path, pairs: int) -> dict:
-    """The demo's pictures and figures; returns the figures."""
+def check_demo(out: Path, pairs: int) -> None:
+    """Check the videos, pictures and figures of a demo."""
     for name in ("fused.mp4", "overlay.mp4"):
         video = cv2.VideoCapture(str(out / name))
         assert video.read()[0]
@@ -151,17 +162,16 @@ def check_demo(out: Path, pairs: int) -> dict:
     assert "openvino" in figures["engine"]
     with Bag(out / "outputs") as bag:
         assert bag.count >= figures["pairs_fused"]
-    return figures
 
 
-def test_demo_of_a_generated_drive(tmp_path: Path) -> None:
+def test_demo_fuses_a_generated_drive(tmp_path: Path) -> None:
     result = ssvif("demo", "--frames", 30, "--out", tmp_path / "demo")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "frames per second" in result.stdout
     check_demo(tmp_path / "demo", 30)
 
 
-def test_demo_of_a_users_bag(tmp_path: Path, drive_bag: Path) -> None:
+def test_demo_fuses_a_bag(tmp_path: Path, drive_bag: Path) -> None:
     out = tmp_path / "demo"
     result = ssvif(
         "demo", "--bag", drive_bag, "--visible", VISIBLE, "--thermal", THERMAL, "--out", out
@@ -170,11 +180,11 @@ def test_demo_of_a_users_bag(tmp_path: Path, drive_bag: Path) -> None:
     check_demo(out, 12)
 
 
-def test_demo_of_real_videos(tmp_path: Path, shared: Path) -> None:
+def test_demo_fuses_two_videos(tmp_path: Path, shared: Path) -> None:
     videos = []
-    for kind in ("vi", "ir"):
-        source = cv2.VideoCapture(str(shared / "m3svd" / kind / "0117_1605.mp4"))
-        target = tmp_path / f"{kind}.mp4"
+    for camera in ("vi", "ir"):
+        source = cv2.VideoCapture(str(shared / "m3svd" / camera / "0117_1605.mp4"))
+        target = tmp_path / f"{camera}.mp4"
         writer = cv2.VideoWriter(str(target), cv2.VideoWriter.fourcc(*"mp4v"), 30, (640, 480))
         for _ in range(20):
             writer.write(source.read()[1])
@@ -186,7 +196,7 @@ def test_demo_of_real_videos(tmp_path: Path, shared: Path) -> None:
     check_demo(out, 20)
 
 
-def test_demo_does_not_empty_a_folder_that_is_not_its_own(tmp_path: Path) -> None:
+def test_demo_does_not_empty_a_folder_with_other_files(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     result = ssvif("demo", "--out", tmp_path)
     assert (
@@ -195,7 +205,7 @@ def test_demo_does_not_empty_a_folder_that_is_not_its_own(tmp_path: Path) -> Non
     assert (tmp_path / "thesis.txt").exists()
 
 
-def test_demo_spares_a_recording_that_has_the_name_of_its_own(
+def test_demo_does_not_overwrite_a_recording_of_the_same_name(
     tmp_path: Path, drive_bag: Path
 ) -> None:
     shutil.copytree(drive_bag, tmp_path / "work" / "drive")
@@ -205,7 +215,7 @@ def test_demo_spares_a_recording_that_has_the_name_of_its_own(
         assert list((tmp_path / "work" / "drive").iterdir())
 
 
-def test_demo_says_why_nothing_was_fused(tmp_path: Path, drive_pairs: list[Pair]) -> None:
+def test_demo_explains_why_nothing_was_fused(tmp_path: Path, drive_pairs: list[Pair]) -> None:
     bag = tmp_path / "wrong"
     write_pairs(bag, [Pair(cv2.merge([p.thermal.astype(np.uint8)] * 3),
                            p.thermal, p.visible_stamp, p.thermal_stamp)
@@ -216,10 +226,10 @@ def test_demo_says_why_nothing_was_fused(tmp_path: Path, drive_pairs: list[Pair]
     assert "encoding 'mono16'" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_demo_names_what_it_cannot_use(tmp_path: Path, drive_bag: Path) -> None:
+def test_demo_explains_bad_options(tmp_path: Path, drive_bag: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "d").mkdir()
-    (tmp_path / "d/result.json").write_text("of the last time")
+    (tmp_path / "d/result.json").write_text("of an earlier run")
     for arguments, text in (
         (("--out", tmp_path / "file" / "x"), "cannot be written"),
         (("--bag", drive_bag, "--visible", "/x", "--out", tmp_path / "d"), "no topic /x"),
@@ -228,4 +238,4 @@ def test_demo_names_what_it_cannot_use(tmp_path: Path, drive_bag: Path) -> None:
         result = ssvif("demo", *arguments)
         assert result.returncode == 2 and text in result.stderr, result.stderr
         assert "Traceback" not in result.stderr
-    assert (tmp_path / "d/result.json").read_text() == "of the last time"
+    assert (tmp_path / "d/result.json").read_text() == "of an earlier run"
