@@ -8,9 +8,6 @@ calibration       thread of low priority: recalibrates on request, watches the a
 from __future__ import annotations
 
 import logging
-import os
-import sys
-import threading
 from contextlib import suppress
 
 import rclpy
@@ -23,6 +20,7 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.types import Shapes
 from ssvif_ros.node.calibration import Calibration
 from ssvif_ros.node.diagnostics import Counters, Diagnostics
+from ssvif_ros.node.exit import leave
 from ssvif_ros.node.outputs import Outputs, class_colours
 from ssvif_ros.node.pairing import LatestSlot, Pairing
 from ssvif_ros.node.parameters import declare
@@ -132,10 +130,9 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     use_transport_profile()
     rclpy.init(args=arguments)
-    node, code = None, 0
+    executor, node, code = SingleThreadedExecutor(), None, 0
     try:
         node = FusionNode()
-        executor = SingleThreadedExecutor()
         executor.add_node(node)
         _spin(executor, node)
     except SsvifError as error:
@@ -152,20 +149,7 @@ def main(arguments: list[str] | None = None) -> None:
             node.destroy_node()
         with suppress(RuntimeError):  # rclpy's signal thread may shut down at the same moment
             rclpy.try_shutdown()
-    if threading.active_count() > 1:  # a calibration or an engine build is running
-        _leave(code)
-    sys.exit(code)
-
-
-def _leave(code: int) -> None:
-    """End the process without finalising Python, while a thread is inside a library.
-
-    Such a thread cannot be stopped, and finalising would abort the process.
-    """
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    leave(code)
 
 
 if __name__ == "__main__":
