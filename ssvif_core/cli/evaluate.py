@@ -87,7 +87,7 @@ def evaluate(
         names=tuple(name.strip() for name in names.split(",")),
         every=every,
         topics=(visible, thermal) if visible and thermal else None,
-        slop=round(slop * 1e9) if math.isfinite(slop) else 0,
+        slop_ns=round(slop * 1e9) if math.isfinite(slop) else 0,
         only=only,
         calibration=load_camera_pair(calibration) if calibration else None,
     )

@@ -43,7 +43,7 @@ class Settings:
     labels: folder of masks or YOLO boxes; None takes the masks next to the pairs.
     names: of the labels' class ids 0, 1, ...; person contrast is measured on class `person`.
     every: take every n-th pair of a video or bag. topics: of bags; None finds them by name.
-    slop: largest difference of stamps in a pair of a bag, ns. only: shell pattern for pair names.
+    slop_ns: largest difference of stamps in a pair of a bag. only: shell pattern for pair names.
     calibration: camera pair; None means aligned cameras. Scores cover the whole visible image,
         also where the thermal camera does not see.
 
@@ -59,13 +59,13 @@ class Settings:
     names: tuple[str, ...] = NAMES
     every: int = 1
     topics: tuple[str, str] | None = None
-    slop: int = SLOP_NS
+    slop_ns: int = SLOP_NS
     only: str = "*"
     calibration: CameraPair | None = None
 
     @property
-    def offset(self) -> int:
-        """Time offset of the calibration in ns, to add to the thermal stamps of a bag."""
+    def offset_ns(self) -> int:
+        """Time offset of the calibration, to add to the thermal stamps of a bag."""
         return round(self.calibration.time_offset * 1e9) if self.calibration else 0
 
     def __post_init__(self) -> None:
@@ -78,8 +78,8 @@ class Settings:
                 raise InputError(f"--fused ...={name}: each report has a picture of that name")
         if self.every < 1:
             raise InputError(f"every is {self.every}; expected at least 1")
-        if self.slop < 1:
-            raise InputError(f"slop is {self.slop} ns; expected at least 1 ns")
+        if self.slop_ns < 1:
+            raise InputError(f"slop is {self.slop_ns} ns; expected at least 1 ns")
         if not all(self.names) or len(set(self.names)) < len(self.names):
             raise InputError(
                 f"names are {','.join(self.names)}; expected a different name for each class id "
@@ -194,7 +194,7 @@ def plan_input(path: Path, name: str, prefix: str, settings: Settings, pictured:
         InputError: there are no pairs, or no pair has an image of every method.
     """
     listing = find_pairs(
-        path, settings.every, settings.topics, settings.slop, True, settings.offset
+        path, settings.every, settings.topics, settings.slop_ns, True, settings.offset_ns
     )
     problems = list(listing.problems)
     if listing.unpaired:

@@ -43,25 +43,25 @@ def through_node(path: Path, settings: Settings, rate: float, console: Console) 
             parameters["calibration_file"] = str(Path(scratch) / "camera_pair.yaml")
             save_camera_pair(settings.calibration, Path(scratch) / "camera_pair.yaml")
         options = ReplayOptions(
-            bag, *topics, Path(scratch) / "outputs", settings.slop * 1e-9, settings.offset, rate,
-            topics=(FUSED,), parameters=parameters,
+            bag, *topics, Path(scratch) / "outputs", settings.slop_ns * 1e-9, settings.offset_ns,
+            rate, topics=(FUSED,), parameters=parameters,
         )  # fmt: skip
         with Progress(console=console) as bar:
             task = bar.add_task(f"{path.name} through the node", total=None)
             result = replay(options, lambda n, of: bar.update(task, completed=n, total=of))
-    return robot_run(path.name, rate, result, settings.offset)
+    return robot_run(path.name, rate, result, settings.offset_ns)
 
 
-def robot_run(name: str, rate: float, result: ReplayResult, offset: int = 0) -> RobotRun:
+def robot_run(name: str, rate: float, result: ReplayResult, offset_ns: int = 0) -> RobotRun:
     """The result of a replay in the terms of an evaluation; times count from the first image."""
     traces = result.traces
-    begin_s = min((trace.sent for trace in traces if trace.sent is not None), default=0.0)
+    begin_s = min((trace.sent_s for trace in traces if trace.sent_s is not None), default=0.0)
     period_s = _period([trace.visible_stamp for trace in traces])
     timeline = tuple(
         # An image that was never sent (the player stopped early) is placed by its stamp.
         (
-            (trace.sent - begin_s) if trace.sent is not None else number * period_s / rate,
-            trace.latency,
+            (trace.sent_s - begin_s) if trace.sent_s is not None else number * period_s / rate,
+            trace.latency_ms,
         )
         for number, trace in enumerate(traces)
     )
@@ -73,9 +73,9 @@ def robot_run(name: str, rate: float, result: ReplayResult, offset: int = 0) -> 
         fused=result.pairs_fused,
         dropped=result.dropped,
         stamp_differences=tuple(
-            abs(trace.visible_stamp - trace.thermal_stamp - offset) * 1e-6 for trace in traces
+            abs(trace.visible_stamp - trace.thermal_stamp - offset_ns) * 1e-6 for trace in traces
         ),
-        latencies=tuple(trace.latency for trace in traces if trace.latency is not None),
+        latencies=tuple(trace.latency_ms for trace in traces if trace.latency_ms is not None),
         frames_per_second=result.frames_per_second,
         cpu=result.node_cpu_share,
         memory_mb=(result.node_memory_mb["start"], result.node_memory_mb["end"]),
@@ -102,7 +102,7 @@ def playable(path: Path, settings: Settings, scratch: Path) -> tuple[Path, tuple
         types = {topic.type for topic in bag.topics() if topic.name in topics}
         if not bag.broken and COMPRESSED_TYPE not in types and _distinct(bag, topics):
             return path, topics
-    stream = BagStream(path, topics, settings.slop, settings.offset, recover=True)
+    stream = BagStream(path, topics, settings.slop_ns, settings.offset_ns, recover=True)
     pairs = stream.pairs(dict(enumerate(stream.matches())))
     write_pairs(scratch / "bag", (pair for _, pair in pairs if isinstance(pair, Pair)))
     return scratch / "bag", (VISIBLE_TOPIC, THERMAL_TOPIC)

@@ -52,8 +52,8 @@ class ReplayOptions:
         bag: its raw images go to the node.
         visible, thermal: topics of the bag.
         recording: folder for the bag of the node's outputs.
-        slop: largest stamp difference in a pair, seconds.
-        offset: what the node's calibration adds to thermal stamps, ns.
+        slop_s: largest stamp difference in a pair.
+        offset_ns: what the node's calibration adds to thermal stamps.
         rate: speed; 1.0 is as recorded.
         best_effort: play as cameras do.
         topics: outputs to record.
@@ -64,8 +64,8 @@ class ReplayOptions:
     visible: str
     thermal: str
     recording: Path
-    slop: float = 0.02
-    offset: int = 0
+    slop_s: float = 0.02
+    offset_ns: int = 0
     rate: float = 1.0
     best_effort: bool = False
     topics: tuple[str, ...] = (FUSED, OVERLAY)
@@ -78,15 +78,15 @@ class PairTiming:
 
     Attributes:
         visible_stamp, thermal_stamp: ns.
-        sent: when its later image was sent (s, epoch); None if it was not.
-        latency: ms from then to the arrival of its fused image in another process; None if none
+        sent_s: when its later image was sent (epoch); None if it was not.
+        latency_ms: from then to the arrival of its fused image in another process; None if none
             arrived.
     """
 
     visible_stamp: int
     thermal_stamp: int
-    sent: float | None
-    latency: float | None
+    sent_s: float | None
+    latency_ms: float | None
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class ReplayResult:
         pairs_in_bag: by the node's rule of pairing.
         pairs_fused: of these.
         dropped: the others, by cause.
-        latency_ms: percentiles of the latency in `PairTiming`.
+        latency_ms: percentiles of `PairTiming.latency_ms`.
         frames_per_second: from the first to the last arrival.
         engine: in words.
         node_cpu_share: of one core, while images came.
@@ -213,7 +213,7 @@ def _survey(options: ReplayOptions) -> _Survey:
     if not pairs:
         raise InputError(
             f"{options.bag}: no stamps of {options.visible} and {options.thermal} are nearer "
-            f"than slop {options.slop} s; raise it with --slop, or check the cameras' clocks"
+            f"than slop {options.slop_s} s; raise it with --slop, or check the cameras' clocks"
         )
     counts = thermal_image(first[options.thermal])
     sizes = {
@@ -231,11 +231,11 @@ def _expected_pairs(
 ) -> list[tuple[int, int]]:
     """The pairs that the node should make, by its own rule of pairing."""
     if options.parameters.get("pairing") != "visible_rate":
-        slop_ns = round(options.slop * 1e9)
-        return mutual_pairs(visible_ns, thermal_ns, slop_ns, options.offset)
+        slop_ns = round(options.slop_s * 1e9)
+        return mutual_pairs(visible_ns, thermal_ns, slop_ns, options.offset_ns)
     age_s = options.parameters.get("thermal_max_age", FusionParameters.thermal_max_age)
     max_age_ns = round(float(str(age_s)) * 1e9)
-    return pairs_at_visible_rate(visible_ns, thermal_ns, max_age_ns, options.offset)
+    return pairs_at_visible_rate(visible_ns, thermal_ns, max_age_ns, options.offset_ns)
 
 
 def _fusion_node(
@@ -244,7 +244,7 @@ def _fusion_node(
     parameters = {
         "visible_topic": options.visible,
         "thermal_topic": options.thermal,
-        "slop": float(options.slop),
+        "slop": float(options.slop_s),
         **sizes,
         **options.parameters,
     }
@@ -358,7 +358,7 @@ def _traces(
 
 
 def _percentiles(traces: tuple[PairTiming, ...]) -> dict[str, float | None]:
-    latencies = [trace.latency for trace in traces if trace.latency is not None]
+    latencies = [trace.latency_ms for trace in traces if trace.latency_ms is not None]
     percentiles: dict[str, float | None] = dict.fromkeys(("p50", "p95", "p99"))
     if latencies:
         for name in percentiles:

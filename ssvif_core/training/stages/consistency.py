@@ -40,7 +40,7 @@ from ssvif_core.training.stages.base import (
 )
 
 LOGIT_DEVIATION = 0.3  # of standardised logits, over the classes of a pixel
-ImagePair = tuple[Tensor, Tensor]  # visible and thermal
+Images = tuple[Tensor, Tensor]  # visible and thermal
 
 
 class ConsistencyStage(Stage):
@@ -77,7 +77,7 @@ class ConsistencyStage(Stage):
         losses = self.semantics(features, image, transforms, batch["seed"])
         return {**losses, "total": losses["consistency"] + losses["information"]}
 
-    def two_views(self, batch: Batch) -> tuple[ImagePair, ImagePair, list[Tensor]]:
+    def two_views(self, batch: Batch) -> tuple[Images, Images, list[Tensor]]:
         """Visible and thermal of both views, and the transforms from the views to the crop."""
         views, transforms = [], []
         crop = unit(torch.cat([batch["visible"], batch["thermal"]], 1))
