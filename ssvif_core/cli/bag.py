@@ -46,4 +46,5 @@ def from_video(
     total = min(frame_count(visible), frame_count(thermal))
     pairs = track(video_pairs(visible, thermal), "writing", total, console=console)
     count = write_pairs(out, pairs, visible_topic, thermal_topic)
-    console.print(f"{out}: {count} pairs on {visible_topic} and {thermal_topic}")
+    text = f"{out}: {count} pairs on {visible_topic} and {thermal_topic}"
+    console.print(text, soft_wrap=True, highlight=False)

@@ -25,7 +25,7 @@ from ssvif_ros.replay.replay import ReplayOptions, ReplayResult, replay
 THERMAL_DELAY_NS = 4_000_000  # of the generated thermal camera
 # What a demo leaves in its folder.
 RESULTS = ("drive", "input", "outputs", "fused.mp4", "overlay.mp4", "contact_sheet.png",
-           "result.json")  # fmt: skip
+           "result.json", soft_wrap=True)  # fmt: skip
 
 
 @dataclass(frozen=True)
