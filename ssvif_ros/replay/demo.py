@@ -25,7 +25,7 @@ from ssvif_ros.replay.replay import ReplayOptions, ReplayResult, replay
 THERMAL_DELAY_NS = 4_000_000  # of the generated thermal camera
 # What a demo leaves in its folder.
 RESULTS = ("drive", "input", "outputs", "fused.mp4", "overlay.mp4", "contact_sheet.png",
-           "result.json", soft_wrap=True)  # fmt: skip
+           "result.json")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def run_demo(
             f"{result.diagnostics[Key.LAST_PROBLEM.value] or result.diagnostics['message']}"
         )
     make_pictures(source.bag, source.visible, source.thermal, recording, out, console)
-    console.print(f"{out}: fused.mp4, overlay.mp4, contact_sheet.png, result.json")
+    console.print(f"{out}: fused.mp4, overlay.mp4, contact_sheet.png, result.json", soft_wrap=True)
 
 
 def fresh_folder(out: Path) -> Path:
