@@ -106,9 +106,9 @@ class Worker:
         if not is_heard:
             self._calibration.look(pair)
             return
+        self._apply_changes()  # first: an engine for new sizes takes the new calibration
         if not self._is_ready_for(Shapes.of(pair), messages):
             return
-        self._apply_changes()
         fusion = self._pipeline(pair)
         if is_watched and self._pipeline.state is StreamState.LIVE:
             self._calibration.look(pair)

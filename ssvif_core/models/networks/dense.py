@@ -14,7 +14,7 @@ from ssvif_core.models.fusion import FusionFeatures, FusionNetwork, luma_of
 from ssvif_core.models.registry import fusion_network
 
 
-@fusion_network("dense", sizes={"s": {}})
+@fusion_network("dense", sizes={"s": {}, "m": {}})
 class DenseNet(FusionNetwork):
     """Two encoders of gradient residual dense blocks and a decoder, all at full resolution.
 
