@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 from message_filters import ApproximateTimeSynchronizer, SimpleFilter
@@ -23,6 +22,7 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from ssvif_core.types import stamp_of
+from ssvif_ros.node.losses import LossCounter
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -33,8 +33,6 @@ except ImportError:  # Humble
 JUMP_BACK_NS = 250_000_000
 KEPT_NS = 1_000_000_000  # messages within this time of a jump are kept
 RECENT = 10  # messages of a camera that are remembered
-STEADY_STEPS = 8  # steps between stamps that show a steady stream
-LONGEST_GAP = 10  # steps; a longer gap is a pause
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,6 @@ class Stream:
 
     Attributes:
         received: number of messages.
-        missing: messages that never arrived, judged by gaps in the stamps.
         incompatible: publishers that do not fit the subscription.
         lost: messages that DDS reports as lost.
         refused: messages whose stamps cannot be used.
@@ -114,15 +111,13 @@ class Stream:
         self.subscription: Any = None
         self.reliability: ReliabilityPolicy | None = None
         self.received = 0
-        self.missing = 0
         self.incompatible = 0
         self.lost = 0
         self.refused = 0
         self.last_stamp: int | None = None
         self.last_arrival: float | None = None
         self.recent: deque[Image] = deque(maxlen=RECENT)
-        self._steps_ns: deque[int] = deque(maxlen=31)
-        self._unconfirmed = 0  # missing images of the last step
+        self._losses = LossCounter()
 
     def note(self, message: Image) -> bool:
         """Count a message; return whether its stamp jumped back."""
@@ -131,44 +126,18 @@ class Stream:
         self.last_arrival = time.monotonic()
         step_ns = 0 if self.last_stamp is None else stamp - self.last_stamp
         if -JUMP_BACK_NS <= step_ns < 0:
-            self._note_overtaken()
+            self._losses.overtaken()
             return False
         self.last_stamp = stamp
         if step_ns < 0:
-            self._steps_ns.clear()
-            self._unconfirmed = 0
-            return True
-        if self.received > 1:
-            self._note_step(step_ns)
-        return False
+            self._losses.restart()
+        self._losses.note(stamp)
+        return step_ns < 0
 
-    def _note_step(self, step_ns: int) -> None:
-        """Count the images that are missing in a step between stamps.
-
-        A gap counts only in a steady stream. A late stamp makes a long step and then a short one,
-        so a gap counts only if the next step is a usual one. A longer gap than `LONGEST_GAP` steps
-        is a pause.
-        """
-        steps_ns = list(self._steps_ns)
-        self._steps_ns.append(step_ns)
-        if len(steps_ns) < STEADY_STEPS - 1:
-            return
-        period_ns = median(steps_ns)
-        is_usual = [0.75 * period_ns < each < 1.25 * period_ns for each in (*steps_ns, step_ns)]
-        if not is_usual[-1]:
-            self.missing -= self._unconfirmed
-        self._unconfirmed = 0
-        if sum(is_usual[:-1]) >= 0.8 * len(steps_ns) and period_ns:
-            missing = round(step_ns / period_ns) - 1
-            self._unconfirmed = missing if 1 <= missing < LONGEST_GAP else 0
-            self.missing += self._unconfirmed
-
-    def _note_overtaken(self) -> None:
-        """A message comes late: one image less is missing."""
-        if self._unconfirmed and self._steps_ns:
-            self._unconfirmed -= 1
-            self._steps_ns[-1] = round(median(self._steps_ns))
-        self.missing = max(0, self.missing - 1)
+    @property
+    def missing(self) -> int:
+        """Images that never arrived, judged by the stamps."""
+        return self._losses.missing
 
     def refuse(self) -> None:
         """Count a message whose stamp cannot be used."""
