@@ -17,5 +17,5 @@ What trains and judges it:
     synthetic     the generator of drives
 
     cli           the command `ssvif`
-    files, errors, machine    small things that all of them use
+    files, errors, machine, background    small things that all of them use
 """

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
-from typing import TypeVar
 
 import numpy as np
 
+from ssvif_core.background import in_background
 from ssvif_core.cameras.model import CameraPair, aligned
 from ssvif_core.cameras.sampling import sampling_map
 from ssvif_core.engines import (
@@ -26,13 +26,25 @@ from ssvif_core.engines import (
 )
 from ssvif_core.errors import EngineError, InputError, ModelError, SsvifError
 from ssvif_core.files import fingerprint
-from ssvif_core.graph.model_file import DEFAULT_MODEL
+from ssvif_core.graph.model_file import DEFAULT_MODEL, FILE_PRECISIONS, file_of, float_file_of
 from ssvif_core.thermal import StreamState, ThermalConfig, ThermalFrame, ThermalStream
 from ssvif_core.types import FusionBuffers, Pair, SamplingMap, Shapes, UInt8Array
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
+
+@dataclass(frozen=True)
+class _Preparation:
+    """An engine that is created in the background.
+
+    Attributes:
+        model_state: of the model files when it began.
+        job: gives the engine, and the better one that is still built.
+    """
+
+    shapes: Shapes
+    model_state: object
+    job: Future[tuple[Engine, Future[Engine] | None]]
 
 
 class FusionPipeline:
@@ -80,8 +92,8 @@ class FusionPipeline:
         self.state = StreamState.LIVE
         self._engines: OrderedDict[Shapes, Engine] = OrderedDict()
         self._better: dict[Shapes, Future[Engine]] = {}
-        self._coming: dict[Shapes, Future[tuple[Engine, Future[Engine] | None]]] = {}
-        # Why there is no engine for some shapes, and the state of the model file at that time.
+        self._coming: _Preparation | None = None
+        # Why there is no engine for some shapes, and the state of the model files at that time.
         self._refused: dict[Shapes, tuple[SsvifError, object]] = {}
         self._calibration = calibration
         self._hand_over = hand_over
@@ -164,39 +176,64 @@ class FusionPipeline:
 
     def is_prepared(self, shapes: Shapes) -> bool:
         """Whether there is an engine for these shapes, so that `prepare` takes no time."""
-        return shapes in self._engines or (shapes in self._coming and self._coming[shapes].done())
+        coming = self._coming
+        is_made = coming is not None and coming.shapes == shapes and coming.job.done()
+        return shapes in self._engines or is_made
+
+    @property
+    def is_preparing(self) -> bool:
+        """Whether `prepare_beside` still works."""
+        return self._coming is not None and not self._coming.job.done()
 
     def prepare(self, shapes: Shapes) -> Engine:
         """The engine for these shapes, created and warmed up if necessary.
 
         Raises:
             EngineError, ModelError: no engine can be created. Later calls raise it at once, until
-                the model file changes.
+                a file of the model changes.
             InputError: the calibration does not fit these shapes.
         """
-        if shapes in self._refused:
-            error, state = self._refused[shapes]
-            if state == self._model_state():
-                raise error
-            del self._refused[shapes]
+        self._raise_refusal(shapes)
         if shapes not in self._engines:
             self._make(shapes)
         self._engines.move_to_end(shapes)
         return self._engines[shapes]
 
     def prepare_beside(self, shapes: Shapes) -> None:
-        """Create an engine for these shapes in the background, while others go on working."""
-        if shapes not in self._engines and shapes not in self._coming:
-            self._coming[shapes] = _in_background(lambda: self._create(shapes))
+        """Create an engine for these shapes in the background, while others go on working.
+
+        One engine is created at a time. While another one is, this does nothing.
+
+        Raises:
+            SsvifError: it is known already that `prepare` would raise.
+        """
+        self._raise_refusal(shapes)
+        if self.is_prepared(shapes) or self.is_preparing:
+            return
+        _sampling(self._calibration, shapes)
+        job = in_background(lambda: self._create(shapes), "engine preparation")
+        self._coming = _Preparation(shapes, self._model_state(), job)
+
+    def _raise_refusal(self, shapes: Shapes) -> None:
+        if shapes in self._refused:
+            error, state = self._refused[shapes]
+            if state == self._model_state():
+                raise error
+            del self._refused[shapes]
 
     def _make(self, shapes: Shapes) -> None:
         sampling = _sampling(self._calibration, shapes)
-        coming = self._coming.pop(shapes, None)
+        state = self._model_state()  # before the files are read; they may change meanwhile
+        coming = self._coming
         try:
-            engine, better = coming.result() if coming else self._create(shapes)
+            if coming is not None and coming.shapes == shapes and coming.model_state == state:
+                self._coming = None
+                engine, better = coming.job.result()
+            else:
+                engine, better = self._create(shapes)
         except (EngineError, ModelError) as error:
             # It can take minutes, so not for each pair.
-            self._refused[shapes] = error, self._model_state()
+            self._refused[shapes] = error, state
             raise
         engine.register(sampling)
         self._engines[shapes] = engine
@@ -213,10 +250,14 @@ class FusionPipeline:
         return create_engine(*arguments), None
 
     def _model_state(self) -> object:
-        try:
-            return fingerprint(self.model)
-        except InputError:
-            return None
+        """A value that differs if a file of the model was changed, in any precision."""
+        single = float_file_of(self.model)
+        files = {self.model, single, *(file_of(single, each) for each in FILE_PRECISIONS)}
+        states = []
+        for file in sorted(files):
+            with suppress(InputError):
+                states.append(fingerprint(file))
+        return tuple(states)
 
     @property
     def building(self) -> str:
@@ -237,20 +278,6 @@ class FusionPipeline:
             return
         self._engines[shapes] = engine
         logger.info("engine %s takes over from %s", engine.info, serving)
-
-
-def _in_background(work: Callable[[], T]) -> Future[T]:
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-
-    # A daemon thread, so that a robot can be switched off meanwhile.
-    Thread(target=run, name="engine preparation", daemon=True).start()
-    return future
 
 
 def _visible_alone(visible: UInt8Array) -> FusionBuffers:

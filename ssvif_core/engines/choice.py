@@ -6,8 +6,8 @@ import importlib
 import logging
 from concurrent.futures import Future
 from pathlib import Path
-from threading import Thread
 
+from ssvif_core.background import in_background
 from ssvif_core.engines.base import Engine
 from ssvif_core.errors import EngineError, InputError, SsvifError
 from ssvif_core.graph.model_file import (
@@ -93,7 +93,9 @@ def create_engine_now(
     if not unbuilt:
         return engine, None
     logger.info("engine %s serves until %s is built", engine.info, unbuilt[0])
-    return engine, _in_background(unbuilt, model, shapes, precision, threads)
+    return engine, in_background(
+        lambda: _create(unbuilt, model, shapes, precision, threads), "engine builder"
+    )
 
 
 def _create_now(
@@ -180,22 +182,6 @@ def _is_ready(name: str, model: Path, shapes: Shapes, precision: str) -> bool:
         return engine.is_ready(file, shapes, precision)
     except (SsvifError, OSError):  # creating the engine raises the same error again
         return True
-
-
-def _in_background(
-    names: list[str], model: Path, shapes: Shapes, precision: str, threads: int
-) -> Future[Engine]:
-    future: Future[Engine] = Future()
-
-    def build() -> None:
-        try:
-            future.set_result(_create(names, model, shapes, precision, threads))
-        except BaseException as error:
-            future.set_exception(error)
-
-    # A daemon thread, so that a robot can be switched off while it builds.
-    Thread(target=build, name="engine builder", daemon=True).start()
-    return future
 
 
 def _create(names: list[str], model: Path, shapes: Shapes, precision: str, threads: int) -> Engine:

@@ -12,6 +12,6 @@ outputs       publishes only what someone listens to
 calibration   recalibrates on request and watches the alignment
 status        the keys of the diagnostics, for those who write and who read them
 diagnostics   publishes the state once a second
-exit          the end of a process that used rclpy
+process       start, spin and end of a process that uses rclpy
 build_engine  a separate executable: builds the TensorRT engine and ends
 """

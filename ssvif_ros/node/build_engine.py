@@ -5,22 +5,25 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-from contextlib import suppress
+from collections.abc import Callable
+from concurrent.futures import wait
+from typing import TypeVar
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
-from ssvif_core.errors import SsvifError
+from ssvif_core.background import in_background
+from ssvif_core.errors import InputError
 from ssvif_core.types import Shapes
-from ssvif_ros.node.exit import leave
 from ssvif_ros.node.messages import to_pair
-from ssvif_ros.node.pairing import LatestSlot, MatchedMessages, Pairing
+from ssvif_ros.node.pairing import LatestSlot, Pairing
 from ssvif_ros.node.parameters import declare
 from ssvif_ros.node.preparation import create_pipeline, known_shapes
-from ssvif_ros.transport import use_transport_profile
+from ssvif_ros.node.process import run, spin
+
+T = TypeVar("T")
 
 
 def build_engine(node: Node, executor: SingleThreadedExecutor) -> None:
@@ -47,51 +50,56 @@ def build_engine(node: Node, executor: SingleThreadedExecutor) -> None:
         shapes = _first_shapes(node, pairing_slot, executor)
     if shapes is None:
         return
-    info = pipeline.prepare(shapes).info
+    info = _unless_stopped(lambda: pipeline.prepare(shapes)).info
     node.get_logger().info(f"engine {info} is there for {shapes}")
 
 
 def _first_shapes(node: Node, slot: LatestSlot, executor: SingleThreadedExecutor) -> Shapes | None:
-    """The sizes of the first pair; None if the process is to end."""
+    """The sizes of the first pair that can be read; None if the process is to end."""
     node.get_logger().info("waiting for the first pair, whose sizes the engine is built for")
     executor.add_node(node)
-    matches: list[MatchedMessages | None] = []
+    found: list[Shapes] = []
 
     def take() -> None:
-        matches.append(slot.take())
+        while not found and (messages := slot.take()) is not None:
+            try:
+                found.append(Shapes.of(to_pair(messages.visible, messages.thermal)))
+            except InputError as error:
+                node.get_logger().warning(f"{error}; waiting for the next pair")
         executor.shutdown(timeout_sec=0)  # ends `spin` below
 
     taker = threading.Thread(target=take, name="first pair", daemon=True)
     taker.start()
     try:
-        executor.spin()
+        spin(executor, node)
     finally:
         slot.close()
         taker.join()
-    (messages,) = matches
-    return None if messages is None else Shapes.of(to_pair(messages.visible, messages.thermal))
+    return found[0] if found else None
+
+
+def _unless_stopped(work: Callable[[], T]) -> T:
+    """The result of `work`, which no signal can interrupt, so it runs on another thread.
+
+    Raises:
+        ExternalShutdownException: a signal came first.
+    """
+    job = in_background(work, "engine build")
+    while rclpy.ok():
+        if wait([job], timeout=0.1).done:
+            return job.result()
+    raise ExternalShutdownException
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point `build_engine`; exit code 2 when the engine cannot be built."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    use_transport_profile()
-    rclpy.init(args=arguments)
-    executor, node, code = SingleThreadedExecutor(), None, 0
-    try:
-        node = rclpy.create_node("engine_builder")
-        build_engine(node, executor)
-    except SsvifError as error:
-        rclpy.logging.get_logger("engine_builder").fatal(str(error))
-        code = 2
-    except (KeyboardInterrupt, ExternalShutdownException):
-        code = 130
-    finally:
-        if node is not None:
-            node.destroy_node()
-        with suppress(RuntimeError):  # rclpy's signal thread may shut down at the same moment
-            rclpy.try_shutdown()
-    leave(code)
+    run(
+        "engine_builder",
+        lambda: rclpy.create_node("engine_builder"),
+        build_engine,
+        arguments,
+        interrupted=130,
+    )
 
 
 if __name__ == "__main__":

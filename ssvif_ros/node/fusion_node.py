@@ -7,26 +7,20 @@ calibration       thread of low priority: recalibrates on request, watches the a
 
 from __future__ import annotations
 
-import logging
-from contextlib import suppress
-
-import rclpy
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from ssvif_core.errors import SsvifError
 from ssvif_core.types import Shapes
 from ssvif_ros.node.calibration import Calibration
 from ssvif_ros.node.diagnostics import Counters, Diagnostics
-from ssvif_ros.node.exit import leave
 from ssvif_ros.node.outputs import Outputs, class_colours
 from ssvif_ros.node.pairing import LatestSlot, Pairing
 from ssvif_ros.node.parameters import declare
 from ssvif_ros.node.preparation import create_pipeline, known_shapes
+from ssvif_ros.node.process import run, spin
 from ssvif_ros.node.worker import Worker
-from ssvif_ros.transport import use_transport_profile
 
 SMALL = Shapes(height=32, width=32, thermal_height=16, thermal_width=16, thermal_bytes=2)
 
@@ -105,51 +99,14 @@ class FusionNode(Node):
         super().destroy_node()
 
 
-def _spin(executor: SingleThreadedExecutor, node: Node) -> None:
-    """Spin to the end. No message and no request may end the node.
-
-    What a callback raises, or rclpy itself, is reported. Then the next callback runs.
-    """
-    while rclpy.ok():
-        try:
-            executor.spin()
-            return
-        except (KeyboardInterrupt, ExternalShutdownException):
-            raise
-        except Exception as error:
-            if not rclpy.ok():
-                raise
-            node.get_logger().error(
-                f"a message or a request could not be handled ({error!r}); the node goes on. "
-                "Please report this", throttle_duration_sec=1.0,
-            )  # fmt: skip
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Entry point `fusion_node`; exit code 2 when it cannot start."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    use_transport_profile()
-    rclpy.init(args=arguments)
-    executor, node, code = SingleThreadedExecutor(), None, 0
-    try:
-        node = FusionNode()
+
+    def work(node: FusionNode, executor: SingleThreadedExecutor) -> None:
         executor.add_node(node)
-        _spin(executor, node)
-    except SsvifError as error:
-        rclpy.logging.get_logger("fusion_node").fatal(str(error))
-        code = 2
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except Exception:
-        if rclpy.ok():
-            raise
-        # Interrupted while starting: the context was shut down during the start.
-    finally:
-        if node is not None:
-            node.destroy_node()
-        with suppress(RuntimeError):  # rclpy's signal thread may shut down at the same moment
-            rclpy.try_shutdown()
-    leave(code)
+        spin(executor, node)
+
+    run("fusion_node", FusionNode, work, arguments)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ from ssvif_ros.node.outputs import Outputs
 from ssvif_ros.node.pairing import LatestSlot, MatchedMessages
 
 T = TypeVar("T")
-HELD_PATIENCE_S = 0.2
+PATIENCE_S = 0.2  # between looks at a held pair, or at an engine that is made
+STAYING_S = 2.0  # sizes that come twice within this time may stay
 
 
 class Worker:
@@ -52,8 +53,8 @@ class Worker:
         self._outputs, self._calibration, self._counters = outputs, calibration, counters
         self._first = first
         self._largest_side = largest_side
-        self._held: MatchedMessages | None = None
-        self._held_shapes: Shapes | None = None
+        self._held: tuple[Shapes, MatchedMessages] | None = None
+        self._new_sizes: dict[Shapes, float] = {}  # when they came last, by `time.monotonic`
         self._has_fused = False
         self._reset = threading.Event()
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
@@ -74,12 +75,15 @@ class Worker:
     def _work(self) -> None:
         if self._first is not None:
             self._attempt(self._prepare, self._first)
+            self._slot.preparing = False
         while not self._slot.is_closed:
-            messages = self._slot.take(self._patience_s)
-            if messages is None and self._held is not None:
-                messages = self._look_at_held()
+            is_waiting = self._held is not None or self._pipeline.is_preparing
+            messages = self._slot.take(PATIENCE_S if is_waiting else None)
             if messages is not None:
                 self._attempt(self._fuse, messages)
+            elif self._held is not None:
+                self._attempt(self._look_at_held, self._held)
+            self._slot.preparing = self._pipeline.is_preparing
 
     def _attempt(self, step: Callable[[T], None], argument: T) -> None:
         """Do a step; an error must not stop the node."""
@@ -135,9 +139,9 @@ class Worker:
     # --- images of other sizes
     #
     # A single image of another size must not blind the robot: making an engine takes a second and
-    # more. So a pair of new sizes is held. If the next pair has the old sizes again, the held one
-    # is dropped. If it has the new sizes too, or if nothing else comes, an engine is made beside
-    # the working one.
+    # more. So a pair of new sizes is held. If a pair of other sizes follows, the held one is
+    # dropped. If its sizes come again soon, or if nothing else comes, an engine for them is made
+    # beside the working one.
 
     def _is_ready_for(self, shapes: Shapes, messages: MatchedMessages) -> bool:
         if self._pipeline.is_prepared(shapes):
@@ -147,45 +151,46 @@ class Worker:
         if not self._has_fused:
             self._prepare(shapes)
             return True
-        self._node.get_logger().warning(
-            f"sizes are now {shapes}: preparing the engine for them if they stay; set "
-            "visible_width to thermal_bits to prepare it at the start",
-            throttle_duration_sec=5.0,
-        )
-        repeats = shapes == self._held_shapes
         self._drop_held()
-        self._held, self._held_shapes = messages, shapes
-        if repeats:
-            self._slot.preparing = True
-            self._pipeline.prepare_beside(shapes)
+        if self._may_stay(shapes):
+            self._prepare_beside(shapes)
+        self._held = shapes, messages
         return False
 
-    @property
-    def _patience_s(self) -> float | None:
-        """How long to wait for a pair before the held one is looked at again."""
-        return None if self._held is None else HELD_PATIENCE_S
+    def _may_stay(self, shapes: Shapes) -> bool:
+        """Whether these new sizes came a moment ago too."""
+        now = time.monotonic()
+        recent = {each: at for each, at in self._new_sizes.items() if now - at < STAYING_S}
+        self._new_sizes = {**recent, shapes: now}
+        return shapes in recent
 
-    def _look_at_held(self) -> MatchedMessages | None:
-        """Nothing else came: prepare for the held pair, or give it if that is done."""
-        assert self._held_shapes is not None
-        if not self._pipeline.is_prepared(self._held_shapes):
-            self._slot.preparing = True
-            self._pipeline.prepare_beside(self._held_shapes)
-            return None
-        messages, self._held, self._held_shapes = self._held, None, None
-        return messages
+    def _look_at_held(self, held: tuple[Shapes, MatchedMessages]) -> None:
+        """Nothing else came: prepare for the held pair, or fuse it if that is done."""
+        shapes, messages = held
+        self._held = None
+        if self._pipeline.is_prepared(shapes):
+            self._fuse(messages)
+        else:
+            self._prepare_beside(shapes)
+            self._held = held
 
     def _drop_held(self) -> None:
         self._slot.replaced_preparing += self._held is not None
-        self._held, self._held_shapes = None, None
+        self._held = None
+
+    def _prepare_beside(self, shapes: Shapes) -> None:
+        self._node.get_logger().warning(
+            f"sizes are now {shapes}: preparing the engine for them; set visible_width to "
+            "thermal_bits to prepare it at the start",
+            throttle_duration_sec=5.0,
+        )
+        self._slot.preparing = True
+        self._pipeline.prepare_beside(shapes)
 
     def _prepare(self, shapes: Shapes) -> None:
         """Make the engine for new sizes; pairs that are lost meanwhile are counted apart."""
         self._slot.preparing = True
-        try:
-            info = self._pipeline.prepare(shapes).info
-        finally:
-            self._slot.preparing = False
+        info = self._pipeline.prepare(shapes).info
         self._counters.note_engine(str(info), self._pipeline)
 
     def _count(self, pair: Pair, messages: MatchedMessages) -> None:
@@ -195,5 +200,5 @@ class Worker:
         counters.alone += state is not StreamState.LIVE
         counters.ages_s.append(abs(pair.visible_stamp - pair.thermal_stamp) * 1e-9)
         counters.fused += 1
-        self._has_fused, self._slot.preparing = True, False
+        self._has_fused = True
         counters.latencies_s.append(time.monotonic() - messages.arrival)

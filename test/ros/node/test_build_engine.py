@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from harness import Robot
+from harness import START, Robot, image, scene
 
 MakeRobot = Callable[..., Robot]
 
@@ -52,3 +53,28 @@ def test_ctrl_c_ends_the_waiting_builder(robot: MakeRobot, gpu: dict[str, str]) 
     code = r.process.wait(timeout=15)
     r.reader.join()
     assert code in (0, 130), "".join(r.log)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_builder_while_it_builds(
+    robot: MakeRobot, gpu: dict[str, str], tmp_path: Path, sent: signal.Signals
+) -> None:
+    builds = tmp_path / "builds"
+    slow = {**gpu, "STANDIN_BUILD_SECONDS": "120", "STANDIN_BUILDS": str(builds)}
+    r = robot(dict(SIZES), wait=False, environment=slow, module=BUILDER)
+    r.wait(builds.exists, "the build to begin")
+    r.process.send_signal(sent)
+    assert r.process.wait(timeout=15) == 130
+
+
+def test_a_damaged_first_pair_is_not_the_end(robot: MakeRobot, gpu: dict[str, str]) -> None:
+    r = robot({}, wait=False, environment=gpu, module=BUILDER)
+    r.wait(
+        lambda: r.visible.get_subscription_count() and r.thermal.get_subscription_count(),
+        "the builder to subscribe",
+    )
+    visible, thermal = scene()
+    r.send(image(visible, "nonsense", START), image(thermal, "mono16", START))
+    r.wait_for_log("waiting for the next pair")
+    r.send_pair(1)
+    assert r.process.wait(timeout=30) == 0

@@ -61,6 +61,32 @@ def test_a_single_pair_of_another_size_is_fused_if_nothing_else_comes(robot: Mak
     assert r.fuse(1, size=(96, 64)).width == 96
 
 
+def test_sizes_that_alternate_are_both_fused(robot: MakeRobot) -> None:
+    """As when a driver sends each image twice, whole and small, on one topic."""
+    r = robot()
+    r.fuse(0)
+    index, deadline = 1, time.monotonic() + 60
+    while not any(message.width == 96 for message in r.received["fused/image"]):
+        assert time.monotonic() < deadline
+        index = stream(r, index, 1)
+        index = stream(r, index, 1, size=(96, 64))
+    before = len(r.received["fused/image"])
+    for _ in range(5):
+        r.fuse(index)
+        r.fuse(index + 1, size=(96, 64))
+        index += 2
+    assert len(r.received["fused/image"]) >= before + 10
+
+
+def test_the_state_is_fusing_again_after_a_size_that_did_not_stay(robot: MakeRobot) -> None:
+    r = robot()
+    r.fuse(0)
+    index = stream(r, 1, 1, size=(96, 64))
+    time.sleep(0.4)  # nothing else comes, so an engine for the new size is begun
+    index = stream(r, index, 60)
+    r.state(lambda _, status: status.message == "fusing", "fusing")
+
+
 @pytest.mark.parametrize("size", [(640, 480)])
 def test_larger_images_than_the_parameter_allows_are_refused(
     robot: MakeRobot, size: tuple[int, int]
