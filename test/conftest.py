@@ -16,9 +16,11 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from ssvif_core.recordings.bags import (
     COMPRESSED_TYPE,
+    IMAGE_TYPE,
     THERMAL_TOPIC,
     TYPES,
     VISIBLE_TOPIC,
+    Bag,
     write_pairs,
 )
 from ssvif_core.synthetic import DriveConfig, DriveGenerator
@@ -108,6 +110,28 @@ def cut_bag(drive_bag: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = file.read_bytes()
     path = tmp_path_factory.mktemp("bags") / "cut.mcap"
     path.write_bytes(data[: len(data) * 2 // 3])
+    return path
+
+
+@pytest.fixture(scope="session")
+def damaged_bag(drive_bag: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drive with damaged messages: an empty visible one at the start, a thermal one without
+    its last row, and a visible one whose stamp has too many nanoseconds."""
+    path = tmp_path_factory.mktemp("bags") / "damaged"
+    with Bag(drive_bag) as source, Writer(
+        path, version=9, storage_plugin=StoragePlugin.MCAP
+    ) as writer:  # fmt: skip
+        out = {
+            topic: writer.add_connection(topic, IMAGE_TYPE, typestore=TYPES)
+            for topic in (VISIBLE_TOPIC, THERMAL_TOPIC)
+        }
+        for number, message in enumerate(source.messages()):
+            data = {
+                0: b"",
+                5: bytes(message.data)[:-200],
+                10: bytes(message.data)[:8] + b"\xff\xff\xff\xff" + bytes(message.data)[12:],
+            }.get(number, bytes(message.data))
+            writer.write(out[message.topic], message.time, data)
     return path
 
 

@@ -248,22 +248,36 @@ def _read_part(
         )
         for number, match in matches.items()
     }
-    needed = {key for pair in keys.values() for key in pair}
-    times = [time for _, time, _ in needed]
+    uses = Counter(key for pair in keys.values() for key in pair)  # two pairs may share an image
+    times = [time for _, time, _ in uses]
     waiting = list(matches)[::-1]
     before: Counter[tuple[str, int]] = Counter()
     messages: dict[ImageKey, Message] = {}
+
+    def pair_of(number: int) -> Pair | InputError:
+        visible, thermal = (messages.get(key) for key in keys[number])
+        uses.subtract(keys[number])
+        for done in [key for key in keys[number] if not uses[key]]:
+            messages.pop(done, None)
+        if visible is None or thermal is None:
+            return InputError(
+                f"{bag.path}: pair {number} is not in the bag any more; was the bag changed while "
+                "it was read?"
+            )
+        return _decoded(matches[number], visible, thermal)
+
     for message in bag.messages(topics, min(times), max(times) + 1):
         place = message.topic, message.time
         key = (*place, before[place])
         before[place] += 1
-        if key not in needed:
+        if key not in uses:
             continue
         messages[key] = message
         while waiting and all(key in messages for key in keys[waiting[-1]]):
             number = waiting.pop()
-            visible, thermal = (messages.pop(key) for key in keys[number])
-            yield number, _decoded(matches[number], visible, thermal)
+            yield number, pair_of(number)
+    for number in reversed(waiting):
+        yield number, pair_of(number)
 
 
 def _decoded(match: BagMatch, visible: Message, thermal: Message) -> Pair | InputError:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ssvif_core.cameras.yaml_file import save_camera_pair
+from ssvif_core.errors import InputError
 from ssvif_core.evaluation.plan import Settings
 from ssvif_core.evaluation.results import RobotRun
 from ssvif_core.recordings.bag_pairs import BagStream, choose_topics
@@ -109,6 +110,12 @@ def playable(path: Path, settings: Settings, scratch: Path) -> tuple[Path, tuple
 
 
 def _distinct(bag: Bag, topics: tuple[str, str]) -> bool:
-    """Whether all images of a topic have different stamps; some drivers leave them at 0."""
-    stamps = [(message.topic, header_stamp(message)) for message in bag.messages(topics)]
+    """Whether all images of a topic have different stamps; some drivers leave them at 0.
+
+    A damaged message has none.
+    """
+    try:
+        stamps = [(message.topic, header_stamp(message)) for message in bag.messages(topics)]
+    except InputError:
+        return False
     return len(set(stamps)) == len(stamps)

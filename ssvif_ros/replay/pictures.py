@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ from rich.progress import track
 from rosbags.image import message_to_cvimage
 
 from ssvif_core.errors import InputError
-from ssvif_core.recordings.bags import Bag, decode
+from ssvif_core.recordings.bags import Bag, Message, decode
 from ssvif_core.recordings.decode import thermal_image
 from ssvif_core.recordings.video import VideoWriter
 from ssvif_core.thermal import ThermalGain, to_grey
@@ -59,21 +60,26 @@ def _add_sources(bag: Path, visible: str, thermal: str, sheet: dict[int, Row]) -
     """Add to each moment its visible image and the nearest thermal one."""
     gain = ThermalGain()
     distances_ns = dict.fromkeys(sheet, 10**18)
+
+    def add(message: Message) -> None:
+        image = decode(message)
+        stamp = stamp_of(image.header)
+        if message.topic == visible:
+            if stamp in sheet:
+                sheet[stamp].setdefault(visible, visible_array(image))
+            return
+        counts = thermal_image(image)
+        shown = gain.update(counts, stamp)  # for every frame: it is smoothed over time
+        for moment, row in sheet.items():
+            if abs(stamp - moment) < distances_ns[moment]:
+                distances_ns[moment] = abs(stamp - moment)
+                grey = to_grey(counts, shown, *counts.shape)
+                row[thermal] = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+
     with Bag(bag) as played:
         for message in played.messages([visible, thermal]):
-            image = decode(message)
-            stamp = stamp_of(image.header)
-            if message.topic == visible:
-                if stamp in sheet:
-                    sheet[stamp].setdefault(visible, visible_array(image))
-                continue
-            counts = thermal_image(image)
-            shown = gain.update(counts, stamp)  # for every frame: it is smoothed over time
-            for moment, row in sheet.items():
-                if abs(stamp - moment) < distances_ns[moment]:
-                    distances_ns[moment] = abs(stamp - moment)
-                    grey = to_grey(counts, shown, *counts.shape)
-                    row[thermal] = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+            with suppress(InputError):  # the node leaves damaged messages out too
+                add(message)
 
 
 def contact_sheet(

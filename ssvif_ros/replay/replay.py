@@ -29,6 +29,7 @@ from ssvif_core.recordings.bags import IMAGE_TYPE, Bag, decode
 from ssvif_core.recordings.decode import thermal_image
 from ssvif_core.recordings.time_pairing import mutual_pairs, pairs_at_visible_rate
 from ssvif_core.types import stamp_of
+from ssvif_ros.node.messages import visible_array
 from ssvif_ros.node.parameters import FusionParameters
 from ssvif_ros.node.status import STATUS_NAME, NodeState
 from ssvif_ros.replay.player import Sent, read_report
@@ -71,6 +72,11 @@ class ReplayOptions:
     topics: tuple[str, ...] = (FUSED, OVERLAY)
     parameters: dict[str, object] = field(default_factory=dict)
 
+    @property
+    def at_visible_rate(self) -> bool:
+        """Whether every visible image is paired when it comes."""
+        return self.parameters.get("pairing") == "visible_rate"
+
 
 @dataclass(frozen=True)
 class PairTiming:
@@ -78,7 +84,8 @@ class PairTiming:
 
     Attributes:
         visible_stamp, thermal_stamp: ns.
-        sent_s: when its later image was sent (epoch); None if it was not.
+        sent_s: when the image was sent that made the pair (epoch): the later one, or at visible
+            rate the visible one. None if it was not sent.
         latency_ms: from then to the arrival of its fused image in another process; None if none
             arrived.
     """
@@ -206,7 +213,9 @@ def _survey(options: ReplayOptions) -> _Survey:
         for message in bag.messages(stamps):
             with suppress(InputError):  # the node counts a damaged image as bad
                 image = decode(message)
-                first.setdefault(message.topic, image)
+                if message.topic not in first:
+                    (thermal_image if message.topic == options.thermal else visible_array)(image)
+                    first[message.topic] = image
                 stamps[message.topic].append(stamp_of(image.header))
     visible, thermal = (np.array(stamps[name]) for name in (options.visible, options.thermal))
     pairs = _expected_pairs(options, visible, thermal)
@@ -230,7 +239,7 @@ def _expected_pairs(
     options: ReplayOptions, visible_ns: Any, thermal_ns: Any
 ) -> list[tuple[int, int]]:
     """The pairs that the node should make, by its own rule of pairing."""
-    if options.parameters.get("pairing") != "visible_rate":
+    if not options.at_visible_rate:
         slop_ns = round(options.slop_s * 1e9)
         return mutual_pairs(visible_ns, thermal_ns, slop_ns, options.offset_ns)
     age_s = options.parameters.get("thermal_max_age", FusionParameters.thermal_max_age)
@@ -348,7 +357,9 @@ def _traces(
     times = {(image.topic, image.stamp): image.time for image in sent}
     traces = []
     for visible, thermal in pairs:
-        moments = times.get((options.visible, visible)), times.get((options.thermal, thermal))
+        moments = [times.get((options.visible, visible))]
+        if not options.at_visible_rate:  # then the pair is made when the visible image comes
+            moments.append(times.get((options.thermal, thermal)))
         sent_s = None if None in moments else max(moment for moment in moments if moment)
         arrived_s = arrivals.get(visible)
         is_known = sent_s is not None and arrived_s is not None

@@ -28,7 +28,8 @@ class CachedPair:
     @classmethod
     def of(cls, source: PairSource, folder: Path) -> CachedPair:
         """The files of a source. Their names depend on path, time and size of its files."""
-        bag = source.bag and (source.bag.topics, source.bag.slop_ns, source.bag.offset_ns)
+        stream = source.bag
+        bag = stream and (*stream.topics, stream.slop_ns, stream.offset_ns)
         facts = [fingerprint(source.visible), fingerprint(source.thermal), source.frame, bag]
         digest = hashlib.sha256(repr((CACHE_VERSION, facts)).encode()).hexdigest()[:32]
         return cls(folder / f"{digest}_visible.npy", folder / f"{digest}_thermal.npy")

@@ -472,3 +472,31 @@ def test_a_damaged_message_costs_one_pair_and_is_named(tmp_path: Path, data: byt
     dataset = PairDataset([find_pairs(tmp_path / "b", 1)])
     assert len(dataset) == 3
     assert "1 of 4 pairs cannot be read" in dataset.skipped[0]
+
+
+# --- matches that are not of `matches`
+
+
+def test_two_pairs_may_share_a_thermal_image(tmp_path: Path) -> None:
+    """As at visible rate, where a slow thermal camera gives one image for several pairs."""
+    write_pairs(tmp_path / "b", small_pairs(6))
+    stream = BagStream(tmp_path / "b", TOPICS)
+    own = stream.matches()
+    shared = {
+        number: replace(match, thermal_stamp=first.thermal_stamp, thermal_time=first.thermal_time)
+        for number, match in enumerate(own)
+        for first in [own[number // 3 * 3]]
+    }
+    pairs = dict(stream.pairs(shared))
+    shown = {n: (pair.visible[0, 0, 0], pair.thermal[0, 0]) for n, pair in pairs.items()}  # type: ignore[union-attr]
+    assert shown == {n: (n, n // 3 * 3) for n in range(6)}
+
+
+def test_a_pair_that_is_not_in_the_bag_is_named(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "b", small_pairs(3))
+    stream = BagStream(tmp_path / "b", TOPICS)
+    matches = dict(enumerate(stream.matches()))
+    matches[1] = replace(matches[1], thermal_order=1)
+    pairs = dict(stream.pairs(matches))
+    assert isinstance(pairs[0], Pair) and isinstance(pairs[2], Pair)
+    assert "pair 1 is not in the bag any more" in str(pairs[1])

@@ -45,6 +45,16 @@ def test_a_bag_that_was_cut_off_is_played_up_to_the_break(cut_bag: Path, tmp_pat
     assert 0 < run["fused"] <= run["pairs"] == summary["pairs"] < 12
 
 
+def test_damaged_messages_are_left_out(damaged_bag: Path, tmp_path: Path) -> None:
+    result = ssvif("evaluate", damaged_bag, "--through-ros", "--rate", 0.5, "--out", tmp_path / "o")
+    assert result.returncode == 3, result.stderr  # pairs were left out
+    summary = json.loads((tmp_path / "o/summary.json").read_text())
+    (run,) = summary["through ROS"]
+    # The one with a senseless stamp is whole, so it is taken by its time of recording.
+    assert run["pairs"] == summary["pairs"] == 10
+    assert run["fused"] > 0
+
+
 def test_compressed_images_are_decoded_for_the_node(compressed_bag: Path, tmp_path: Path) -> None:
     path, topics = playable(compressed_bag, Settings(), tmp_path)
     with Bag(path) as bag:

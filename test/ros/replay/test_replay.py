@@ -180,6 +180,15 @@ def test_demo_fuses_a_bag(tmp_path: Path, drive_bag: Path) -> None:
     check_demo(out, 12)
 
 
+def test_demo_goes_on_after_damaged_messages(tmp_path: Path, damaged_bag: Path) -> None:
+    out = tmp_path / "demo"
+    result = ssvif(
+        "demo", "--bag", damaged_bag, "--visible", VISIBLE, "--thermal", THERMAL, "--out", out
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    check_demo(out, 9)
+
+
 def test_demo_fuses_two_videos(tmp_path: Path, shared: Path) -> None:
     videos = []
     for camera in ("vi", "ir"):

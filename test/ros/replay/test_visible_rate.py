@@ -39,6 +39,8 @@ def test_every_pair_is_accounted_for_and_no_count_is_negative(
     assert min(fast.dropped.values()) >= 0
     # The first visible image comes before the first thermal one.
     assert fast.pairs_fused + sum(fast.dropped.values()) == 12
+    # The thermal image of a pair may be sent after the pair was fused.
+    assert all(trace.latency_ms > 0 for trace in fast.traces if trace.latency_ms is not None)
     slow = replay(
         replace(options, recording=tmp_path / "b", parameters={}), lambda count, total: None
     )
