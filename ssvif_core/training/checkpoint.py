@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,8 @@ from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.models import Model, load_model
 from ssvif_core.models.pixel_net import PixelNet
 
-VERSION = 1
+VERSION = 2  # raise it when files, names or the random numbers of a run change
+logger = logging.getLogger(__name__)
 Parts = dict[str, dict[str, Tensor]]  # tensors by name, by name of the part
 
 
@@ -139,6 +141,12 @@ class Checkpoint:
                 f"{path}: checkpoint of version {version}; this release reads up to {VERSION}; "
                 "update ssvif, or choose another `out`"
             )
+        if version < VERSION:
+            logger.warning(
+                "%s: checkpoint of version %s; this release draws other crops and views from the "
+                "same seed, so the run goes on, but its result is not that of one release",
+                path, version,
+            )  # fmt: skip
         return saved
 
     def _complete(self) -> list[Path]:

@@ -93,9 +93,12 @@ def salient_places(
 ) -> tuple[AnyArray, AnyArray]:
     """Rows and columns of random places, likelier where the thermal image stands out, (count,)."""
     odds = salience(thermal)
-    rows, columns = np.divmod(random.choice(odds.size, count, p=odds.ravel()), odds.shape[1])
-    height, width = thermal.shape
-    return rows * height // odds.shape[0], columns * width // odds.shape[1]
+    cells = np.divmod(random.choice(odds.size, count, p=odds.ravel()), odds.shape[1])
+    rows, columns = (
+        ((cell + random.random(count)) * length / cells_along).astype(np.intp)
+        for cell, length, cells_along in zip(cells, thermal.shape, odds.shape, strict=True)
+    )
+    return rows, columns
 
 
 class CropDataset(Dataset[dict[str, Tensor]]):

@@ -251,6 +251,18 @@ def test_a_run_does_not_continue_from_a_checkpoint_of_other_stages(
 
 
 @pytest.mark.slow
+def test_a_run_of_an_older_release_goes_on_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint = Checkpoint(tmp_path)
+    checkpoint.save(0, "base", 3, {"model": {"weight": torch.ones(2)}})
+    (state,) = tmp_path.glob("*/state.json")
+    state.write_text(json.dumps({**json.loads(state.read_text()), "version": 1}))
+    saved = checkpoint.load()
+    assert saved is not None and saved.step == 3
+    assert "checkpoint of version 1; this release draws other crops" in caplog.text
+
+
 def test_a_checkpoint_of_another_architecture_is_refused(data: Path, tmp_path: Path) -> None:
     Trainer(config(data, tmp_path)).run()
     with pytest.raises(TrainingError, match="another architecture than network fast, size s, 9"):

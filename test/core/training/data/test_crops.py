@@ -12,7 +12,7 @@ from planted import plant
 from torch.utils.data import DataLoader
 
 from ssvif_core.recordings.layouts import find_pairs
-from ssvif_core.training.data.crops import CropDataset
+from ssvif_core.training.data.crops import CropDataset, salient_places
 from ssvif_core.training.data.pairs import PairDataset
 
 
@@ -53,6 +53,13 @@ def test_salient_crops_hold_what_differs_from_its_surroundings() -> None:
         shares.append(np.mean([int(crops[n]["thermal"].max()) > 127 for n in range(100)]))
         assert crops[7]["thermal"].equal(crops[7]["thermal"])  # it depends on its number alone
     assert shares[0] < 0.3 and shares[1] > 0.85
+
+
+def test_salient_places_are_pixels_and_not_corners_of_a_grid() -> None:
+    thermal = np.full((100, 130), 80, np.uint8)
+    rows, columns = salient_places(thermal, 20_000, np.random.default_rng(0))
+    assert set(rows.tolist()) == set(range(100))
+    assert set(columns.tolist()) == set(range(130))
 
 
 def test_a_flat_image_gives_salient_crops_from_anywhere() -> None:
