@@ -16,6 +16,7 @@ Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
 UInt8Array = NDArray[np.uint8]
+UInt16Array = NDArray[np.uint16]
 
 
 @dataclass(frozen=True)

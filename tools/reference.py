@@ -9,11 +9,13 @@ import ast
 import dataclasses
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
+
+from ssvif_core.recordings.encodings import THERMAL_ENCODINGS, VISIBLE_ENCODINGS, Encoding
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "reference"
@@ -36,7 +38,7 @@ def pages() -> dict[str, str]:
         "diagnostics.md": diagnostics(),
         "launch.md": launch(),
         "commands.md": commands(),
-        "encodings.md": encodings(),
+        "inputs.md": inputs(),
         "training.md": training(),
         "networks.md": networks(),
         "contributing.md": contributing(),
@@ -185,21 +187,49 @@ def _option(parameter: Any) -> tuple[str, str, str] | None:
     return f"`{names}`", text, (getattr(parameter, "help", None) or "").replace("\n", " ")
 
 
-def encodings() -> str:
-    """Image encodings that are accepted."""
-    from ssvif_core.recordings.decode import THERMAL_ENCODINGS, VISIBLE_ENCODINGS
+def inputs() -> str:
+    """What cameras and bags may send."""
+    heads = ("Encoding", "Values of a pixel", "Meaning")
 
-    heads = ("Encoding", "Bytes of a pixel")
+    def rows(table: Mapping[str, Encoding]) -> str:
+        kinds = {"u1": "8 bits", "u2": "16 bits", "i2": "16 bits, signed", "f4": "float"}
+        names: dict[Encoding, list[str]] = {}
+        for name, encoding in table.items():
+            names.setdefault(encoding, []).append(f"`{name}`")
+        return _table(heads, [
+            (", ".join(group), f"{encoding.samples} x {kinds[encoding.kind]}", encoding.meaning)
+            for encoding, group in names.items()
+        ])  # fmt: skip
+
     return _page(
-        "Image encodings",
-        "ssvif_core/recordings/decode.py",
-        "The node and all commands accept the same encodings, with any padding of the rows.\n"
-        "16-bit images may have either byte order. Other images are refused with a sentence that\n"
-        "says what came and what was expected.",
+        "Inputs",
+        "ssvif_core/recordings/encodings.py",
+        "The node and all commands read the same messages in the same way: `sensor_msgs/Image`\n"
+        "and `sensor_msgs/CompressedImage`, live or from a bag. Other images are refused with a\n"
+        "sentence that says what came, what was expected and what to do.",
+        "- Rows may have any padding. Upper and lower case of a name are the same.\n"
+        "- Values of 16 bits may have either byte order, as `is_bigendian` says.\n"
+        "- The height of `nv12`, `nv21` and `nv24` may be that of the picture, or count the rows\n"
+        "  of the colours too.",
         "## Visible",
-        _table(heads, [(f"`{name}`", size) for name, size in VISIBLE_ENCODINGS.items()]),
+        "Visible cameras of 16 bits often use fewer. The node takes 12 bits, and more when larger\n"
+        "values come; so the brightness does not follow the scene. A camera of 10 bits needs the\n"
+        "parameter `visible_bits`, unless its encoding says the bits. A bag is judged by its\n"
+        "first 200 images.",
+        rows(VISIBLE_ENCODINGS),
         "## Thermal",
-        _table(heads, [(f"`{name}`", size) for name, size in THERMAL_ENCODINGS.items()]),
+        "Counts stay as they are. Temperatures become hundredths of a kelvin. Floats are kelvin\n"
+        "if the median of the image is above 150, and degC otherwise. With `thermal_gain:\n"
+        "temperature`, set `thermal_scale: 0.01` for them. A picture in colours is accepted if it\n"
+        "is grey. A painted palette is refused, because its brightness does not follow the\n"
+        "temperature.",
+        rows(THERMAL_ENCODINGS),
+        "## Compressed",
+        "JPEG and PNG as image_transport writes them, with its order of colours. A PNG of 16\n"
+        "bits stays 16 bits. `16UC1; compressedDepth png` is read too. The node subscribes to the\n"
+        "topic with `/compressed` behind its name if no one publishes the raw images; see the\n"
+        "parameter `image_transport`. JPEG spoils thermal edges, so prefer PNG for a thermal\n"
+        "camera.",
     )
 
 

@@ -10,6 +10,7 @@ bags          bags and their messages
 recovery      mcap files that were cut off
 bag_pairs     the pairs of a bag
 time_pairing  which images belong together in time
+encodings     names of image encodings -> how pixels lie in a message
 decode        image messages -> arrays, for bags and for the node
 labels        masks and boxes that people draw
 """

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,16 @@ from ssvif_core.recordings.bags import (
     decode,
     stamp_or_time,
 )
-from ssvif_core.recordings.decode import compressed_image, thermal_image, visible_image
+from ssvif_core.recordings.decode import (
+    BitDepth,
+    sixteen_bits,
+    thermal_image,
+    visible_image,
+)
 from ssvif_core.recordings.time_pairing import SLOP_NS, mutual_pairs
 from ssvif_core.types import AnyArray, Int64Array, Pair, UInt8Array
 
+DEPTH_IMAGES = 200  # that tell the bit depth of a camera
 GAP_NS = 1_000_000_000  # parts of a bag that are nearer to each other are read together
 # Topic, time of recording (ns), and how many images of the topic were recorded at that time before.
 ImageKey = tuple[str, int, int]
@@ -94,8 +102,9 @@ class BagStream:
             InputError: the bag breaks off.
         """
         with Bag(self.path, self.recover) as bag:
+            depth = _depth_of(bag, self.topics[0])
             for part in _parts(dict(sorted(matches.items()))):
-                yield from _read_part(bag, self.topics, part)
+                yield from _read_part(bag, self.topics, part, depth)
 
     def numbered(self, numbers: Collection[int]) -> Iterator[tuple[int, Pair | InputError]]:
         """The pairs whose numbers are in `numbers`. This reads the whole bag for their matches."""
@@ -172,8 +181,9 @@ def bag_images(
     """
     with Bag(path, recover) as bag:
         bag.require(topic)
+        depth = BitDepth() if thermal else _depth_of(bag, topic)
         for message in bag.messages((topic,)):
-            yield stamp_or_time(message), _image(message, thermal)
+            yield stamp_or_time(message), _image(message, thermal, depth)
 
 
 def bag_cameras(
@@ -238,7 +248,7 @@ def _parts(matches: dict[int, BagMatch]) -> list[dict[int, BagMatch]]:
 
 
 def _read_part(
-    bag: Bag, topics: tuple[str, str], matches: dict[int, BagMatch]
+    bag: Bag, topics: tuple[str, str], matches: dict[int, BagMatch], depth: BitDepth
 ) -> Iterator[tuple[int, Pair | InputError]]:
     """Pairs that lie near each other in a bag, by number."""
     keys: dict[int, tuple[ImageKey, ImageKey]] = {
@@ -264,7 +274,7 @@ def _read_part(
                 f"{bag.path}: pair {number} is not in the bag any more; was the bag changed while "
                 "it was read?"
             )
-        return _decoded(matches[number], visible, thermal)
+        return _decoded(matches[number], visible, thermal, depth)
 
     for message in bag.messages(topics, min(times), max(times) + 1):
         place = message.topic, message.time
@@ -280,11 +290,13 @@ def _read_part(
         yield number, pair_of(number)
 
 
-def _decoded(match: BagMatch, visible: Message, thermal: Message) -> Pair | InputError:
+def _decoded(
+    match: BagMatch, visible: Message, thermal: Message, depth: BitDepth
+) -> Pair | InputError:
     try:
         return Pair(
-            _image(visible, thermal=False),
-            _image(thermal, thermal=True),
+            _image(visible, False, depth),
+            _image(thermal, True, depth),
             match.visible_stamp,
             match.thermal_stamp,
         )
@@ -292,12 +304,25 @@ def _decoded(match: BagMatch, visible: Message, thermal: Message) -> Pair | Inpu
         return error
 
 
-def _image(message: Message, thermal: bool) -> AnyArray:
+def _depth_of(bag: Bag, visible: str) -> BitDepth:
+    """The bit depth of the visible images, from the first of them.
+
+    So the pairs of a bag are equally bright, whichever of them is read first.
+    """
+    depth = BitDepth()
+    for message in islice(bag.messages((visible,)), DEPTH_IMAGES):
+        with suppress(InputError):
+            values = sixteen_bits(decode(message))
+            if values is None:
+                break
+            depth.note(values)
+    return depth
+
+
+def _image(message: Message, thermal: bool, depth: BitDepth) -> AnyArray:
     try:
         image = decode(message)
-        if message.type == COMPRESSED_TYPE:
-            return compressed_image(image.data, image.format, thermal)
-        pixels = thermal_image(image) if thermal else visible_image(image, _to_colour)
+        pixels = thermal_image(image) if thermal else visible_image(image, _to_colour, depth)
         return np.require(pixels, requirements=["W"])  # the bytes of a bag are read-only
     except Exception as error:  # a message with wrong content fails in many ways
         camera = "thermal" if thermal else "visible"

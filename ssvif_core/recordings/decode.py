@@ -1,30 +1,39 @@
 """Image messages -> arrays, the same for the node and for bags.
 
-A message may come from rclpy or from a bag: both have the fields of `sensor_msgs/Image`. The
-tables below are all that is accepted. What is wrong with a message is said here, once. Changing
-colours is left to a library: cv_bridge in the node, rosbags-image for bags.
+A message may come from rclpy or from a bag: both have the fields of `sensor_msgs/Image` or
+`sensor_msgs/CompressedImage`. What is wrong with a message is said here, once. `encodings` holds
+what is accepted. Changing colours is left to a library: cv_bridge in the node, rosbags-image for
+bags.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import cv2
 import numpy as np
 
 from ssvif_core.errors import InputError
-from ssvif_core.types import AnyArray, UInt8Array
+from ssvif_core.recordings.encodings import (
+    THERMAL_ENCODINGS,
+    VISIBLE_ENCODINGS,
+    Encoding,
+    encoding_of,
+)
+from ssvif_core.types import AnyArray, UInt8Array, UInt16Array
 
-# Bytes of a pixel in the accepted encodings. ROS releases have different names for yuv formats.
-VISIBLE_ENCODINGS = {
-    "bgr8": 3, "rgb8": 3, "bgra8": 4, "rgba8": 4, "mono8": 1, "8UC3": 3,
-    "bayer_rggb8": 1, "bayer_bggr8": 1, "bayer_gbrg8": 1, "bayer_grbg8": 1,
-    "yuv422": 2, "uyvy": 2, "yuv422_yuy2": 2, "yuyv": 2,
-}  # fmt: skip
-THERMAL_ENCODINGS = {"mono8": 1, "8UC1": 1, "mono16": 2, "16UC1": 2}
-# Names by which the converters know encodings that have several names.
-CONVERTER_NAMES = {"uyvy": "yuv422", "yuyv": "yuv422_yuy2", "8UC3": "bgr8"}
+GREY_TOLERANCE = 8 / 255  # mean difference of the colours of a grey picture, share of white
+KELVIN_FROM = 150.0  # floats with a larger median are kelvin, others degC
+DEPTHS = (12, 14, 16)  # bits that 16-bit cameras use
+PNG_START, JPEG_START = b"\x89PNG", b"\xff\xd8"
+# From Y, U, V in the range of BT.601 (16 to 235, 16 to 240) to B, G, R.
+YUV_TO_BGR = np.array([
+    [1.164, 2.017, 0.0, -276.8],
+    [1.164, -0.392, -0.813, 135.6],
+    [1.164, 0.0, 1.596, -222.9],
+])  # fmt: skip
 
 
 class ImageMessage(Protocol):
@@ -38,80 +47,307 @@ class ImageMessage(Protocol):
     data: Any
 
 
-# Rows without padding (height, width * bytes of a pixel), width, name of the encoding -> BGR.
+class CompressedMessage(Protocol):
+    """The fields of `sensor_msgs/CompressedImage` that are read."""
+
+    format: str
+    data: Any
+
+
+AnyImageMessage: TypeAlias = Any  # ImageMessage or CompressedMessage, of rclpy or of rosbags
+# Rows of 8-bit values without padding (height, width * samples), width, encoding -> BGR.
 ToColour = Callable[[UInt8Array, int, str], UInt8Array]
 
 
-def visible_image(message: ImageMessage, to_colour: ToColour) -> UInt8Array:
+class BitDepth:
+    """How many of 16 bits a visible camera uses, one for each stream.
+
+    Cameras of 12 bits send values up to 4095, and would look black otherwise. The depth is the
+    smallest of `DEPTHS` that held all values so far. So it grows at most twice, and the brightness
+    does not follow the scene.
+
+    Args:
+        bits: 8 to 16 if they are known; 0 to find them.
+
+    Raises:
+        InputError: other bits.
+    """
+
+    def __init__(self, bits: int = 0) -> None:
+        if bits and not 8 <= bits <= 16:
+            raise InputError(f"{bits} bits of a visible image; expected 8 to 16, or 0 to find them")
+        self._given, self._seen = bits, 0
+
+    def bits(self, named: int = 0) -> int:
+        """The bits that the camera uses; `named` are those that its encoding names, or 0."""
+        depths = (named, *DEPTHS) if named else DEPTHS
+        return self._given or next(bits for bits in depths if bits >= self._seen)
+
+    def note(self, values: UInt16Array) -> None:
+        """Take the values of an image of the stream into account."""
+        if not self._given and self._seen <= DEPTHS[-2]:
+            self._seen = max(self._seen, int(values.max(initial=0)).bit_length())
+
+    def reduced(self, values: UInt16Array, named: int = 0) -> UInt8Array:
+        """The values at 8 bits."""
+        self.note(values)
+        eight: UInt8Array = np.minimum(values >> (self.bits(named) - 8), 255).astype(np.uint8)
+        return eight
+
+
+def visible_image(
+    message: AnyImageMessage, to_colour: ToColour, depth: BitDepth | None = None
+) -> UInt8Array:
     """A visible image message as BGR, (H, W, 3).
 
     Args:
-        to_colour: changes other encodings than bgr8 to BGR.
+        message: raw or compressed.
+        to_colour: changes colours to BGR.
+        depth: of the camera's stream, for images of 16 bits; None judges this image alone.
 
     Raises:
         InputError: the message cannot be used; says what came, what was expected, what to do.
     """
-    rows = _rows(message, "visible", VISIBLE_ENCODINGS)
-    if message.encoding in ("bgr8", "8UC3"):
-        return rows.reshape(message.height, message.width, 3)
-    name = CONVERTER_NAMES.get(message.encoding, message.encoding)
-    return np.ascontiguousarray(to_colour(rows, message.width, name))
+    if _is_compressed(message):
+        return _decoded_visible(message, depth)
+    encoding, values = _values(message, "visible")
+    width = message.width
+    if encoding.kind == "u2":
+        values = (depth or BitDepth()).reduced(values, encoding.bits)
+    if encoding.rows > 1:
+        return _from_planes(values, encoding.colours)
+    if encoding.colours == "bgr8":
+        return values.reshape(-1, width, 3)
+    if encoding.colours == "rgb8":
+        return np.asarray(cv2.cvtColor(values.reshape(-1, width, 3), cv2.COLOR_RGB2BGR), np.uint8)
+    if encoding.colours == "mono8":
+        return np.asarray(cv2.cvtColor(values, cv2.COLOR_GRAY2BGR), np.uint8)
+    return np.ascontiguousarray(to_colour(values, width, encoding.colours))
 
 
-def thermal_image(message: ImageMessage) -> AnyArray:
+def thermal_image(message: AnyImageMessage) -> AnyArray:
     """A thermal image message as counts, (h, w) uint8 or uint16 of this machine's byte order.
 
-    No library converts here: cv_bridge scales 16-bit counts, and fails on big-endian images with
-    NumPy 2.
+    Temperatures become hundredths of a kelvin. Where a driver marks a pixel as unknown (NaN), the
+    image's lowest temperature stands.
+
+    Args:
+        message: raw or compressed.
+
+    Raises:
+        InputError: the message cannot be used, or it is a painted picture.
+    """
+    if _is_compressed(message):
+        return _decoded_thermal(message)
+    encoding, values = _values(message, "thermal")
+    if encoding.colours == "temperature":
+        return _hundredths_of_kelvin(values)
+    if encoding.colours == "mono8":
+        return values
+    if encoding.rows > 1:
+        luma, chroma = np.split(values, [round(len(values) / encoding.rows)])
+        _require_grey(float(np.abs(chroma.astype(np.int16) - 128).mean()) / 255, message.encoding)
+        return luma
+    pixels = values.reshape(len(values), message.width, encoding.samples)
+    if encoding.colours.startswith("yuv"):
+        first = encoding.colours == "yuv422_yuy2"
+        chroma = pixels[..., int(first)].astype(np.int16) - 128
+        _require_grey(float(np.abs(chroma).mean()) / 255, message.encoding)
+        return np.ascontiguousarray(pixels[..., 1 - int(first)])
+    return _grey(pixels[..., :3], encoding.colours.startswith("rgb"), message.encoding)
+
+
+def sixteen_bits(message: AnyImageMessage) -> UInt16Array | None:
+    """The values of a visible message of 16 bits; None if it has 8.
 
     Raises:
         InputError: the message cannot be used.
     """
-    rows = _rows(message, "thermal", THERMAL_ENCODINGS)
-    if THERMAL_ENCODINGS[message.encoding] == 1:
-        return rows
-    order = ">" if message.is_bigendian else "<"
-    return np.ascontiguousarray(rows).view(f"{order}u2").astype(np.uint16, copy=False)
+    if _is_compressed(message):
+        pixels = _decompressed(message, "visible")
+    else:
+        _, pixels = _values(message, "visible")
+    return pixels if pixels.dtype == np.uint16 else None
 
 
-def compressed_image(data: Any, format: str, thermal: bool) -> AnyArray:
-    """The content of a `sensor_msgs/CompressedImage` as `visible_image` or `thermal_image` give it.
+def claimed_size(message: AnyImageMessage) -> tuple[int, int] | None:
+    """Width and height that a message claims; None if it does not say them.
 
-    Raises:
-        ValueError: it is no image that OpenCV can read.
+    A picture is not decoded, so that a false claim costs no memory.
     """
-    grey = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_GRAYSCALE
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), grey if thermal else cv2.IMREAD_COLOR)
+    if not _is_compressed(message):
+        return message.width, message.height
+    data = bytes(message.data)
+    if (start := data[:64].find(PNG_START)) >= 0 and len(data) >= start + 24:
+        width, height = struct.unpack_from(">II", data, start + 16)
+        return width, height
+    position = 2
+    while data[:2] == JPEG_START and position + 9 <= len(data) and data[position] == 0xFF:
+        marker, (length,) = data[position + 1], struct.unpack_from(">H", data, position + 2)
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
+            height, width = struct.unpack_from(">HH", data, position + 5)
+            return width, height
+        position += 2 + length
+    return None
+
+
+def _is_compressed(message: AnyImageMessage) -> bool:
+    return hasattr(message, "format")
+
+
+def _decoded_visible(message: CompressedMessage, depth: BitDepth | None) -> UInt8Array:
+    pixels = _decompressed(message, "visible")
+    if pixels.dtype == np.uint16:
+        pixels = (depth or BitDepth()).reduced(pixels)
+    if pixels.dtype != np.uint8:
+        raise InputError(
+            f"visible image with format '{message.format[:40]}' holds {pixels.dtype}; expected 8 "
+            "or 16 bits; is it the topic of the thermal camera?"
+        )
+    if pixels.ndim == 2:
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR), np.uint8)
+    pixels = pixels[..., :3]
+    return np.ascontiguousarray(pixels[..., ::-1] if _is_rgb(message.format) else pixels)
+
+
+def _decoded_thermal(message: CompressedMessage) -> AnyArray:
+    pixels = _decompressed(message, "thermal")
+    if pixels.dtype in (np.float32, np.int16):
+        return _hundredths_of_kelvin(pixels)
+    if pixels.ndim == 3:
+        return _grey(pixels[..., :3], _is_rgb(message.format), message.format)
+    return pixels
+
+
+def _decompressed(message: CompressedMessage, camera: str) -> AnyArray:
+    data = np.frombuffer(message.data, np.uint8)
+    if "compressedDepth" in message.format:  # a header of 12 bytes stands before the picture
+        start = bytes(data[:64]).find(PNG_START)
+        data = data[max(start, 0) :]
+        if "32FC1" in message.format:
+            raise InputError(
+                f"{camera} image with format '{message.format[:40]}'; expected a picture; "
+                "compressedDepth stores floats as inverse depths, so temperatures are lost; let "
+                "the driver send 16UC1"
+            )
+    try:
+        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    except cv2.error as error:  # for example a header that claims 60000x60000 pixels
+        raise InputError(
+            f"{camera} image with format '{message.format[:40]}' cannot be decoded ({error.err}); "
+            "expected a picture of less than 2^30 pixels"
+        ) from error
     if pixels is None:
-        raise ValueError(f"format '{format}' cannot be decoded")
+        raise InputError(
+            f"{camera} image with format '{message.format[:40]}' and {data.size} bytes cannot be "
+            "decoded; expected a JPEG or PNG picture, as image_transport's compressed topics have"
+        )
     return np.asarray(pixels)
 
 
-def _rows(message: ImageMessage, camera: str, encodings: dict[str, int]) -> UInt8Array:
-    """The bytes of a message without row padding, (height, width * bytes of a pixel)."""
-    if message.encoding not in encodings:
-        is_other = message.encoding in VISIBLE_ENCODINGS or message.encoding in THERMAL_ENCODINGS
+def _is_rgb(format: str) -> bool:
+    """Whether the colours of a decoded picture are in the order red, green, blue.
+
+    image_transport writes `rgb8; jpeg compressed bgr8` when it changed the order before it
+    compressed. Without the last word it compressed the message as it was.
+    """
+    before, _, after = format.partition(";")
+    is_colour = (encoding := encoding_of(before.strip())) is not None and encoding.samples >= 3
+    return is_colour and "compressed" in after and "compressed bgr" not in after
+
+
+def _grey(pixels: AnyArray, is_rgb: bool, name: str) -> AnyArray:
+    """The luma of a picture in colours that is grey, (h, w)."""
+    white = np.iinfo(pixels.dtype).max
+    some = pixels[::4, ::4].astype(np.int32)
+    _require_grey(float((some.max(2) - some.min(2)).mean()) / white, name)
+    code = cv2.COLOR_RGB2GRAY if is_rgb else cv2.COLOR_BGR2GRAY
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), code))
+
+
+def _require_grey(difference: float, name: str) -> None:
+    if difference > GREY_TOLERANCE:
+        raise InputError(
+            f"thermal image with encoding '{name[:40]}' is in colour; expected counts, or a grey "
+            "picture. Does the camera paint a palette? Set it to white hot, or better to raw 16 "
+            "bits. Are the visible and the thermal topic swapped?"
+        )
+
+
+def _hundredths_of_kelvin(temperatures: AnyArray) -> UInt16Array:
+    """Temperatures (int16: hundredths of a degC; float: degC, or kelvin) as counts."""
+    if temperatures.dtype.kind == "i":
+        return np.maximum(temperatures.astype(np.int32) + 27315, 0).astype(np.uint16)
+    is_known = np.isfinite(temperatures)
+    if not is_known.any():
+        raise InputError(
+            "thermal image of floats without a single finite value; expected temperatures; is the "
+            "camera's shutter closed, or its calibration missing?"
+        )
+    known = temperatures[is_known]
+    offset = 0.0 if np.median(known) > KELVIN_FROM else 273.15
+    filled = np.where(is_known, temperatures, known.min())
+    return np.clip(np.rint((filled + offset) * 100), 0, 65535).astype(np.uint16)
+
+
+def _from_planes(values: UInt8Array, colours: str) -> UInt8Array:
+    """BGR of a Y plane with a plane of colours below it."""
+    if colours != "nv24":
+        code = cv2.COLOR_YUV2BGR_NV12 if colours == "nv12" else cv2.COLOR_YUV2BGR_NV21
+        return np.asarray(cv2.cvtColor(np.ascontiguousarray(values), code), np.uint8)
+    height, width = len(values) // 3, values.shape[1]
+    chroma = np.ascontiguousarray(values[height:]).reshape(height, width, 2)
+    return np.asarray(cv2.transform(np.dstack([values[:height], chroma]), YUV_TO_BGR), np.uint8)
+
+
+def _values(message: ImageMessage, camera: str) -> tuple[Encoding, AnyArray]:
+    """The encoding of a message, and its values without row padding: (rows, width * samples)."""
+    accepted = VISIBLE_ENCODINGS if camera == "visible" else THERMAL_ENCODINGS
+    encoding = encoding_of(message.encoding)
+    if encoding is None or encoding not in accepted.values():
+        is_other = encoding is not None
         swapped = " Are the visible and the thermal topic swapped?" if is_other else ""
         raise InputError(
             f"{camera} image with encoding '{message.encoding[:40]}'; expected one of "
-            f"{', '.join(encodings)}.{swapped} Set the camera driver's pixel format"
+            f"{', '.join(accepted)}.{swapped} Set the camera driver's pixel format"
         )
     if message.height == 0 or message.width == 0:
         raise InputError(
             f"{camera} image of {message.width}x{message.height} pixels; expected a size above "
             "zero; the driver sends empty images: is the camera plugged in?"
         )
-    needed = message.width * encodings[message.encoding]
+    needed = message.width * encoding.pixel_bytes
     if message.step < needed:
         raise InputError(
             f"{camera} image with step {message.step}; a row of {message.width} pixels "
             f"{message.encoding} has {needed} bytes; the driver fills the message wrongly"
         )
-    if len(message.data) != message.step * message.height:
+    count = _row_count(message, camera, encoding)
+    rows = np.frombuffer(message.data, np.uint8).reshape(count, message.step)[:, :needed]
+    if encoding.kind == "u1":
+        return encoding, rows
+    order = ">" if message.is_bigendian else "<"
+    values = np.ascontiguousarray(rows).view(f"{order}{encoding.kind}")
+    return encoding, values.astype(encoding.kind, copy=False)
+
+
+def _row_count(message: ImageMessage, camera: str, encoding: Encoding) -> int:
+    """Rows of values in a message. Drivers count the plane of colours to the height, or not."""
+    heights = [message.height]
+    if encoding.rows > 1:
+        heights.append(round(message.height * encoding.rows))
+    count, rest = divmod(len(message.data), message.step)
+    if rest or count not in heights:
         raise InputError(
             f"{camera} image with {len(message.data)} bytes of data; expected step * height = "
-            f"{message.step} * {message.height} = {message.step * message.height}; the driver "
-            "fills the message wrongly, or it was cut off on the way"
+            f"{message.step} * {heights[-1]} = {message.step * heights[-1]}; the driver fills the "
+            "message wrongly, or it was cut off on the way"
         )
-    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
-    return rows[:, :needed]
+    height = count / encoding.rows
+    if height != int(height) or (encoding.rows == 1.5 and (height % 2 or message.width % 2)):
+        raise InputError(
+            f"{camera} image of {message.width}x{height:g} pixels {message.encoding}; expected "
+            "whole rows, and even sizes where four pixels share a colour; the driver fills the "
+            "message wrongly"
+        )
+    return count

@@ -46,6 +46,7 @@ def build_engine(node: Node, executor: SingleThreadedExecutor) -> None:
         Pairing(
             node, parameters.visible_topic, parameters.thermal_topic, parameters.slop,
             parameters.queue_size, parameters.qos, pairing_slot,
+            transport=parameters.image_transport,
         )  # fmt: skip
         shapes = _first_shapes(node, pairing_slot, executor)
     if shapes is None:

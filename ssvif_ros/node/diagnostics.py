@@ -14,8 +14,9 @@ from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.thermal import StreamState
 from ssvif_ros.node.calibration import Calibration
 from ssvif_ros.node.interface import DIAGNOSTICS
-from ssvif_ros.node.pairing import LatestSlot, Pairing, Stream
+from ssvif_ros.node.pairing import LatestSlot, Pairing
 from ssvif_ros.node.status import Key, StreamKey
+from ssvif_ros.node.stream import Stream
 
 SILENT_AFTER_S = 1.0
 SLOW_SHARE = 0.1  # of the pairs; if more are replaced by newer ones, the machine is slow
@@ -153,6 +154,9 @@ class Diagnostics:
             for stream in self._pairing.streams
             if stream.silence is None or stream.silence > SILENT_AFTER_S
         ]
+        for stream in silent:
+            if stream.wrong_type:
+                return f"{stream.topic} has messages of type {stream.wrong_type}, and no images"
         if len(silent) == 2:
             if all(stream.silence is None for stream in silent):
                 return WAITING

@@ -43,6 +43,7 @@ class FusionNode(Node):
         self.pairing = Pairing(
             self, p.visible_topic, p.thermal_topic, p.slop, p.queue_size, p.qos, self.slot,
             max_age_s=p.thermal_max_age if p.pairing == "visible_rate" else None,
+            transport=p.image_transport,
         )  # fmt: skip
         self.calibration = Calibration(
             self, p.calibration_path, self._pipeline.calibration,
@@ -58,6 +59,7 @@ class FusionNode(Node):
             self.counters,
             first,
             p.largest_side,
+            p.visible_bits,
         )
         self.pairing.on_reset = self._worker.reset_stream
         self._diagnostics = Diagnostics(

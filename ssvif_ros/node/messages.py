@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from array import array
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from ssvif_core.errors import EngineError, InputError
-from ssvif_core.recordings.decode import thermal_image, visible_image
+from ssvif_core.recordings.decode import BitDepth, thermal_image, visible_image
 from ssvif_core.types import AnyArray, Pair, UInt8Array, stamp_of
 
 try:
@@ -28,27 +29,33 @@ except Exception as error:
 _bridge = CvBridge()
 
 
-def to_pair(visible: Image, thermal: Image) -> Pair:
+CameraMessage: TypeAlias = Image | CompressedImage
+
+
+def to_pair(visible: CameraMessage, thermal: CameraMessage, depth: BitDepth | None = None) -> Pair:
     """The pair in two messages.
+
+    Args:
+        depth: of the visible stream.
 
     Raises:
         InputError: a message cannot be used; says what came, what was expected, what to do.
     """
     return Pair(
-        visible_array(visible),
+        visible_array(visible, depth),
         thermal_image(thermal),
         stamp_of(visible.header),
         stamp_of(thermal.header),
     )
 
 
-def visible_array(message: Image) -> UInt8Array:
+def visible_array(message: CameraMessage, depth: BitDepth | None = None) -> UInt8Array:
     """A visible image message as BGR, (H, W, 3).
 
     Raises:
         InputError: the message cannot be used.
     """
-    return visible_image(message, _to_colour)
+    return visible_image(message, _to_colour, depth)
 
 
 def _to_colour(rows: UInt8Array, width: int, encoding: str) -> UInt8Array:

@@ -12,27 +12,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from message_filters import ApproximateTimeSynchronizer, SimpleFilter
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
 
 from ssvif_core.types import stamp_of
-from ssvif_ros.node.losses import LossCounter
+from ssvif_ros.node.messages import CameraMessage
+from ssvif_ros.node.stream import Stream, Subscriber
 
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
-
-# Stamps that go back by more than this are a jump (a bag loops). By less, messages came late.
-JUMP_BACK_NS = 250_000_000
 KEPT_NS = 1_000_000_000  # messages within this time of a jump are kept
-RECENT = 10  # messages of a camera that are remembered
 
 
 @dataclass(frozen=True)
@@ -43,8 +33,8 @@ class MatchedMessages:
         arrival: when the second of them came, by `time.monotonic`.
     """
 
-    visible: Image
-    thermal: Image
+    visible: CameraMessage
+    thermal: CameraMessage
     arrival: float
 
 
@@ -93,63 +83,6 @@ class LatestSlot:
             self._condition.notify_all()
 
 
-class Stream:
-    """One camera's topic: its subscription and what came on it.
-
-    Attributes:
-        received: number of messages.
-        incompatible: publishers that do not fit the subscription.
-        lost: messages that DDS reports as lost.
-        refused: messages whose stamps cannot be used.
-        last_stamp: of the last message, ns. last_arrival: its arrival, by `time.monotonic`.
-        recent: the last messages.
-    """
-
-    def __init__(self, name: str, topic: str) -> None:
-        self.name, self.topic = name, topic
-        self.filter = SimpleFilter()
-        self.subscription: Any = None
-        self.reliability: ReliabilityPolicy | None = None
-        self.received = 0
-        self.incompatible = 0
-        self.lost = 0
-        self.refused = 0
-        self.last_stamp: int | None = None
-        self.last_arrival: float | None = None
-        self.recent: deque[Image] = deque(maxlen=RECENT)
-        self._losses = LossCounter()
-
-    def note(self, message: Image) -> bool:
-        """Count a message; return whether its stamp jumped back."""
-        stamp = stamp_of(message.header)
-        self.received += 1
-        self.last_arrival = time.monotonic()
-        step_ns = 0 if self.last_stamp is None else stamp - self.last_stamp
-        if -JUMP_BACK_NS <= step_ns < 0:
-            self._losses.overtaken()
-            return False
-        self.last_stamp = stamp
-        if step_ns < 0:
-            self._losses.restart()
-        self._losses.note(stamp)
-        return step_ns < 0
-
-    @property
-    def missing(self) -> int:
-        """Images that never arrived, judged by the stamps."""
-        return self._losses.missing
-
-    def refuse(self) -> None:
-        """Count a message whose stamp cannot be used."""
-        self.refused += 1
-        self.last_arrival = time.monotonic()
-
-    @property
-    def silence(self) -> float | None:
-        """Seconds since the last message; None before the first."""
-        return None if self.last_arrival is None else time.monotonic() - self.last_arrival
-
-
 class Pairing:
     """Subscribes to both cameras and puts matches into `slot`.
 
@@ -157,8 +90,7 @@ class Pairing:
         node: the node that subscribes.
         slop_s: the stamps of a pair are less than this apart, seconds.
         queue_size: messages of each camera that may wait for their partner.
-        qos: `auto` (reliable if every publisher offers it, otherwise best effort, like rosbag2's
-            recorder), `reliable` or `best_effort`.
+        qos, transport: see `Subscriber`.
         max_age_s: with None, each thermal image is in one pair, with the nearest visible one.
             Otherwise every visible image is paired with the nearest thermal one that has come, if
             that is not older, seconds.
@@ -179,17 +111,20 @@ class Pairing:
         qos: str,
         slot: LatestSlot,
         max_age_s: float | None = None,
+        transport: str = "auto",
     ) -> None:
         self._max_age_s, self._offset_ns, self.too_old = max_age_s, 0, 0
-        self._node, self._slop_s, self._queue_size, self._qos = node, slop_s, queue_size, qos
+        self._node, self._slop_s, self._queue_size = node, slop_s, queue_size
         self._slot = slot
         self.on_reset: Callable[[], None] = lambda: None
         self.visible, self.thermal = (
-            Stream("visible", visible_topic),
-            Stream("thermal", thermal_topic),
+            Stream("visible", visible_topic, queue_size),
+            Stream("thermal", thermal_topic, queue_size),
         )
-        for stream in self.streams:
-            stream.recent = deque(maxlen=queue_size)
+        self._subscribers = [
+            Subscriber(node, stream, transport, qos, queue_size, self._receive)
+            for stream in self.streams
+        ]
         self.pairs = 0
         self.resets = 0
         self._synchroniser = self._new_synchroniser()
@@ -224,13 +159,13 @@ class Pairing:
         synchroniser.registerCallback(self._hand_over)
         return synchroniser
 
-    def _hand_over(self, visible: Image, thermal: Image) -> None:
+    def _hand_over(self, visible: CameraMessage, thermal: CameraMessage) -> None:
         self.pairs += 1
         self.visible.recent.clear()
         self.thermal.recent.clear()
         self._slot.put(MatchedMessages(visible, thermal, time.monotonic()))
 
-    def _receive(self, stream: Stream, message: Image) -> None:
+    def _receive(self, stream: Stream, message: CameraMessage) -> None:
         if stamp_of(message.header) < 0:  # rclpy raises for such a time
             stream.refuse()
             return
@@ -245,7 +180,7 @@ class Pairing:
         elif stream is self.visible:
             self._pair_with_nearest(message, self._max_age_s)
 
-    def _pair_with_nearest(self, visible: Image, max_age_s: float) -> None:
+    def _pair_with_nearest(self, visible: CameraMessage, max_age_s: float) -> None:
         """Pair a visible image with the nearest thermal image that has come."""
         stamp = stamp_of(visible.header)
         age_ns, thermal = min(
@@ -282,53 +217,5 @@ class Pairing:
                 stream.filter.signalMessage(message)
 
     def _choose_subscriptions(self) -> None:
-        """Subscribe when publishers are known, and again when they offer another reliability."""
-        for stream in self.streams:
-            wanted = self._reliability(stream.topic)
-            if wanted is None or wanted == stream.reliability:
-                continue
-            if stream.subscription is not None:
-                self._node.destroy_subscription(stream.subscription)
-            stream.reliability = wanted
-            stream.subscription = self._node.create_subscription(
-                Image,
-                stream.topic,
-                lambda message, stream=stream: self._receive(stream, message),
-                QoSProfile(
-                    history=HistoryPolicy.KEEP_LAST, depth=self._queue_size, reliability=wanted
-                ),
-                event_callbacks=SubscriptionEventCallbacks(
-                    incompatible_qos=lambda _event, stream=stream: self._incompatible(stream),
-                    message_lost=lambda event, stream=stream: self._lost(stream, event.total_count),
-                ),
-            )
-            self._node.get_logger().info(
-                f"{stream.name}: subscribed to {stream.subscription.topic_name} "
-                f"({wanted.name.lower().replace('_', ' ')})"
-            )
-
-    def _reliability(self, topic: str) -> ReliabilityPolicy | None:
-        if self._qos != "auto":
-            return (
-                ReliabilityPolicy.RELIABLE
-                if self._qos == "reliable"
-                else ReliabilityPolicy.BEST_EFFORT
-            )
-        offered = {
-            info.qos_profile.reliability for info in self._node.get_publishers_info_by_topic(topic)
-        }
-        if not offered:
-            return None
-        if offered == {ReliabilityPolicy.RELIABLE}:
-            return ReliabilityPolicy.RELIABLE
-        return ReliabilityPolicy.BEST_EFFORT
-
-    def _lost(self, stream: Stream, total: int) -> None:
-        stream.lost = total
-
-    def _incompatible(self, stream: Stream) -> None:
-        stream.incompatible += 1
-        self._node.get_logger().warning(
-            f"{stream.name}: a publisher on {stream.topic} offers only best effort, but qos is "
-            "'reliable', so none of its images arrive; set qos to auto"
-        )
+        for subscriber in self._subscribers:
+            subscriber.choose()

@@ -65,6 +65,15 @@ class FusionParameters:
         "Reliability of the subscriptions; auto follows the publishers.",
         choices=("auto", "reliable", "best_effort"),
     )
+    image_transport: str = _parameter(
+        "auto",
+        "raw, compressed (the topic's name with /compressed); auto: raw where it is published.",
+        choices=("auto", "raw", "compressed"),
+    )
+    visible_bits: int = _parameter(
+        0, "Bits that a visible camera of 16-bit images uses, 8 to 16; 0 finds them.",
+        low=0, high=16,
+    )  # fmt: skip
     engine: str = _parameter(
         "auto",
         "Inference engine; auto takes the best one that works here.",
@@ -146,6 +155,8 @@ class FusionParameters:
                 f"parameters thermal_low={self.thermal_low}, thermal_high={self.thermal_high}; "
                 "expected low below high, or both 0"
             )
+        if 0 < self.visible_bits < 8:
+            raise InputError(f"parameter visible_bits={self.visible_bits}; expected 0, or 8 to 16")
         if self.thermal_bits not in (8, 16):
             raise InputError(f"parameter thermal_bits={self.thermal_bits}; expected 8 or 16")
         if self.model and not Path(self.model).is_file():

@@ -15,6 +15,7 @@ from rclpy.node import Node
 
 from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.pipeline import FusionPipeline
+from ssvif_core.recordings.decode import BitDepth, claimed_size
 from ssvif_core.thermal import StreamState
 from ssvif_core.types import Pair, Shapes
 from ssvif_ros.node.calibration import Calibration
@@ -36,6 +37,7 @@ class Worker:
         slot: where pairs come from.
         first: sizes to prepare the engine for before any pair; None if there is nothing to prepare.
         largest_side: of an image, pixels; larger ones are refused.
+        visible_bits: see `BitDepth`.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class Worker:
         counters: Counters,
         first: Shapes | None,
         largest_side: int,
+        visible_bits: int,
     ) -> None:
         self._node, self._pipeline, self._slot = node, pipeline, slot
         self._outputs, self._calibration, self._counters = outputs, calibration, counters
         self._first = first
         self._largest_side = largest_side
+        self._depth = BitDepth(visible_bits)
         self._held: tuple[Shapes, MatchedMessages] | None = None
         self._new_sizes: dict[Shapes, float] = {}  # when they came last, by `time.monotonic`
         self._has_fused = False
@@ -106,7 +110,7 @@ class Worker:
             return
         start_s = time.monotonic()
         self._require_bounded(messages)
-        pair = to_pair(messages.visible, messages.thermal)
+        pair = to_pair(messages.visible, messages.thermal, self._depth)
         if not is_heard:
             self._calibration.look(pair)
             return
@@ -130,9 +134,10 @@ class Worker:
 
     def _require_bounded(self, messages: MatchedMessages) -> None:
         for camera, image in (("visible", messages.visible), ("thermal", messages.thermal)):
-            if max(image.width, image.height) > self._largest_side:
+            width, height = claimed_size(image) or (0, 0)
+            if max(width, height) > self._largest_side:
                 raise InputError(
-                    f"{camera} image of {image.width}x{image.height} pixels; expected at most "
+                    f"{camera} image of {width}x{height} pixels; expected at most "
                     f"{self._largest_side} (largest_side); raise it if the camera really sends that"
                 )
 

@@ -14,7 +14,6 @@ from ssvif_core.evaluation.plan import Settings
 from ssvif_core.evaluation.results import RobotRun
 from ssvif_core.recordings.bag_pairs import BagStream, choose_topics
 from ssvif_core.recordings.bags import (
-    COMPRESSED_TYPE,
     THERMAL_TOPIC,
     VISIBLE_TOPIC,
     Bag,
@@ -92,16 +91,14 @@ def _period(stamps: list[int]) -> float:
 
 
 def playable(path: Path, settings: Settings, scratch: Path) -> tuple[Path, tuple[str, str]]:
-    """A bag that can be played: whole, with raw images of different stamps.
+    """A bag that can be played: whole, with images of different stamps.
 
-    That is the given bag, or a new one with its pairs. The node takes only raw images, the player
-    only whole bags, and the stamps identify the images. On a robot image_transport and the camera
-    drivers care for that.
+    That is the given bag, or a new one with its pairs. The player takes only whole bags, and the
+    stamps identify the images. On a robot the camera drivers care for that.
     """
     with Bag(path, recover=True) as bag:
         topics = choose_topics(bag, settings.topics)
-        types = {topic.type for topic in bag.topics() if topic.name in topics}
-        if not bag.broken and COMPRESSED_TYPE not in types and _distinct(bag, topics):
+        if not bag.broken and _distinct(bag, topics):
             return path, topics
     stream = BagStream(path, topics, settings.slop_ns, settings.offset_ns, recover=True)
     pairs = stream.pairs(dict(enumerate(stream.matches())))

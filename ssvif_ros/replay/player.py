@@ -15,7 +15,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 
 from ssvif_core.errors import InputError
-from ssvif_core.recordings.bags import IMAGE_TYPE, Bag, stamp_or_time
+from ssvif_core.recordings.bags import COMPRESSED_TYPE, IMAGE_TYPE, Bag, stamp_or_time
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _publishers(
         publisher = node.create_publisher(
             message_type, options.remap.get(topic.name, topic.name), qos
         )
-        publishers[topic.name] = (publisher, topic.type == IMAGE_TYPE)
+        publishers[topic.name] = (publisher, topic.type in (IMAGE_TYPE, COMPRESSED_TYPE))
     if not publishers:
         raise InputError(f"{bag.path}: nothing to play; left out: {', '.join(left_out)}")
     return publishers, left_out

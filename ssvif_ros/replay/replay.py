@@ -25,10 +25,10 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from ssvif_core.errors import EngineError, InputError
-from ssvif_core.recordings.bags import IMAGE_TYPE, Bag, decode
+from ssvif_core.recordings.bags import COMPRESSED_TYPE, IMAGE_TYPE, Bag, decode
 from ssvif_core.recordings.decode import thermal_image
 from ssvif_core.recordings.time_pairing import mutual_pairs, pairs_at_visible_rate
-from ssvif_core.types import stamp_of
+from ssvif_core.types import AnyArray, stamp_of
 from ssvif_ros.node.messages import visible_array
 from ssvif_ros.node.parameters import FusionParameters
 from ssvif_ros.node.status import STATUS_NAME, NodeState
@@ -200,22 +200,22 @@ def replay(options: ReplayOptions, progress: Progress) -> ReplayResult:
 
 def _survey(options: ReplayOptions) -> _Survey:
     stamps: dict[str, list[int]] = {options.visible: [], options.thermal: []}
-    first: dict[str, Any] = {}
+    first: dict[str, AnyArray] = {}
     with Bag(options.bag) as bag:
         bag.require(options.visible, options.thermal)
         for topic in bag.topics():
-            if topic.name in stamps and (topic.type != IMAGE_TYPE or not topic.count):
+            is_of_images = topic.count and topic.type in (IMAGE_TYPE, COMPRESSED_TYPE)
+            if topic.name in stamps and not is_of_images:
                 raise InputError(
                     f"{options.bag}: topic {topic.name} has {topic.count} messages of "
-                    f"{topic.type}; expected images ({IMAGE_TYPE}); record the raw images, or "
-                    "republish compressed ones with image_transport"
+                    f"{topic.type}; expected images ({IMAGE_TYPE} or {COMPRESSED_TYPE})"
                 )
         for message in bag.messages(stamps):
             with suppress(InputError):  # the node counts a damaged image as bad
                 image = decode(message)
                 if message.topic not in first:
-                    (thermal_image if message.topic == options.thermal else visible_array)(image)
-                    first[message.topic] = image
+                    read = thermal_image if message.topic == options.thermal else visible_array
+                    first[message.topic] = read(image)
                 stamps[message.topic].append(stamp_of(image.header))
     visible, thermal = (np.array(stamps[name]) for name in (options.visible, options.thermal))
     pairs = _expected_pairs(options, visible, thermal)
@@ -224,10 +224,10 @@ def _survey(options: ReplayOptions) -> _Survey:
             f"{options.bag}: no stamps of {options.visible} and {options.thermal} are nearer "
             f"than slop {options.slop_s} s; raise it with --slop, or check the cameras' clocks"
         )
-    counts = thermal_image(first[options.thermal])
+    colours, counts = first[options.visible], first[options.thermal]
     sizes = {
-        "visible_width": first[options.visible].width,
-        "visible_height": first[options.visible].height,
+        "visible_width": colours.shape[1],
+        "visible_height": colours.shape[0],
         "thermal_width": counts.shape[1],
         "thermal_height": counts.shape[0],
         "thermal_bits": 8 * counts.dtype.itemsize,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssvif_ros.node.losses import LossCounter
-from ssvif_ros.node.pairing import Stream
+from ssvif_ros.node.stream import Stream
 
 VISIBLE, _ = scene()
 MS = 1_000_000

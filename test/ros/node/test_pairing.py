@@ -6,7 +6,8 @@ import threading
 
 from harness import PERIOD, START, image, scene
 
-from ssvif_ros.node.pairing import LatestSlot, MatchedMessages, Stream
+from ssvif_ros.node.pairing import LatestSlot, MatchedMessages
+from ssvif_ros.node.stream import Stream
 
 VISIBLE, THERMAL = scene()
 

@@ -1,0 +1,198 @@
+"""One camera's topic: how to subscribe to it, and what came on it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from message_filters import SimpleFilter
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+
+from ssvif_core.types import stamp_of
+from ssvif_ros.node.losses import LossCounter
+from ssvif_ros.node.messages import CameraMessage
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
+# Stamps that go back by more than this are a jump (a bag loops). By less, messages came late.
+JUMP_BACK_NS = 250_000_000
+IMAGE_TYPE, COMPRESSED_TYPE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+COMPRESSED = "/compressed"  # what image_transport appends to the name of a topic
+
+
+class Stream:
+    """What came on the topic of one camera.
+
+    Attributes:
+        received: number of messages.
+        incompatible: publishers that do not fit the subscription.
+        lost: messages that DDS reports as lost.
+        refused: messages whose stamps cannot be used.
+        wrong_type: of the messages of a publisher on the topic, if it sends no images.
+        last_stamp: of the last message, ns. last_arrival: its arrival, by `time.monotonic`.
+        recent: the last messages.
+    """
+
+    def __init__(self, name: str, topic: str, kept: int = 10) -> None:
+        self.name, self.topic = name, topic
+        self.filter = SimpleFilter()
+        self.received = 0
+        self.incompatible = 0
+        self.lost = 0
+        self.refused = 0
+        self.wrong_type = ""
+        self.last_stamp: int | None = None
+        self.last_arrival: float | None = None
+        self.recent: deque[CameraMessage] = deque(maxlen=kept)
+        self._losses = LossCounter()
+
+    def note(self, message: CameraMessage) -> bool:
+        """Count a message; return whether its stamp jumped back."""
+        stamp = stamp_of(message.header)
+        self.received += 1
+        self.last_arrival = time.monotonic()
+        step_ns = 0 if self.last_stamp is None else stamp - self.last_stamp
+        if -JUMP_BACK_NS <= step_ns < 0:
+            self._losses.overtaken()
+            return False
+        self.last_stamp = stamp
+        if step_ns < 0:
+            self._losses.restart()
+        self._losses.note(stamp)
+        return step_ns < 0
+
+    def refuse(self) -> None:
+        """Count a message whose stamp cannot be used."""
+        self.refused += 1
+        self.last_arrival = time.monotonic()
+
+    @property
+    def missing(self) -> int:
+        """Images that never arrived, judged by the stamps."""
+        return self._losses.missing
+
+    @property
+    def silence(self) -> float | None:
+        """Seconds since the last message; None before the first."""
+        return None if self.last_arrival is None else time.monotonic() - self.last_arrival
+
+
+@dataclass(frozen=True)
+class Source:
+    """What can be subscribed to: a topic, of raw or compressed images, and its reliability."""
+
+    topic: str
+    is_compressed: bool
+    reliability: ReliabilityPolicy
+
+    def __str__(self) -> str:
+        kind = ", compressed" if self.is_compressed else ""
+        return f"{self.topic} ({self.reliability.name.lower().replace('_', ' ')}{kind})"
+
+
+class Subscriber:
+    """Subscribes to the topic of a stream, as its publishers offer it.
+
+    Args:
+        node: the node that subscribes.
+        transport: `raw`, `compressed`, or `auto`, which takes compressed images if no one
+            publishes raw ones.
+        qos: `auto` (reliable if every publisher offers it, otherwise best effort, like rosbag2's
+            recorder), `reliable` or `best_effort`.
+        depth: messages that may wait.
+        receive: gets each message.
+    """
+
+    def __init__(
+        self, node: Node, stream: Stream, transport: str, qos: str, depth: int,
+        receive: Callable[[Stream, CameraMessage], None],
+    ) -> None:  # fmt: skip
+        self._node, self._stream = node, stream
+        self._transport, self._qos, self._depth = transport, qos, depth
+        self._receive = receive
+        self._topic = node.resolve_topic_name(stream.topic)
+        self._source: Source | None = None
+        self._subscription: Any = None
+
+    def choose(self) -> None:
+        """Subscribe when publishers are known, and again when they offer something else."""
+        source = self._offered()
+        if source is None or source == self._source:
+            return
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+        self._source = source
+        self._subscription = self._node.create_subscription(
+            CompressedImage if source.is_compressed else Image,
+            source.topic,
+            lambda message: self._receive(self._stream, message),
+            QoSProfile(
+                history=HistoryPolicy.KEEP_LAST, depth=self._depth, reliability=source.reliability
+            ),
+            event_callbacks=SubscriptionEventCallbacks(
+                incompatible_qos=lambda _event: self._note_incompatible(),
+                message_lost=lambda event: self._note_lost(event.total_count),
+            ),
+        )
+        self._node.get_logger().info(f"{self._stream.name}: subscribed to {source}")
+
+    def _offered(self) -> Source | None:
+        """The best that is offered; None while there is nothing to subscribe to."""
+        topic = self._topic
+        types = self._types(topic)
+        self._note_type(types)
+        is_compressed = COMPRESSED_TYPE in types or topic.endswith(COMPRESSED)
+        if not is_compressed and self._prefers_compressed(types):
+            topic, is_compressed = topic + COMPRESSED, True
+        reliability = self._reliability(topic)
+        return reliability and Source(topic, is_compressed, reliability)
+
+    def _prefers_compressed(self, types: set[str]) -> bool:
+        """Whether to take the compressed topic beside one whose publishers have these types."""
+        if self._transport != "auto":
+            return self._transport == "compressed"
+        return IMAGE_TYPE not in types and COMPRESSED_TYPE in self._types(self._topic + COMPRESSED)
+
+    def _types(self, topic: str) -> set[str]:
+        infos = self._node.get_publishers_info_by_topic(topic)
+        return {info.topic_type for info in infos}
+
+    def _note_type(self, types: set[str]) -> None:
+        wrong = sorted(types - {IMAGE_TYPE, COMPRESSED_TYPE})
+        if wrong and self._stream.wrong_type != wrong[0]:
+            self._node.get_logger().error(
+                f"{self._stream.name}: {self._topic} has messages of type {wrong[0]}; expected "
+                f"{IMAGE_TYPE} or {COMPRESSED_TYPE}; is the topic right?"
+            )
+        self._stream.wrong_type = wrong[0] if wrong else ""
+
+    def _reliability(self, topic: str) -> ReliabilityPolicy | None:
+        if self._qos == "reliable":
+            return ReliabilityPolicy.RELIABLE
+        if self._qos == "best_effort":
+            return ReliabilityPolicy.BEST_EFFORT
+        infos = self._node.get_publishers_info_by_topic(topic)
+        offered = {info.qos_profile.reliability for info in infos}
+        if not offered:
+            return None
+        if offered == {ReliabilityPolicy.RELIABLE}:
+            return ReliabilityPolicy.RELIABLE
+        return ReliabilityPolicy.BEST_EFFORT
+
+    def _note_lost(self, total: int) -> None:
+        self._stream.lost = total
+
+    def _note_incompatible(self) -> None:
+        self._stream.incompatible += 1
+        self._node.get_logger().warning(
+            f"{self._stream.name}: a publisher on {self._topic} offers only best effort, but qos "
+            "is 'reliable', so none of its images arrive; set qos to auto"
+        )

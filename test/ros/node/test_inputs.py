@@ -1,0 +1,144 @@
+"""Whatever cameras send over DDS: every encoding, compressed images, and what is no image."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from encoders import BAYER, COLOURS, GREY, TEMPERATURES, encoded, picture
+from harness import PERIOD, START, Robot, image, scene
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+
+from ssvif_core.pipeline import FusionPipeline
+from ssvif_core.recordings.bag_pairs import _to_colour
+from ssvif_core.recordings.decode import BitDepth, thermal_image, visible_image
+from ssvif_core.types import Pair
+from ssvif_ros.node.messages import visible_array
+
+MakeRobot = Callable[..., Robot]
+SIZE = (48, 64)
+
+
+def stamped(message: Any, number: int) -> Image:
+    result = Image(**{**vars(message), "data": array("B", message.data)})
+    stamp = divmod(START + number * PERIOD, 1_000_000_000)
+    result.header.stamp.sec, result.header.stamp.nanosec = stamp
+    return result
+
+
+def compressed(pixels: np.ndarray, suffix: str, format: str, number: int) -> CompressedImage:
+    message = CompressedImage(format=format)
+    message.data = array("B", cv2.imencode(suffix, pixels)[1].tobytes())
+    stamp = divmod(START + number * PERIOD, 1_000_000_000)
+    message.header.stamp.sec, message.header.stamp.nanosec = stamp
+    return message
+
+
+def thermal_pixels(name: str, number: int) -> np.ndarray:
+    _, counts = scene()
+    grey = (counts // 40).astype(np.uint8)
+    grey[0, 0] += number % 50  # equal images would count as frozen
+    if name in TEMPERATURES:
+        return grey.astype(np.int16 if name == "16SC1" else np.float32)
+    return cv2.merge([grey] * 3) if name in COLOURS else grey
+
+
+def test_every_encoding_is_fused_as_from_a_bag(robot: MakeRobot) -> None:
+    """The same pixels live and from a bag, through DDS, decoder, pipeline and back."""
+    r = robot({"thermal_repair": False})
+    pipeline, depth = FusionPipeline(), BitDepth()
+    visible_names = [*COLOURS, *GREY, *BAYER]
+    thermal_names = [*GREY, *TEMPERATURES, *COLOURS]
+    for number, name in enumerate(visible_names):
+        grey_or_colour = picture(*SIZE, number, 2)
+        visible = encoded(name, grey_or_colour[..., 0] if name in GREY else grey_or_colour)
+        other = thermal_names[number % len(thermal_names)]
+        thermal = encoded(other, thermal_pixels(other, number))
+        stamp = START + number * PERIOD
+        before = len(r.received["fused/image"])
+        r.send(stamped(visible, number), stamped(thermal, number))
+        fused = visible_array(r.fused(before + 1)[-1])
+        pair = Pair(visible_image(visible, _to_colour, depth), thermal_image(thermal), stamp, stamp)
+        expected = pipeline(pair).fused
+        assert np.abs(fused.astype(int) - expected).max() <= 1, f"{name} and {other}"
+
+
+def test_compressed_images_are_taken_where_only_they_are_published(robot: MakeRobot) -> None:
+    r = robot(wait=False)
+    r.node.destroy_publisher(r.visible)
+    r.node.destroy_publisher(r.thermal)
+    r.visible = r.node.create_publisher(CompressedImage, "visible/image_raw/compressed", 10)
+    r.thermal = r.node.create_publisher(CompressedImage, "thermal/image_raw/compressed", 10)
+    r.wait_for_log("thermal: subscribed to /thermal/image_raw/compressed (reliable, compressed)")
+    r.wait(r._connected, "the node to be ready")
+    visible, thermal = scene()
+    r.send(
+        compressed(visible, ".jpg", "rgb8; jpeg compressed bgr8", 0),
+        compressed(thermal, ".png", "16UC1; png compressed ", 0),
+    )
+    (message,) = r.fused(1)
+    jpeg = cv2.imdecode(cv2.imencode(".jpg", visible)[1], cv2.IMREAD_COLOR)
+    expected = FusionPipeline()(Pair(jpeg, thermal)).fused
+    assert np.abs(visible_array(message).astype(int) - expected).max() <= 1
+
+
+def test_raw_images_are_preferred_and_compressed_ones_can_be_chosen(robot: MakeRobot) -> None:
+    """image_transport offers both. A topic with /compressed in its name is taken at its word."""
+    r = robot({"thermal_topic": "thermal/image_raw/compressed"}, wait=False)
+    beside = r.node.create_publisher(CompressedImage, "visible/image_raw/compressed", 10)
+    thermal = r.node.create_publisher(CompressedImage, "thermal/image_raw/compressed", 10)
+    r.wait_for_log("visible: subscribed to /visible/image_raw (")
+    r.wait_for_log("thermal: subscribed to /thermal/image_raw/compressed")
+    r.wait(lambda: bool(r.received.get("label_info")), "the node to be ready")
+    assert beside.get_subscription_count() == 0
+    colours, counts = scene()
+    r.send(image(colours, "bgr8", START), None)
+    thermal.publish(compressed(counts, ".png", "png", 0))
+    r.fused(1)
+    other = robot({"image_transport": "compressed"}, wait=False)
+    other.node.create_publisher(CompressedImage, "visible/image_raw/compressed", 10)
+    other.wait_for_log("visible: subscribed to /visible/image_raw/compressed")
+
+
+def test_a_compressed_image_that_claims_a_huge_size_is_refused(robot: MakeRobot) -> None:
+    r = robot(wait=False)
+    r.node.destroy_publisher(r.visible)
+    r.visible = r.node.create_publisher(CompressedImage, "visible/image_raw/compressed", 10)
+    r.wait(r._connected, "the node to be ready")
+    visible, thermal = scene()
+    huge = compressed(visible, ".png", "png", 0)
+    data = bytes(huge.data)
+    huge.data = array("B", data[:16] + b"\0\0\xea\x60" * 2 + data[24:])
+    r.send(huge, image(thermal, "mono16", START))
+    r.state(
+        lambda v, _: "visible image of 60000x60000 pixels; expected at most" in v["last problem"],
+        "the refusal",
+    )
+    r.send(compressed(visible, ".png", "png", 3), image(thermal, "mono16", START + 3 * PERIOD))
+    r.fused(1)
+
+
+def test_a_topic_of_another_type_is_told(robot: MakeRobot) -> None:
+    r = robot({"visible_topic": "/points"}, wait=False)
+    r.node.create_publisher(PointCloud2, "/points", 10)
+    r.wait_for_log("/points has messages of type sensor_msgs/msg/PointCloud2; expected")
+    r.state(
+        lambda _, status: (
+            "/points has messages of type sensor_msgs/msg/PointCloud2" in status.message
+        ),
+        "the wrong type in diagnostics",
+    )
+
+
+def test_a_visible_camera_of_12_bits_keeps_its_brightness(robot: MakeRobot) -> None:
+    r = robot()
+    for number, level in enumerate((300, 4000, 300)):
+        visible = encoded("mono16", np.full(SIZE, level, np.uint16))
+        thermal = encoded("mono8", thermal_pixels("mono8", number))
+        r.send(stamped(visible, number), stamped(thermal, number))
+        r.fused(number + 1)
+    dark, bright, again = (visible_array(m).mean() for m in r.received["fused/image"])
+    assert bright > 150 and abs(dark - again) < 3
