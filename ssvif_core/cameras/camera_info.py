@@ -72,7 +72,7 @@ def camera_of(info: Any, name: str = "camera", rectified: bool = False) -> Camer
         if rectified:
             return replace(camera, matrix=matrix)
         return replace(
-            camera, matrix=matrix, distortion_model=info.distortion_model or "plumb_bob",
+            camera, matrix=matrix, distortion_model=info.distortion_model,
             distortion=tuple(info.d),
         )  # fmt: skip
     except InputError as error:

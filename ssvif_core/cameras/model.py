@@ -11,8 +11,14 @@ import numpy as np
 from ssvif_core.errors import InputError
 from ssvif_core.types import AnyArray, BoolArray, Float64Array
 
-# Distortion models of sensor_msgs/CameraInfo -> allowed numbers of coefficients.
-DISTORTION_MODELS = {"plumb_bob": (0, 4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
+# Distortion models of sensor_msgs/CameraInfo -> allowed numbers of coefficients. To OpenCV the
+# first two are one model, in which coefficients at the end may be missing.
+DISTORTION_MODELS = {
+    "plumb_bob": (0, 4, 5, 8, 12, 14),
+    "rational_polynomial": (0, 4, 5, 8, 12, 14),
+    "equidistant": (4,),
+}
+_OTHER_NAMES = {"": "plumb_bob", "none": "plumb_bob", "fisheye": "equidistant"}
 _CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-9)
 
 
@@ -22,7 +28,8 @@ class Camera:
 
     width, height: size of the full image, 8 to 16384 pixels.
     matrix: (3, 3) float64, intrinsic matrix K of the full image; None if the lens is unknown.
-    distortion_model, distortion: as in sensor_msgs/CameraInfo.
+    distortion_model, distortion: as in sensor_msgs/CameraInfo. `fisheye` is a name of equidistant,
+        which may have a fifth coefficient of 0. `none` has no coefficients but zeros.
     roi: region of interest (x, y, width, height), full-image pixels; None: the full image.
     binning: full-image pixels per sent pixel, (horizontal, vertical); a resize gives fractions.
     estimated: the lens was estimated from scenes. The next calibration from a scene replaces it.
@@ -53,12 +60,7 @@ class Camera:
             object.__setattr__(self, "matrix", _matrix(self.matrix, "camera matrix"))
             if not (self.focal[0] > 0 and self.focal[1] > 0):
                 raise InputError(f"camera matrix with focal lengths {self.focal}; expected above 0")
-        if self.distortion_model not in DISTORTION_MODELS:
-            raise InputError(
-                f"distortion_model '{self.distortion_model}'; expected one of "
-                f"{', '.join(DISTORTION_MODELS)}"
-            )
-        object.__setattr__(self, "distortion", tuple(float(k) for k in self.distortion))
+        self._name_distortion()
         counts = DISTORTION_MODELS[self.distortion_model]
         if len(self.distortion) not in counts or not np.isfinite(self.distortion).all():
             raise InputError(
@@ -66,7 +68,7 @@ class Camera:
                 f"expected {' or '.join(map(str, counts))} finite numbers for "
                 f"{self.distortion_model}"
             )
-        if any(self.distortion) and self.matrix is None:
+        if not self._is_ideal and self.matrix is None:
             raise InputError("distortion without a camera matrix; give both or neither")
         if self.roi is not None:
             if len(self.roi) != 4:
@@ -80,6 +82,32 @@ class Camera:
                 )
         if not (np.shape(self.binning) == (2,) and all(0 < n < 1e3 for n in self.binning)):
             raise InputError(f"binning {list(self.binning)}; expected two numbers, 0 to 1000")
+
+    def _name_distortion(self) -> None:
+        """Give the distortion model its usual name and its usual number of coefficients."""
+        distortion = tuple(float(k) for k in self.distortion)
+        model = _OTHER_NAMES.get(self.distortion_model, self.distortion_model)
+        if model not in DISTORTION_MODELS:
+            raise InputError(
+                f"distortion_model '{self.distortion_model[:40]}'; expected one of "
+                f"{', '.join((*DISTORTION_MODELS, *_OTHER_NAMES))}"
+            )
+        if self.distortion_model == "none":
+            if any(distortion):
+                raise InputError(
+                    f"distortion_model 'none' with coefficients {list(distortion)}; expected none, "
+                    "or the name of their model"
+                )
+            distortion = ()
+        if model == "equidistant" and len(distortion) == 5 and not distortion[4]:
+            distortion = distortion[:4]
+        object.__setattr__(self, "distortion_model", model)
+        object.__setattr__(self, "distortion", distortion)
+
+    @property
+    def _is_ideal(self) -> bool:
+        """Whether straight lines stay straight. A fisheye lens bends them without coefficients."""
+        return self.distortion_model != "equidistant" and not any(self.distortion)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -163,15 +191,15 @@ class Camera:
 
     def undistorted(self, points: Float64Array) -> Float64Array:
         """Full-image pixels (n, 2) of this lens -> pixels of a lens without distortion (n, 2)."""
-        if not any(self.distortion):
+        if self._is_ideal:
             return points
-        shown = np.ascontiguousarray(points, np.float64).reshape(-1, 1, 2)
-        distortion = np.array(self.distortion)
-        if self.distortion_model == "equidistant":
-            rays = cv2.fisheye.undistortPoints(shown, self.matrix, distortion, criteria=_CRITERIA)
-        else:
-            rays = cv2.undistortPointsIter(shown, self.matrix, distortion, None, None, _CRITERIA)
         assert self.matrix is not None
+        shown = np.ascontiguousarray(points, np.float64).reshape(-1, 1, 2)
+        if self.distortion_model == "equidistant":
+            rays = _rays_of_fisheye(self._rays(shown.reshape(-1, 2)), self.distortion)
+        else:
+            distortion = np.array(self.distortion)
+            rays = cv2.undistortPointsIter(shown, self.matrix, distortion, None, None, _CRITERIA)
         return (_homogeneous(rays.reshape(-1, 2)) @ self.matrix.T)[:, :2]
 
     def distorted(self, points: Float64Array) -> Float64Array:
@@ -180,7 +208,7 @@ class Camera:
         Points outside the field of view become NaN. The distortion polynomial is not valid there
         and may map them into the image.
         """
-        if not any(self.distortion):
+        if self._is_ideal:
             return points
         rays = self._rays(points)
         in_view: BoolArray = np.linalg.norm(rays, axis=1) <= self._field_of_view
@@ -355,6 +383,25 @@ def _matrix(values: Any, name: str) -> Float64Array:
         raise InputError(f"{name} {matrix.reshape(-1).tolist()}; expected an invertible matrix")
     matrix.setflags(write=False)
     return matrix
+
+
+def _rays_of_fisheye(shown: Float64Array, distortion: tuple[float, ...]) -> Float64Array:
+    """Where a fisheye lens shows rays (n, 2) -> x/z, y/z of the rays (n, 2).
+
+    The lens shows a ray at angle a from the axis at the radius a (1 + k1 a^2 + ... + k4 a^8), as in
+    OpenCV's fisheye module. Newton's method finds a. Angles end below 90 degrees.
+    """
+    radius = np.linalg.norm(shown, axis=1)
+    powers = np.array([1.0, *distortion])
+    angle = radius.copy()
+    for _ in range(40):
+        squares = angle[:, None] ** (2 * np.arange(5))
+        value = angle * (squares @ powers) - radius
+        slope = squares @ (powers * (2 * np.arange(5) + 1))
+        angle = np.clip(angle - value / np.where(np.abs(slope) < 1e-9, 1e-9, slope), 0, 1.56)
+    scale = np.where(radius > 1e-12, np.tan(angle) / np.maximum(radius, 1e-12), 1.0)
+    rays: Float64Array = shown * scale[:, None]
+    return rays
 
 
 def _homogeneous(points: Float64Array) -> Float64Array:

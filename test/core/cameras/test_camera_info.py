@@ -39,6 +39,48 @@ def test_camera_info_gives_lens_region_of_interest_and_binning() -> None:
         with_window_of(Camera(320, 256), camera)
 
 
+@pytest.mark.parametrize(
+    ("model", "d", "kept"),
+    [
+        ("plumb_bob", (), ("plumb_bob", 0)),
+        ("plumb_bob", (0.1,) * 4, ("plumb_bob", 4)),
+        ("plumb_bob", (0.1, 0.1, 0.1, 0.1, 0.1, 0, 0, 0), ("plumb_bob", 8)),
+        ("rational_polynomial", (0.01,) * 5, ("rational_polynomial", 5)),
+        ("rational_polynomial", (0.01,) * 12, ("rational_polynomial", 12)),
+        ("rational_polynomial", (0.01,) * 14, ("rational_polynomial", 14)),
+        ("equidistant", (0.1, 0.1, 0.1, 0.1, 0.0), ("equidistant", 4)),
+        ("fisheye", (0.1,) * 4, ("equidistant", 4)),
+        ("", (), ("plumb_bob", 0)),
+        ("", (0.01,) * 8, ("plumb_bob", 8)),
+        ("none", (), ("plumb_bob", 0)),
+        ("none", (0.0,) * 5, ("plumb_bob", 0)),
+    ],
+)
+def test_the_lens_models_of_drivers_are_read(
+    model: str, d: tuple[float, ...], kept: tuple[str, int]
+) -> None:
+    camera = camera_of(message(distortion_model=model, d=np.array(d)))
+    assert (camera.distortion_model, len(camera.distortion)) == kept
+
+
+@pytest.mark.parametrize(
+    ("model", "d", "text"),
+    [
+        ("equidistant", (), "0 distortion coefficients .*; expected 4"),
+        ("equidistant", (0.1,) * 5, "5 distortion coefficients .*; expected 4"),
+        ("plumb_bob", (0.1,) * 6, "6 distortion coefficients"),
+        ("plumb_bob", (np.nan,) * 4, "expected .* finite numbers"),
+        ("none", (0.1,) * 4, "'none' with coefficients"),
+        ("x" * 5000, (0.1,) * 4, "distortion_model 'x{40}'; expected one of plumb_bob"),
+    ],
+)
+def test_an_impossible_lens_is_refused_with_the_camera(
+    model: str, d: tuple[float, ...], text: str
+) -> None:
+    with pytest.raises(InputError, match=f"thermal camera_info: .*{text}.*calibrate that camera"):
+        camera_of(message(distortion_model=model, d=np.array(d)), "thermal")
+
+
 def test_a_zero_size_gives_no_camera() -> None:
     assert camera_of(message(width=0, height=0, k=np.zeros(9))) is None
 

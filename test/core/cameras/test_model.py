@@ -6,17 +6,36 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lenses import DISTORTIONS, HOMOGRAPHY, MATRIX, camera_with, plane_pair, point_grid
+from lenses import (
+    DISTORTIONS,
+    HOMOGRAPHY,
+    LENSES,
+    MATRIX,
+    camera_with,
+    opencv_distorted,
+    plane_pair,
+    point_grid,
+)
 
 from ssvif_core.cameras.model import Camera, CameraPair
 from ssvif_core.errors import InputError
 
 
-@pytest.mark.parametrize("model", DISTORTIONS)
-def test_distorting_undistorted_points_gives_the_same_points(model: str) -> None:
-    points = point_grid(640, 480)
-    camera = camera_with(model)
-    assert np.abs(camera.distorted(camera.undistorted(points)) - points).max() < 0.01
+@pytest.mark.parametrize(("model", "distortion"), LENSES)
+def test_a_lens_bends_as_in_opencv_and_back(model: str, distortion: tuple[float, ...]) -> None:
+    rays = point_grid(9, 7) / (9, 7) - 0.45
+    camera = Camera(640, 480, MATRIX, model, distortion)
+    ideal = np.concatenate([rays, np.ones((len(rays), 1))], 1) @ MATRIX.T
+    shown = opencv_distorted(model, distortion, rays)
+    assert np.abs(camera.distorted(ideal[:, :2]) - shown).max() < 1e-6
+    assert np.abs(camera.undistorted(shown) - ideal[:, :2]).max() < 0.01
+
+
+def test_a_fisheye_lens_without_coefficients_is_no_pinhole() -> None:
+    """It shows a ray of 45 degrees at the radius pi / 4, and a pinhole at 1."""
+    camera = Camera(640, 480, MATRIX, "equidistant", (0, 0, 0, 0))
+    shown = np.array([[320 + 500 * np.pi / 4, 240.0]])
+    assert camera.undistorted(shown) == pytest.approx(np.array([[820.0, 240.0]]))
 
 
 def test_points_outside_the_field_of_view_are_nan() -> None:
