@@ -7,6 +7,7 @@ reading       sources -> pairs
 images        image files
 video         video files
 bags          bags and their messages
+bag_files     the files of a bag: split, compressed, without metadata
 recovery      mcap files that were cut off
 bag_pairs     the pairs of a bag
 time_pairing  which images belong together in time

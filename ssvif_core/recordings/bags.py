@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from ssvif_core.errors import InputError
+from ssvif_core.recordings.bag_files import BagFiles
 from ssvif_core.recordings.recovery import copy_whole_messages
 from ssvif_core.types import AnyArray, Pair
 
@@ -50,13 +50,12 @@ class Message:
 class Bag:
     """A bag, opened for reading: rosbag2 (sqlite3 or mcap; folder or file) or ROS 1.
 
-    Use it as a context manager. A ROS 1 bag is converted into a temporary rosbag2 first.
+    Use it as a context manager. A ROS 1 bag is converted into a temporary rosbag2 first, and a
+    compressed file (.zstd) is decompressed into a temporary folder.
 
     Args:
-        recover: read an mcap that was cut off, up to its break, from a temporary copy.
-
-    Attributes:
-        broken: a sentence that says where an open bag breaks off; empty if it is whole.
+        recover: read an mcap that was cut off, up to its break, from a temporary copy. Leave
+            damaged parts out, and go on without files that are missing.
 
     Raises:
         InputError: there is no bag at `path`, or it is damaged or empty.
@@ -64,7 +63,7 @@ class Bag:
 
     def __init__(self, path: Path, recover: bool = False) -> None:
         self.path, self.recover = path, recover
-        self.broken = ""
+        self._break = ""
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Bag:
@@ -72,8 +71,8 @@ class Bag:
         if not path.exists():
             raise InputError(f"{path}: no such bag; expected a rosbag2 folder or file, or a .bag")
         try:
-            self._reader = self._opened(path)
-            if not self._reader.message_count:
+            self._files = self._opened(path)
+            if not self._files.count:
                 raise InputError(f"{self.path}: the bag is empty; record it again")
         except BaseException:
             self._stack.close()
@@ -83,23 +82,27 @@ class Bag:
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
-    def _opened(self, path: Path) -> AnyReader:
+    def _opened(self, path: Path) -> BagFiles:
         try:
             if path.suffix == ".bag" and path.is_file():
                 path = self._converted(path)
-            return self._reader_of(path)
+            return self._files_of(path)
         except Exception as error:  # damaged files raise all kinds of errors
             recovered = self._recovered(path) if self.recover else None
             if recovered is not None:
                 return recovered
+            if isinstance(error, InputError):
+                raise
             raise InputError(
                 f"{self.path}: not a readable bag ({error or type(error).__name__}); expected a "
-                "whole rosbag2 (sqlite3 or mcap) or ROS 1 bag. `mcap recover` or "
-                "`ros2 bag reindex` repairs a recording that was cut off"
+                "whole rosbag2 (sqlite3 or mcap) or ROS 1 bag. `mcap recover` repairs an mcap "
+                "that was cut off"
             ) from error
 
-    def _reader_of(self, path: Path) -> AnyReader:
-        return self._stack.enter_context(AnyReader([path], default_typestore=TYPES))
+    def _files_of(self, path: Path) -> BagFiles:
+        files = BagFiles(path, self._temporary, self.recover)
+        self._stack.callback(files.close)
+        return files
 
     def _temporary(self) -> Path:
         """A temporary folder that exists as long as this bag is open."""
@@ -107,8 +110,8 @@ class Bag:
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
         return folder
 
-    def _recovered(self, path: Path) -> AnyReader | None:
-        """A reader of what is whole in a cut-off mcap; None if that is nothing, or no mcap."""
+    def _recovered(self, path: Path) -> BagFiles | None:
+        """The files with what is whole in a cut-off mcap; None if that is nothing, or no mcap."""
         files = _mcap_files(path)
         if not files:
             return None
@@ -117,15 +120,15 @@ class Bag:
         if not copied.messages:
             return None
         try:
-            reader = self._reader_of(target)
-        except AnyReaderError:  # an mcap, but not of ROS 2
+            recovered = self._files_of(target)
+        except Exception:  # an mcap, but not of ROS 2
             return None
         if not copied.whole:
-            self.broken = (
-                f"{self.path}: the recording breaks off after {reader.duration * 1e-9:.2f} s; the "
-                f"{copied.messages} messages before that were read"
+            self._break = (
+                f"{self.path}: the recording breaks off after {recovered.duration_ns * 1e-9:.2f} "
+                f"s; the {copied.messages} messages before that were read"
             )
-        return reader
+        return recovered
 
     def _converted(self, path: Path) -> Path:
         from rosbags.convert import convert
@@ -148,31 +151,39 @@ class Bag:
         return target
 
     @property
+    def broken(self) -> str:
+        """What an open bag lacks: where it breaks off, or which parts are damaged or missing.
+
+        It is empty if the bag is whole, as far as it was read.
+        """
+        return self._break or self._files.problem
+
+    @property
     def duration(self) -> float:
         """Seconds between the first and the last message."""
-        return self._reader.duration * 1e-9
+        return self._files.duration_ns * 1e-9
 
     @property
     def count(self) -> int:
         """Number of messages."""
-        return int(self._reader.message_count)
+        return self._files.count
 
     def topics(self) -> list[Topic]:
         """All topics in order of name."""
         return [
             Topic(
                 name,
-                info.msgtype or "several types",
-                info.msgcount,
-                self._describe(name) if info.msgtype == IMAGE_TYPE and info.msgcount else "",
+                info.type or "several types",
+                info.count,
+                self._describe(name) if info.type == IMAGE_TYPE and info.count else "",
             )
-            for name, info in sorted(self._reader.topics.items())
+            for name, info in self._files.topics().items()
         ]
 
     def require(self, *names: str) -> None:
         """Raise InputError, with the list of topics, if one of `names` is missing."""
         for name in names:
-            if name not in self._reader.topics:
+            if name not in self._files.topics():
                 topics = ", ".join(f"{topic.name} ({topic.type})" for topic in self.topics())
                 raise InputError(f"{self.path}: no topic {name}; the bag has {topics}")
 
@@ -191,12 +202,9 @@ class Bag:
             InputError: the bag breaks off. All messages before the break have been given.
         """
         wanted = None if topics is None else set(topics)
-        connections = [c for c in self._reader.connections if wanted is None or c.topic in wanted]
-        if not connections:  # the reader takes an empty list for all topics
-            return
         try:
-            for connection, time, data in self._reader.messages(connections, start, stop):
-                yield Message(connection.topic, connection.msgtype, time, bytes(data))
+            for topic, type, time, data in self._files.messages(wanted, start, stop):
+                yield Message(topic, type, time, data)
         except Exception as error:
             if isinstance(error, (GeneratorExit, InputError)):
                 raise

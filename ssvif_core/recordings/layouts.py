@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssvif_core.errors import InputError
+from ssvif_core.recordings.bag_files import is_storage_file
 from ssvif_core.recordings.bag_pairs import BagStream, choose_topics, match_images
 from ssvif_core.recordings.bags import Bag
 from ssvif_core.recordings.images import SUFFIXES as IMAGE_SUFFIXES
@@ -33,7 +34,6 @@ from ssvif_core.recordings.words import (
 )
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov")
-BAG_SUFFIXES = (".mcap", ".db3", ".bag")
 DEPTH = 5  # folders below the root; links may form circles
 
 
@@ -465,4 +465,4 @@ def is_bag(path: Path) -> bool:
     """Whether a path looks like a bag: a rosbag2 folder, or a file of one."""
     if path.is_dir():
         return (path / "metadata.yaml").is_file()
-    return path.suffix.lower() in BAG_SUFFIXES
+    return path.suffix.lower() == ".bag" or is_storage_file(path)

@@ -413,7 +413,7 @@ def test_broken_bags_that_cannot_be_recovered_are_refused(tmp_path: Path, tempor
         writer.add_message(writer.register_channel("/a", "json", 0), 1, b"{}", 1)
         writer.finish()
     for name in ("cut.db3", "other.mcap", "folder", "no_ros.mcap"):
-        with pytest.raises(InputError, match=f"{name}: not a readable bag"):
+        with pytest.raises(InputError, match=f"{name}: (not a readable bag|no bag in this folder)"):
             with Bag(tmp_path / name, recover=True):
                 pass
 
