@@ -52,6 +52,9 @@ def evaluate(
     visible: Annotated[str | None, typer.Option(help="Visible topic; default: by name.")] = None,
     thermal: Annotated[str | None, typer.Option(help="Thermal topic; default: by name.")] = None,
     slop: Annotated[float, typer.Option(help="Largest stamp difference in a pair, s.")] = 0.02,
+    thermal_time_offset: Annotated[
+        float, typer.Option(help="Seconds to add to a bag's thermal stamps.")
+    ] = 0.0,
     model: Annotated[Path | None, typer.Option(help="ONNX file; default: shipped model.")] = None,
     engine: Annotated[str, typer.Option(help="auto, tensorrt, openvino or onnxruntime.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16, bf16 or int8.")] = "auto",
@@ -90,6 +93,7 @@ def evaluate(
         slop_ns=round(slop * 1e9) if math.isfinite(slop) else 0,
         only=only,
         calibration=load_camera_pair(calibration) if calibration else None,
+        thermal_time_offset=thermal_time_offset,
     )
     _prepare_folder(out)
     robot_runs = _play_through_ros(inputs, settings, rate, console) if through_ros else []

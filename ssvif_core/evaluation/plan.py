@@ -46,6 +46,7 @@ class Settings:
     slop_ns: largest difference of stamps in a pair of a bag. only: shell pattern for pair names.
     calibration: camera pair; None means aligned cameras. Scores cover the whole visible image,
         also where the thermal camera does not see.
+    thermal_time_offset: seconds to add to thermal stamps, besides that of the calibration.
 
     Raises InputError if a value is not usable.
     """
@@ -62,11 +63,13 @@ class Settings:
     slop_ns: int = SLOP_NS
     only: str = "*"
     calibration: CameraPair | None = None
+    thermal_time_offset: float = 0.0
 
     @property
     def offset_ns(self) -> int:
-        """Time offset of the calibration, to add to the thermal stamps of a bag."""
-        return round(self.calibration.time_offset * 1e9) if self.calibration else 0
+        """What to add to the thermal stamps of a bag: by the calibration, and besides."""
+        calibrated_s = self.calibration.time_offset if self.calibration else 0.0
+        return round((calibrated_s + self.thermal_time_offset) * 1e9)
 
     def __post_init__(self) -> None:
         if OURS in self.fused:

@@ -155,16 +155,20 @@ def match_images(
         slop_ns, offset_ns: see `mutual_pairs`.
 
     Raises:
-        InputError: a topic is missing or has no images, or the bag breaks off.
+        InputError: a topic is missing, no image has a partner (says how far the clocks are
+            apart), or the bag breaks off.
     """
     visible, thermal = _recorded(bag, topics)
+    matches = mutual_pairs(visible[:, 0], thermal[:, 0], slop_ns, offset_ns)
+    if not matches:
+        raise InputError(f"{bag.path}: {_why_no_pair(topics, visible, thermal, slop_ns)}")
     orders = [_orders(images[:, 1]) for images in (visible, thermal)]
     return [
         BagMatch(
             int(visible[v, 0]), int(thermal[t, 0]), int(visible[v, 1]), int(thermal[t, 1]),
             orders[0][v], orders[1][t],
         )
-        for v, t in mutual_pairs(visible[:, 0], thermal[:, 0], slop_ns, offset_ns)
+        for v, t in matches
     ]  # fmt: skip
 
 
@@ -222,6 +226,29 @@ def _recorded(bag: Bag, topics: tuple[str, str]) -> tuple[Int64Array, Int64Array
         times[message.topic].append((stamp_or_time(message), message.time))
     visible, thermal = (np.array(times[topic], np.int64).reshape(-1, 2) for topic in topics)
     return visible, thermal
+
+
+def _why_no_pair(
+    topics: tuple[str, str], visible: Int64Array, thermal: Int64Array, slop_ns: int
+) -> str:
+    """A sentence that says why no stamps of two topics, (n, 2) each, are near each other."""
+    for topic, images in zip(topics, (visible, thermal), strict=True):
+        if not len(images):
+            return f"{topic} has no images; expected both cameras in the bag"
+    sentence = (
+        f"no image on {topics[0]} has one on {topics[1]} within {slop_ns * 1e-6:.0f} ms; are the "
+        "cameras' clocks the same?"
+    )
+    # Images were recorded soon after they were taken, so each stream shows its own clock.
+    lags_ns = [float(np.median(images[:, 0] - images[:, 1])) for images in (visible, thermal)]
+    offset_s = (lags_ns[0] - lags_ns[1]) * 1e-9
+    if abs(offset_s) < slop_ns * 1e-9:
+        return f"{sentence} Are the cameras slower than that? Then raise the slop"
+    return (
+        f"{sentence} The thermal stamps are {abs(offset_s):.3f} s "
+        f"{'behind' if offset_s > 0 else 'ahead'}: set the thermal time offset to {offset_s:.3f} s "
+        "(--thermal-time-offset, or thermal_time_offset of the node)"
+    )
 
 
 def _orders(times: Int64Array) -> list[int]:

@@ -393,11 +393,6 @@ class _Search:
             broken = bag.broken
         if broken:
             self.problems.append(broken)
-        if not matches:
-            raise InputError(
-                f"{path}: no image on {topics[0]} has one on {topics[1]} within "
-                f"{self.slop_ns * 1e-6:.0f} ms; are the cameras' clocks the same?"
-            )
         counts = " + ".join(f"{topic} ({images[topic]})" for topic in topics)
         self.layouts.append(f"bag {path.name} with {counts}, {len(matches)} synchronised")
         stream = BagStream(path, topics, self.slop_ns, self.offset_ns, self.recover)

@@ -47,6 +47,7 @@ def build_engine(node: Node, executor: SingleThreadedExecutor) -> None:
             node, parameters.visible_topic, parameters.thermal_topic, parameters.slop,
             parameters.queue_size, parameters.qos, pairing_slot,
             transport=parameters.image_transport,
+            thermal_time_offset_s=parameters.thermal_time_offset,
         )  # fmt: skip
         shapes = _first_shapes(node, pairing_slot, executor)
     if shapes is None:

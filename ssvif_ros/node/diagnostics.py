@@ -171,10 +171,18 @@ class Diagnostics:
         if new["received"] < 5 or new["pairs"]:
             return ""
         visible, thermal = self._pairing.streams
-        apart_s = abs((visible.last_stamp or 0) - (thermal.last_stamp or 0)) * 1e-9
+        offset_s = (visible.lag_ns - thermal.lag_ns) * 1e-9
+        if abs(offset_s) < self._slop_s:
+            return (
+                f"no pairs: stamps of the cameras are never nearer than slop ({self._slop_s} s); "
+                "raise slop, or use pairing: visible_rate"
+            )
+        side = "behind" if offset_s > 0 else "ahead of"
+        constant = self._pairing.own_offset_s + offset_s
+        advice = f", or set thermal_time_offset: {constant:.3f}" if abs(constant) < 1e6 else ""
         return (
-            f"no pairs: stamps of the cameras are {apart_s:.3f} s apart, slop is {self._slop_s} s; "
-            "let both drivers stamp with one clock, or raise slop"
+            f"no pairs: thermal stamps are {abs(offset_s):.3f} s {side} the visible ones, and slop "
+            f"is {self._slop_s} s; let both drivers stamp with one clock{advice}"
         )
 
     def _thermal(self, new: dict[str, int]) -> str:

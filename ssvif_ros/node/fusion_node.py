@@ -43,7 +43,7 @@ class FusionNode(Node):
         self.pairing = Pairing(
             self, p.visible_topic, p.thermal_topic, p.slop, p.queue_size, p.qos, self.slot,
             max_age_s=p.thermal_max_age if p.pairing == "visible_rate" else None,
-            transport=p.image_transport,
+            transport=p.image_transport, thermal_time_offset_s=p.thermal_time_offset,
         )  # fmt: skip
         self.calibration = Calibration(
             self, p.calibration_path, self._pipeline.calibration,

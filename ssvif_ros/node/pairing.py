@@ -95,7 +95,10 @@ class Pairing:
             Otherwise every visible image is paired with the nearest thermal one that has come, if
             that is not older, seconds.
 
+        thermal_time_offset_s: is added to thermal stamps, besides that of the calibration.
+
     Attributes:
+        offset_s: what is added to thermal stamps in all.
         on_reset: called when time jumps, so that old images do not influence new ones.
         pairs: matches so far. resets: jumps so far.
         too_old: visible images without a thermal one that is young enough.
@@ -112,8 +115,11 @@ class Pairing:
         slot: LatestSlot,
         max_age_s: float | None = None,
         transport: str = "auto",
+        thermal_time_offset_s: float = 0.0,
     ) -> None:
-        self._max_age_s, self._offset_ns, self.too_old = max_age_s, 0, 0
+        self._max_age_s, self.too_old = max_age_s, 0
+        self.own_offset_s = thermal_time_offset_s
+        self.set_offset(0.0)
         self._node, self._slop_s, self._queue_size = node, slop_s, queue_size
         self._slot = slot
         self.on_reset: Callable[[], None] = lambda: None
@@ -145,9 +151,10 @@ class Pairing:
         """The visible and the thermal stream."""
         return self.visible, self.thermal
 
-    def set_offset(self, offset_s: float) -> None:
-        """Add an offset (seconds) to thermal stamps from now on, so that they fit the visible."""
-        self._offset_ns = round(offset_s * 1e9)
+    def set_offset(self, calibrated_s: float) -> None:
+        """Add the time offset of a calibration (seconds) to thermal stamps from now on."""
+        self.offset_s = calibrated_s + self.own_offset_s
+        self._offset_ns = round(self.offset_s * 1e9)
 
     def _new_synchroniser(self) -> ApproximateTimeSynchronizer:
         # New filters too, because the old ones keep the old synchroniser registered.

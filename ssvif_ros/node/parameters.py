@@ -57,6 +57,10 @@ class FusionParameters:
     slop: float = _parameter(
         0.02, "Largest stamp difference within a pair, seconds.", low=0.0001, high=10.0
     )
+    thermal_time_offset: float = _parameter(
+        0.0, "Seconds to add to thermal stamps, besides the time offset of the calibration.",
+        low=-1e6, high=1e6,
+    )  # fmt: skip
     queue_size: int = _parameter(
         10, "Images of each camera that may wait for their partner.", low=1, high=100
     )

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from message_filters import SimpleFilter
@@ -53,12 +54,14 @@ class Stream:
         self.last_arrival: float | None = None
         self.recent: deque[CameraMessage] = deque(maxlen=kept)
         self._losses = LossCounter()
+        self._lags_ns: deque[int] = deque(maxlen=30)
 
     def note(self, message: CameraMessage) -> bool:
         """Count a message; return whether its stamp jumped back."""
         stamp = stamp_of(message.header)
         self.received += 1
         self.last_arrival = time.monotonic()
+        self._lags_ns.append(stamp - time.time_ns())
         step_ns = 0 if self.last_stamp is None else stamp - self.last_stamp
         if -JUMP_BACK_NS <= step_ns < 0:
             self._losses.overtaken()
@@ -73,6 +76,11 @@ class Stream:
         """Count a message whose stamp cannot be used."""
         self.refused += 1
         self.last_arrival = time.monotonic()
+
+    @property
+    def lag_ns(self) -> float:
+        """Stamps minus the time of this machine, median of the last images."""
+        return median(self._lags_ns) if self._lags_ns else 0.0
 
     @property
     def missing(self) -> int:

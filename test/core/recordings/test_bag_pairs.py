@@ -449,6 +449,29 @@ def test_a_cut_bag_is_listed_with_its_break(
         assert [int(v[0, 0, 0]) for v, _ in dataset] == [n * 100 % 251 for n in range(10)]
 
 
+def test_a_clock_that_is_wrong_by_a_constant_is_measured(tmp_path: Path) -> None:
+    """As when one camera shows atomic time: the images of 37 s later were recorded together."""
+    images = []
+    for number in range(10):
+        time = START + number * 50 * MS
+        images += [(VISIBLE, time, time + 8 * MS), (THERMAL, time + 37_000 * MS, time + 8 * MS)]
+    write_images(tmp_path / "b", images)
+    with Bag(tmp_path / "b") as bag:
+        with pytest.raises(InputError, match=r"37.000 s ahead: set .* to -37.000 s"):
+            match_images(bag, TOPICS)
+        assert len(match_images(bag, TOPICS, offset_ns=-37_000 * MS)) == 10
+
+
+def test_cameras_that_never_meet_need_a_larger_slop(tmp_path: Path) -> None:
+    images = []
+    for number in range(10):
+        time = START + number * 100 * MS
+        images += [(VISIBLE, time, time), (THERMAL, time + 50 * MS, time + 50 * MS)]
+    write_images(tmp_path / "b", images)
+    with Bag(tmp_path / "b") as bag, pytest.raises(InputError, match="Then raise the slop"):
+        match_images(bag, TOPICS)
+
+
 # --- damaged messages
 
 

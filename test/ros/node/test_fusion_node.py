@@ -213,8 +213,31 @@ def test_stamps_that_are_years_apart_are_reported(robot: MakeRobot) -> None:
     for index in range(12):
         stamp = START + index * PERIOD
         r.send(image(visible, "bgr8", stamp), image(thermal, "mono16", stamp + 10**17))
-    state = r.state(lambda _, s: "apart" in s.message, "stamps apart")
-    assert "let both drivers stamp with one clock, or raise slop" in state["message"]
+    state = r.state(lambda _, s: "ahead of" in s.message, "stamps apart")
+    assert state["message"].endswith("slop is 0.02 s; let both drivers stamp with one clock")
+
+
+def test_a_constant_clock_offset_is_measured_and_can_be_set(robot: MakeRobot) -> None:
+    """The thermal camera's clock shows atomic time, 37 s ahead."""
+    r = robot()
+    visible, thermal = scene()
+
+    def send(index: int) -> None:
+        stamp = START + index * PERIOD
+        thermal[0, 0] += 1
+        r.send(image(visible, "bgr8", stamp), image(thermal, "mono16", stamp + 37_000_000_000))
+
+    for index in range(12):
+        send(index)
+    state = r.state(lambda _, s: "thermal stamps are" in s.message, "the offset")
+    assert "37.0" in state["message"] and "ahead of the visible ones" in state["message"]
+    advised = float(state["message"].rpartition(" ")[2])
+    assert advised == pytest.approx(-37.0, abs=0.05)
+    r.close()
+    r = robot({"thermal_time_offset": -37.0})
+    send(20)
+    (message,) = r.fused(1)
+    assert stamp_of(message.header) == START + 20 * PERIOD
 
 
 def test_stamps_that_move_apart_later_are_reported(robot: MakeRobot) -> None:
@@ -229,7 +252,7 @@ def test_stamps_that_move_apart_later_are_reported(robot: MakeRobot) -> None:
             index += 1
             stamp = START + index * PERIOD
             r.send(image(visible, "bgr8", stamp), image(thermal, "mono16", stamp + 10**17))
-        return "apart" in status.message
+        return "ahead of the visible ones" in status.message
 
     r.state(are_apart, "stamps apart")
 
