@@ -8,10 +8,13 @@ images        image files
 video         video files
 bags          bags and their messages
 bag_files     the files of a bag: split, compressed, without metadata
+mcap_file     one mcap file with an index
 recovery      mcap files that were cut off
 bag_pairs     the pairs of a bag
 time_pairing  which images belong together in time
 encodings     names of image encodings -> how pixels lie in a message
+to_colour     the converter of colours for images of bags
+inspection    what a bag's cameras really send
 decode        image messages -> arrays, for bags and for the node
 labels        masks and boxes that people draw
 """

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rosbags.image import message_to_cvimage
 
 from ssvif_core.cameras.camera_info import camera_of, info_topic, is_rectified
 from ssvif_core.cameras.model import Camera
@@ -21,7 +20,6 @@ from ssvif_core.recordings.bags import (
     COMPRESSED_TYPE,
     IMAGE_TYPE,
     THERMAL_TOPIC,
-    TYPES,
     VISIBLE_TOPIC,
     Bag,
     Message,
@@ -35,7 +33,8 @@ from ssvif_core.recordings.decode import (
     visible_image,
 )
 from ssvif_core.recordings.time_pairing import SLOP_NS, mutual_pairs
-from ssvif_core.types import AnyArray, Int64Array, Pair, UInt8Array
+from ssvif_core.recordings.to_colour import to_colour
+from ssvif_core.types import AnyArray, Int64Array, Pair
 
 DEPTH_IMAGES = 200  # that tell the bit depth of a camera
 GAP_NS = 1_000_000_000  # parts of a bag that are nearer to each other are read together
@@ -239,9 +238,7 @@ def _why_no_pair(
         f"no image on {topics[0]} has one on {topics[1]} within {slop_ns * 1e-6:.0f} ms; are the "
         "cameras' clocks the same?"
     )
-    # Images were recorded soon after they were taken, so each stream shows its own clock.
-    lags_ns = [float(np.median(images[:, 0] - images[:, 1])) for images in (visible, thermal)]
-    offset_s = (lags_ns[0] - lags_ns[1]) * 1e-9
+    offset_s = clock_offset_s(visible, thermal)
     if abs(offset_s) < slop_ns * 1e-9:
         return f"{sentence} Are the cameras slower than that? Then raise the slop"
     return (
@@ -249,6 +246,19 @@ def _why_no_pair(
         f"{'behind' if offset_s > 0 else 'ahead'}: set the thermal time offset to {offset_s:.3f} s "
         "(--thermal-time-offset, or thermal_time_offset of the node)"
     )
+
+
+def clock_offset_s(visible: Int64Array, thermal: Int64Array) -> float:
+    """Seconds to add to thermal stamps so that both clocks agree.
+
+    Images are recorded soon after they are taken, so the time of recording shows how far each
+    clock is from the recorder's.
+
+    Args:
+        visible, thermal: stamps and times of recording (ns), (n, 2) and (m, 2).
+    """
+    lags_ns = [float(np.median(images[:, 0] - images[:, 1])) for images in (visible, thermal)]
+    return (lags_ns[0] - lags_ns[1]) * 1e-9
 
 
 def _orders(times: Int64Array) -> list[int]:
@@ -349,19 +359,10 @@ def _depth_of(bag: Bag, visible: str) -> BitDepth:
 def _image(message: Message, thermal: bool, depth: BitDepth) -> AnyArray:
     try:
         image = decode(message)
-        pixels = thermal_image(image) if thermal else visible_image(image, _to_colour, depth)
+        pixels = thermal_image(image) if thermal else visible_image(image, to_colour, depth)
         return np.require(pixels, requirements=["W"])  # the bytes of a bag are read-only
     except Exception as error:  # a message with wrong content fails in many ways
         camera = "thermal" if thermal else "visible"
         raise InputError(
             f"{message.topic}: cannot be read as {camera} images ({error}); are the topics right?"
         ) from error
-
-
-def _to_colour(rows: UInt8Array, width: int, encoding: str) -> UInt8Array:
-    height, step = rows.shape
-    types = TYPES.types
-    header = types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](0, 0), "")
-    data = np.ascontiguousarray(rows).reshape(-1)
-    message: Any = types[IMAGE_TYPE](header, height, width, encoding, 0, step, data)
-    return np.asarray(message_to_cvimage(message, "bgr8"), np.uint8)

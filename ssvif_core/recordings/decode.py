@@ -18,7 +18,9 @@ import numpy as np
 from ssvif_core.errors import InputError
 from ssvif_core.recordings.encodings import (
     THERMAL_ENCODINGS,
+    THERMAL_IN_WORDS,
     VISIBLE_ENCODINGS,
+    VISIBLE_IN_WORDS,
     Encoding,
     encoding_of,
 )
@@ -302,14 +304,16 @@ def _from_planes(values: UInt8Array, colours: str) -> UInt8Array:
 
 def _values(message: ImageMessage, camera: str) -> tuple[Encoding, AnyArray]:
     """The encoding of a message, and its values without row padding: (rows, width * samples)."""
-    accepted = VISIBLE_ENCODINGS if camera == "visible" else THERMAL_ENCODINGS
+    is_visible = camera == "visible"
+    accepted = VISIBLE_ENCODINGS if is_visible else THERMAL_ENCODINGS
+    in_words = VISIBLE_IN_WORDS if is_visible else THERMAL_IN_WORDS
     encoding = encoding_of(message.encoding)
     if encoding is None or encoding not in accepted.values():
         is_other = encoding is not None
         swapped = " Are the visible and the thermal topic swapped?" if is_other else ""
         raise InputError(
             f"{camera} image with encoding '{message.encoding[:40]}'; expected one of "
-            f"{', '.join(accepted)}.{swapped} Set the camera driver's pixel format"
+            f"{in_words}.{swapped} Set the camera driver's pixel format"
         )
     if message.height == 0 or message.width == 0:
         raise InputError(

@@ -88,6 +88,13 @@ THERMAL_ENCODINGS = {
     for name, encoding in _ENCODINGS.items()
     if not encoding.colours.startswith("bayer")
 }
+VISIBLE_IN_WORDS = (
+    "bgr8, rgb8, bgra8, rgba8, mono8, Bayer patterns (each also with 16 bits), yuv422, "
+    "yuv422_yuy2, nv12, nv21, nv24"
+)
+THERMAL_IN_WORDS = (
+    "mono8, mono16, 16UC1, 16SC1, 32FC1, or a grey picture in bgr8, rgb8, yuv422, nv12"
+)
 _BY_LOWER_NAME = {name.lower(): encoding for name, encoding in _ENCODINGS.items()}
 
 

@@ -17,16 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssvif_core.errors import InputError
-from ssvif_core.recordings.bag_pairs import _to_colour
 from ssvif_core.recordings.decode import BitDepth, claimed_size, thermal_image, visible_image
 from ssvif_core.recordings.encodings import THERMAL_ENCODINGS, VISIBLE_ENCODINGS
+from ssvif_core.recordings.to_colour import to_colour
 
 sides = st.integers(1, 33)
 paddings = st.sampled_from([0, 1, 2, 3, 64])
 
 
 def visible(message: Any, depth: BitDepth | None = None) -> np.ndarray:
-    return visible_image(message, _to_colour, depth)
+    return visible_image(message, to_colour, depth)
 
 
 def compressed(pixels: np.ndarray, format: str, suffix: str = ".png", head: bytes = b"") -> Any:

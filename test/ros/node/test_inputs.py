@@ -13,8 +13,8 @@ from harness import PERIOD, START, Robot, image, scene
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
 from ssvif_core.pipeline import FusionPipeline
-from ssvif_core.recordings.bag_pairs import _to_colour
 from ssvif_core.recordings.decode import BitDepth, thermal_image, visible_image
+from ssvif_core.recordings.to_colour import to_colour
 from ssvif_core.types import Pair
 from ssvif_ros.node.messages import visible_array
 
@@ -61,7 +61,7 @@ def test_every_encoding_is_fused_as_from_a_bag(robot: MakeRobot) -> None:
         before = len(r.received["fused/image"])
         r.send(stamped(visible, number), stamped(thermal, number))
         fused = visible_array(r.fused(before + 1)[-1])
-        pair = Pair(visible_image(visible, _to_colour, depth), thermal_image(thermal), stamp, stamp)
+        pair = Pair(visible_image(visible, to_colour, depth), thermal_image(thermal), stamp, stamp)
         expected = pipeline(pair).fused
         assert np.abs(fused.astype(int) - expected).max() <= 1, f"{name} and {other}"
 

@@ -16,9 +16,9 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from ssvif_core.errors import InputError
-from ssvif_core.recordings.bag_pairs import _to_colour
 from ssvif_core.recordings.decode import thermal_image, visible_image
 from ssvif_core.recordings.encodings import THERMAL_ENCODINGS, VISIBLE_ENCODINGS
+from ssvif_core.recordings.to_colour import to_colour
 from ssvif_ros.node.messages import compressed_message, image_message, visible_array
 
 BGR = picture(24, 32, 0, 2)
@@ -37,7 +37,7 @@ def test_the_node_reads_visible_images_as_from_a_bag(name: str, padding: int) ->
     message = encoded(name, GREY_PICTURE if name in GREY else BGR, padding)
     result = visible_array(ros_image(message))
     assert result.shape == (24, 32, 3) and result.dtype == np.uint8
-    assert np.array_equal(result, visible_image(message, _to_colour))
+    assert np.array_equal(result, visible_image(message, to_colour))
 
 
 @pytest.mark.parametrize("name", sorted(THERMAL_ENCODINGS))
