@@ -119,6 +119,10 @@ def choose_topics(bag: Bag, topics: tuple[str, str] | None = None) -> tuple[str,
     """
     if topics is not None:
         bag.require(*topics)
+        if topics[0] == topics[1]:
+            raise InputError(
+                f"{topics[0]} is given as the visible and as the thermal topic; expected two topics"
+            )
         return topics
     images = [topic for topic in bag.topics() if topic.type in (IMAGE_TYPE, COMPRESSED_TYPE)]
     if {VISIBLE_TOPIC, THERMAL_TOPIC} <= {topic.name for topic in images}:

@@ -24,9 +24,9 @@ from ssvif_core.recordings.encodings import (
     Encoding,
     encoding_of,
 )
-from ssvif_core.types import AnyArray, UInt8Array, UInt16Array
+from ssvif_core.types import AnyArray, Float64Array, UInt8Array, UInt16Array
 
-GREY_TOLERANCE = 8 / 255  # mean difference of the colours of a grey picture, share of white
+GREY_TOLERANCE = 12 / 255  # 95 % of a grey picture's pixels have colours nearer to each other
 KELVIN_FROM = 150.0  # floats with a larger median are kelvin, others degC
 DEPTHS = (12, 14, 16)  # bits that 16-bit cameras use
 PNG_START, JPEG_START = b"\x89PNG", b"\xff\xd8"
@@ -148,13 +148,12 @@ def thermal_image(message: AnyImageMessage) -> AnyArray:
         return values
     if encoding.rows > 1:
         luma, chroma = np.split(values, [round(len(values) / encoding.rows)])
-        _require_grey(float(np.abs(chroma.astype(np.int16) - 128).mean()) / 255, message.encoding)
+        _require_grey(_spread_of_chroma(chroma), message.encoding)
         return luma
     pixels = values.reshape(len(values), message.width, encoding.samples)
     if encoding.colours.startswith("yuv"):
         first = encoding.colours == "yuv422_yuy2"
-        chroma = pixels[..., int(first)].astype(np.int16) - 128
-        _require_grey(float(np.abs(chroma).mean()) / 255, message.encoding)
+        _require_grey(_spread_of_chroma(pixels[..., int(first)]), message.encoding)
         return np.ascontiguousarray(pixels[..., 1 - int(first)])
     return _grey(pixels[..., :3], encoding.colours.startswith("rgb"), message.encoding)
 
@@ -262,13 +261,19 @@ def _grey(pixels: AnyArray, is_rgb: bool, name: str) -> AnyArray:
     """The luma of a picture in colours that is grey, (h, w)."""
     white = np.iinfo(pixels.dtype).max
     some = pixels[::4, ::4].astype(np.int32)
-    _require_grey(float((some.max(2) - some.min(2)).mean()) / white, name)
+    _require_grey((some.max(2) - some.min(2)) / white, name)
     code = cv2.COLOR_RGB2GRAY if is_rgb else cv2.COLOR_BGR2GRAY
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), code))
 
 
-def _require_grey(difference: float, name: str) -> None:
-    if difference > GREY_TOLERANCE:
+def _spread_of_chroma(chroma: UInt8Array) -> Float64Array:
+    """About how far the colours of pixels with this U or V are apart, share of white."""
+    return np.abs(chroma.astype(np.int16) - 128) * (2 / 255)
+
+
+def _require_grey(spread: Float64Array, name: str) -> None:
+    """Refuse a picture in colours; `spread` is the distance of the colours of its pixels."""
+    if np.percentile(spread, 95) > GREY_TOLERANCE:
         raise InputError(
             f"thermal image with encoding '{name[:40]}' is in colour; expected counts, or a grey "
             "picture. Does the camera paint a palette? Set it to white hot, or better to raw 16 "

@@ -16,10 +16,10 @@ from ssvif_core.recordings.decode import BitDepth, sixteen_bits, thermal_image, 
 from ssvif_core.recordings.encodings import encoding_of
 from ssvif_core.recordings.time_pairing import SLOP_NS, mutual_pairs
 from ssvif_core.recordings.to_colour import to_colour
+from ssvif_core.thermal.doubt import has_swapped_bytes
 from ssvif_core.types import AnyArray, Int64Array
 
 LOOKED_AT = 20  # images of each camera whose content is looked at
-SWAPPED = 0.25  # with swapped bytes an image is this much smoother if its byte order is wrong
 JITTER = 0.2  # of a period; above, stamps are uneven
 
 
@@ -186,7 +186,7 @@ class _Look:
             pixels = thermal_image(image)
             self._low = min(self._low, float(pixels.min()))
             self._high = max(self._high, float(pixels.max()))
-            self._wrong_order += pixels.dtype == np.uint16 and _is_smoother_swapped(pixels)
+            self._wrong_order += has_swapped_bytes(pixels)
         else:
             pixels = visible_image(image, to_colour, self._depth)
             values = sixteen_bits(image)
@@ -224,12 +224,3 @@ class _Look:
             )
         if self._thermal and self._count and self._low == self._high:
             report.problems.append("all pixels have one value; is the shutter closed?")
-
-
-def _is_smoother_swapped(counts: AnyArray) -> bool:
-    """Whether 16-bit counts look right only with their bytes swapped."""
-    rough, swapped = (
-        float(np.abs(np.diff(image.astype(np.float32), axis=1)).mean())
-        for image in (counts, counts.byteswap())
-    )
-    return swapped < SWAPPED * rough

@@ -1,7 +1,8 @@
 """Turns the counts of a thermal camera into the input of the network.
 
 Data flow: `shutter` (does the frame show the present?) -> `repair` (dead pixels) -> `gain` (thermal
-range or tone curve). `stream` combines them; `clock` measures time. This file only lists the
+range or tone curve). `stream` combines them; `doubt` says when images cannot be right; `clock`
+measures time. This file only lists the
 public names.
 """
 

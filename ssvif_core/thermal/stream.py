@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from ssvif_core.errors import InputError
+from ssvif_core.thermal.doubt import has_swapped_bytes, impossible_scale
 from ssvif_core.thermal.gain import NARROWEST, PlateauTone, ThermalGain, is_range
 from ssvif_core.thermal.repair import DeadPixels
 from ssvif_core.thermal.shutter import ShutterWatch, StreamState
 from ssvif_core.types import AnyArray, Float32Array
 
+DOUBT_EVERY = 30  # frames
 MODES = ("auto", "percentile", "plateau", "temperature")
 
 
@@ -124,6 +126,10 @@ class ThermalStream:
 
     The range does not change while the stream is frozen or the shutter is closed.
 
+    Attributes:
+        doubt: a sentence that says why the images cannot be right; empty if they can. It is found
+            anew at every 30th frame.
+
     >>> frame = ThermalStream()(np.full((8, 8), 7300, np.uint16))
     >>> frame.range, str(frame.state)
     (array([7268., 7332.], dtype=float32), 'live')
@@ -136,6 +142,8 @@ class ThermalStream:
         self.pixels, self.watch = DeadPixels(), ShutterWatch()
         self._format: tuple[tuple[int, ...], np.dtype[Any]] | None = None
         self._state = StreamState.LIVE  # of the previous frame
+        self.doubt = ""
+        self._count = 0
 
     def reset(self) -> None:
         """Forget the past, including dead pixels."""
@@ -158,6 +166,9 @@ class ThermalStream:
             self.config.check(thermal)
             self.reset()
             self._format = (thermal.shape, thermal.dtype)
+        if self._count % DOUBT_EVERY == 0:
+            self.doubt = self._doubt(thermal)
+        self._count += 1
         previous, state = self._state, StreamState.LIVE
         if self.config.smoothing:
             self._state = state = self.watch(thermal, stamp_ns)
@@ -173,3 +184,13 @@ class ThermalStream:
         if state is StreamState.LIVE:
             self._range = self.gain.update(thermal, stamp_ns, corrected=previous is not state)
         return ThermalFrame(thermal, self._range.copy(), state)
+
+    def _doubt(self, thermal: AnyArray) -> str:
+        if has_swapped_bytes(thermal):
+            return (
+                "thermal images are noise, and smooth with swapped bytes; is_bigendian of the "
+                "driver is wrong"
+            )
+        if self.config.mode == "temperature":
+            return impossible_scale(thermal, self.config.scale, self.config.offset)
+        return ""

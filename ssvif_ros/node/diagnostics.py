@@ -33,7 +33,7 @@ class Counters:
         alone: pairs that show the visible image alone, because the thermal stream stood still.
         engine: in words. building, not_used: see `FusionPipeline`.
         problem: the last error with a pair.
-        thermal_state: of the last pair.
+        thermal_state: of the last pair. thermal_doubt: see `ThermalStream.doubt`.
         latencies_s: from match to publishing, of the last pairs.
         ages_s: between the stamps of a pair, of the last pairs.
         work_s: time that the worker needed, of the last pairs.
@@ -48,6 +48,7 @@ class Counters:
     problem: str = ""
     alone: int = 0
     thermal_state: str = StreamState.LIVE.value
+    thermal_doubt: str = ""
     latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=300))
     ages_s: deque[float] = field(default_factory=lambda: deque(maxlen=300))
     work_s: deque[float] = field(default_factory=lambda: deque(maxlen=300))
@@ -186,6 +187,8 @@ class Diagnostics:
         )
 
     def _thermal(self, new: dict[str, int]) -> str:
+        if new["fused"] and self._counters.thermal_doubt:
+            return self._counters.thermal_doubt
         if new["alone"]:
             return (
                 f"the thermal stream is {self._counters.thermal_state} (flat-field correction?): "

@@ -9,7 +9,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from ssvif_core.errors import EngineError, InputError
+from ssvif_core.recordings.bag_pairs import choose_topics
 from ssvif_core.recordings.bags import COMPRESSED_TYPE, IMAGE_TYPE, Bag, decode
 from ssvif_core.recordings.decode import thermal_image
 from ssvif_core.recordings.time_pairing import mutual_pairs, pairs_at_visible_rate
@@ -202,7 +202,7 @@ def _survey(options: ReplayOptions) -> _Survey:
     stamps: dict[str, list[int]] = {options.visible: [], options.thermal: []}
     first: dict[str, AnyArray] = {}
     with Bag(options.bag) as bag:
-        bag.require(options.visible, options.thermal)
+        choose_topics(bag, (options.visible, options.thermal))
         for topic in bag.topics():
             is_of_images = topic.count and topic.type in (IMAGE_TYPE, COMPRESSED_TYPE)
             if topic.name in stamps and not is_of_images:
@@ -210,13 +210,19 @@ def _survey(options: ReplayOptions) -> _Survey:
                     f"{options.bag}: topic {topic.name} has {topic.count} messages of "
                     f"{topic.type}; expected images ({IMAGE_TYPE} or {COMPRESSED_TYPE})"
                 )
+        problems: dict[str, InputError] = {}
         for message in bag.messages(stamps):
-            with suppress(InputError):  # the node counts a damaged image as bad
+            try:
                 image = decode(message)
                 if message.topic not in first:
                     read = thermal_image if message.topic == options.thermal else visible_array
                     first[message.topic] = read(image)
                 stamps[message.topic].append(stamp_of(image.header))
+            except InputError as error:  # the node counts a damaged image as bad
+                problems.setdefault(message.topic, error)
+    for topic in stamps:
+        if topic not in first:
+            raise InputError(f"{options.bag}: {topic}: {problems[topic]}")
     visible, thermal = (np.array(stamps[name]) for name in (options.visible, options.thermal))
     pairs = _expected_pairs(options, visible, thermal)
     if not pairs:

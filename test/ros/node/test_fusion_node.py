@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
+from encoders import picture
 from harness import PERIOD, START, Robot, image, scene
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue
@@ -107,13 +108,13 @@ def bad_pairs() -> dict[str, tuple[Image, Image, str]]:
     nan = image(np.full((24, 32), np.nan, np.float32), "32FC1", stamp)
     tiny = image(visible[:4, :4], "bgr8", stamp)
     return {
-        "unknown encoding": (image(visible, "nv21", stamp), good_thermal, "encoding 'nv21'"),
+        "unknown encoding": (image(visible, "mono12p", stamp), good_thermal, "encoding 'mono12p'"),
         "huge encoding": (image(visible, "x" * 1_000_000, stamp), good_thermal, "encoding 'xxx"),
         "short data": (too_short, good_thermal, "bytes of data; expected step * height"),
         "long data": (good_visible, too_long, "bytes of data; expected step * height"),
         "zero size": (good_visible, empty, "expected a size above zero"),
-        "swapped": (good_visible, image(visible, "bgr8", stamp), "swapped"),
-        "float": (good_visible, nan, "encoding '32FC1'"),
+        "swapped": (good_visible, image(picture(24, 32, 0), "bgr8", stamp), "swapped"),
+        "no temperature": (good_visible, nan, "without a single finite value"),
         "tiny": (tiny, good_thermal, "expected at least 16x16"),
     }
 

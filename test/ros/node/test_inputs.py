@@ -142,3 +142,18 @@ def test_a_visible_camera_of_12_bits_keeps_its_brightness(robot: MakeRobot) -> N
         r.fused(number + 1)
     dark, bright, again = (visible_array(m).mean() for m in r.received["fused/image"])
     assert bright > 150 and abs(dark - again) < 3
+
+
+def test_doubtful_thermal_images_are_told_in_diagnostics(robot: MakeRobot) -> None:
+    r = robot({"thermal_gain": "temperature", "thermal_scale": 0.04})
+    visible, counts = scene()
+    counts += 22_000  # hundredths of a kelvin
+
+    def send_more(_values: object, status: Any) -> bool:
+        number = len(r.received["fused/image"])
+        counts[0, 0] += 1
+        stamp = START + number * PERIOD
+        r.send(image(visible, "bgr8", stamp), image(counts, "mono16", stamp))
+        return "likely is 0.01 and -273.15" in status.message
+
+    r.state(send_more, "the doubt")

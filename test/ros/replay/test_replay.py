@@ -23,8 +23,8 @@ from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
-from ssvif_core.recordings.bags import Bag, write_pairs
-from ssvif_core.types import Pair, stamp_of
+from ssvif_core.recordings.bags import Bag
+from ssvif_core.types import stamp_of
 
 VISIBLE, THERMAL = "/visible/image_raw", "/thermal/image_raw"
 
@@ -224,15 +224,17 @@ def test_demo_does_not_overwrite_a_recording_of_the_same_name(
         assert list((tmp_path / "work" / "drive").iterdir())
 
 
-def test_demo_explains_why_nothing_was_fused(tmp_path: Path, drive_pairs: list[Pair]) -> None:
-    bag = tmp_path / "wrong"
-    write_pairs(bag, [Pair(cv2.merge([p.thermal.astype(np.uint8)] * 3),
-                           p.thermal, p.visible_stamp, p.thermal_stamp)
-                      for p in drive_pairs])  # fmt: skip
-    result = ssvif("demo", "--bag", bag, "--visible", THERMAL, "--thermal", THERMAL,
-                   "--out", tmp_path / "demo")  # fmt: skip
-    assert result.returncode == 2
-    assert "encoding 'mono16'" in result.stderr and "Traceback" not in result.stderr
+def test_demo_explains_why_nothing_was_fused(tmp_path: Path, drive_bag: Path) -> None:
+    out = tmp_path / "demo"
+    for visible, thermal, text in (
+        (THERMAL, VISIBLE, "Are the visible and the thermal topic swapped?"),
+        (THERMAL, THERMAL, "is given as the visible and as the thermal topic"),
+    ):
+        result = ssvif(
+            "demo", "--bag", drive_bag, "--visible", visible, "--thermal", thermal, "--out", out
+        )
+        assert result.returncode == 2
+        assert text in result.stderr and "Traceback" not in result.stderr
 
 
 def test_demo_explains_bad_options(tmp_path: Path, drive_bag: Path) -> None:
