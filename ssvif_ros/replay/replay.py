@@ -220,9 +220,9 @@ def _survey(options: ReplayOptions) -> _Survey:
                 stamps[message.topic].append(stamp_of(image.header))
             except InputError as error:  # the node counts a damaged image as bad
                 problems.setdefault(message.topic, error)
-    for topic in stamps:
-        if topic not in first:
-            raise InputError(f"{options.bag}: {topic}: {problems[topic]}")
+    for name in stamps:
+        if name not in first:
+            raise InputError(f"{options.bag}: {name}: {problems[name]}")
     visible, thermal = (np.array(stamps[name]) for name in (options.visible, options.thermal))
     pairs = _expected_pairs(options, visible, thermal)
     if not pairs:
