@@ -31,7 +31,7 @@ demo: setup  ## Replay a drive through the node; BAG= VISIBLE= THERMAL=, or VIDE
 test: setup-train lint  ## Check style and types, run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile test/core test/docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q --doctest-modules ssvif_core
-	$(BIN)/python -m pytest test/ros test/pip_ros
+	$(BIN)/python -m pytest -n 2 --dist loadfile test/ros test/pip_ros
 
 test-fast: setup-train  ## The inner loop: quick tests without ROS, under 90 seconds
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -m "not slow and not ros" test/core

@@ -29,7 +29,9 @@ from ssvif_ros.transport import use_transport_profile
 
 # Set before rclpy is imported: no message may leave this machine or reach other ROS programs.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-_domains = itertools.cycle(random.sample(range(1, 100), 99))
+# Processes of pytest-xdist have domains of their own.
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_domains = itertools.cycle(random.sample(range(1 + _worker % 4, 101, 4), 25))
 os.environ["ROS_DOMAIN_ID"] = str(next(_domains))
 # Fast DDS reads the profile once per process, when the first test creates a participant.
 use_transport_profile()

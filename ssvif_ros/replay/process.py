@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -99,10 +100,22 @@ class PythonProcess:
 
 def private_domain() -> dict[str, str]:
     """An environment in which nothing leaves this machine or meets its other ROS programs."""
-    return {
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "ROS_DOMAIN_ID": str(random.randint(1, 100)),
-    }
+    domains = random.sample(range(1, 101), 100)
+    free = next((domain for domain in domains if _is_free(domain)), domains[0])
+    return {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(free)}
+
+
+def _is_free(domain: int) -> bool:
+    """Whether no ROS program of this machine is in a domain.
+
+    The first program in a domain listens on this port: the DDSI-RTPS standard, 9.6.2.3.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("", 7400 + 250 * domain + 10))
+        except OSError:
+            return False
+    return True
 
 
 @contextmanager

@@ -142,7 +142,9 @@ def test_a_stamp_below_zero_is_reported_and_the_next_pair_is_fused(
     robot: MakeRobot, pairing: str, camera: str
 ) -> None:
     r = robot({"pairing": pairing})
-    r.send_pair(0)  # with visible_rate, no thermal image has come before its visible one
+    r.send_pair(0)
+    # With visible_rate, a visible image is paired with a thermal one that has come before.
+    r.state(lambda v, _: v["thermal received"] == "1", "the first thermal image")
     r.fuse(1)
     visible, thermal = scene()
     stamp = START + 2 * PERIOD
