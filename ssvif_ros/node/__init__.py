@@ -10,6 +10,7 @@ losses        stamps of one camera -> images that never arrived
 messages      messages -> arrays, arrays -> messages
 worker        matched messages -> pipeline -> outputs, on a thread of its own
 outputs       publishes only what someone listens to
+camera_infos  the camera_info topics of both cameras
 calibration   recalibrates on request and watches the alignment
 status        the keys of the diagnostics, for those who write and who read them
 diagnostics   publishes the state once a second

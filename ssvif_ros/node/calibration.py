@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,13 @@ import numpy as np
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import qos_profile_sensor_data
 from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import Trigger
 
 from ssvif_core.calibration.drift import alignment
 from ssvif_core.calibration.scene import calibrate_from_scene
-from ssvif_core.cameras.camera_info import (
-    camera_of,
-    info_topic,
-    is_rectified,
-    with_window_of,
-)
+from ssvif_core.cameras.camera_info import camera_of, with_window_of
 from ssvif_core.cameras.model import Camera, CameraPair
 from ssvif_core.cameras.yaml_file import save_camera_pair
 from ssvif_core.errors import SsvifError
@@ -53,7 +46,6 @@ class Calibration:
     Args:
         file: the service writes it there; None: nowhere.
         first: what was read from the file at the start.
-        topics: of both cameras' images; camera_info is expected next to them.
         slop_s: largest difference of stamps in a pair that shows one moment.
         drift_period_s: between frames for the watch; 0 switches it off.
         on_offset: is called with the time offset (s) of the first calibration.
@@ -67,7 +59,6 @@ class Calibration:
         node: Node,
         file: Path | None,
         first: CameraPair | None,
-        topics: tuple[str, str],
         slop_s: float,
         drift_period_s: float,
         on_offset: Callable[[float], None],
@@ -94,19 +85,18 @@ class Calibration:
         self._deadline = 0.0
         if self._pair is not None:
             on_offset(self._pair.time_offset)
-        for name, topic in zip(("visible", "thermal"), topics, strict=True):
-            node.create_subscription(
-                CameraInfo,
-                # Next to the images, wherever they are remapped to.
-                info_topic(node.resolve_topic_name(topic)),
-                partial(self._note_info, name, is_rectified(node.resolve_topic_name(topic))),
-                qos_profile_sensor_data,
-            )
         # A callback group of its own: other callbacks go on while the service waits.
         group = MutuallyExclusiveCallbackGroup()
         node.create_service(Trigger, CALIBRATE.name, self._calibrate, callback_group=group)
         # A steady clock: with use_sim_time and a paused bag it would never give up.
         node.create_timer(0.5, self._expire, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def note_problem(self, origin: str, problem: str) -> None:
+        """Show a problem with the cameras in diagnostics; an empty one removes it."""
+        if problem:
+            self._problems[origin] = problem
+        else:
+            self._problems.pop(origin, None)
 
     @property
     def problem(self) -> str:
@@ -136,7 +126,8 @@ class Calibration:
         self._fresh.clear()
         return changed
 
-    def _note_info(self, name: str, rectified: bool, message: CameraInfo) -> None:
+    def note_info(self, name: str, rectified: bool, message: CameraInfo) -> None:
+        """Take the lens, region of interest and binning of a camera; see `CameraInfos`."""
         known: Camera | None = None if self._pair is None else getattr(self._pair, name)
         try:
             camera = camera_of(message, name, rectified)

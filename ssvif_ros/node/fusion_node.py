@@ -14,6 +14,7 @@ from rclpy.parameter import Parameter
 
 from ssvif_core.types import Shapes
 from ssvif_ros.node.calibration import Calibration
+from ssvif_ros.node.camera_infos import CameraInfos
 from ssvif_ros.node.diagnostics import Counters, Diagnostics
 from ssvif_ros.node.outputs import Outputs, class_colours
 from ssvif_ros.node.pairing import LatestSlot, Pairing
@@ -46,10 +47,15 @@ class FusionNode(Node):
             transport=p.image_transport, thermal_time_offset_s=p.thermal_time_offset,
         )  # fmt: skip
         self.calibration = Calibration(
-            self, p.calibration_path, self._pipeline.calibration,
-            (p.visible_topic, p.thermal_topic), p.slop, p.drift_period,
+            self, p.calibration_path, self._pipeline.calibration, p.slop, p.drift_period,
             on_offset=self.pairing.set_offset,
         )  # fmt: skip
+        infos = CameraInfos(
+            self, (p.visible_topic, p.thermal_topic),
+            (p.visible_info_topic, p.thermal_info_topic), self.calibration.note_info,
+        )  # fmt: skip
+        self.calibration.note_problem("camera_info", infos.problem)
+        self._outputs.info_of_fused = infos.of_fused
         self._worker = Worker(
             self,
             self._pipeline,

@@ -52,6 +52,10 @@ CONFIDENCE = ImageOutput(
     "publish_confidence",
 )  # fmt: skip
 OUTPUTS = (FUSED, OVERLAY, LABELS, CONFIDENCE)
+FUSED_INFO = Interface(
+    "~/fused/camera_info", "sensor_msgs/CameraInfo",
+    "the visible camera's, with the header of the fused image, for image_proc and other tools",
+)  # fmt: skip
 LABEL_INFO = Interface(
     "~/segmentation/label_info", "std_msgs/String",
     'latched JSON with the classes: `{"classes": [{"id": 0, "name": "background", "rgb": '
@@ -74,9 +78,10 @@ SUBSCRIBED = (
     Interface("thermal/image_raw", IMAGE, "images of the thermal camera"),
     Interface(
         "visible/camera_info", "sensor_msgs/CameraInfo",
-        "lens, region of interest and binning (REP 104); its place is next to the image topic",
+        "lens, region of interest and binning (REP 104); its place is next to the image topic, "
+        "unless it is remapped or set with `visible_info_topic`",
     ),
     Interface("thermal/camera_info", "sensor_msgs/CameraInfo", "the same for the thermal camera"),
 )  # fmt: skip
-PUBLISHED = (*OUTPUTS, LABEL_INFO, THERMAL_TIME, DIAGNOSTICS)
+PUBLISHED = (*OUTPUTS, FUSED_INFO, LABEL_INFO, THERMAL_TIME, DIAGNOSTICS)
 SERVICES = (CALIBRATE,)

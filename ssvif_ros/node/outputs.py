@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image, TimeReference
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, TimeReference
 from std_msgs.msg import Header, String
 
 from ssvif_core.errors import InputError
@@ -21,10 +21,15 @@ from ssvif_ros.node.parameters import FusionParameters
 
 
 class Outputs:
-    """The node's publishers. `parameters` may change at run time (alpha, JPEG quality)."""
+    """The node's publishers. `parameters` may change at run time (alpha, JPEG quality).
+
+    Attributes:
+        info_of_fused: gives the camera_info of a fused image with this header; None if unknown.
+    """
 
     def __init__(self, node: Node, parameters: FusionParameters) -> None:
         self.parameters = parameters
+        self.info_of_fused: Callable[[Header], CameraInfo | None] = lambda _header: None
         self._colours: UInt8Array | None = None
         self._names: tuple[str, ...] = ()
         self._label_info = node.create_publisher(
@@ -33,6 +38,11 @@ class Outputs:
             QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
         )
         self._thermal_time = node.create_publisher(TimeReference, interface.THERMAL_TIME.name, 10)
+        self._fused_info = (
+            node.create_publisher(CameraInfo, interface.FUSED_INFO.name, 10)
+            if parameters.publish_fused
+            else None
+        )
         self._fused, self._overlay, self._labels, self._confidence = (
             Output(node, output, getattr(parameters, output.parameter))
             for output in interface.OUTPUTS
@@ -62,6 +72,10 @@ class Outputs:
             self._thermal_time.publish(
                 TimeReference(header=header, time_ref=thermal.stamp, source=thermal.frame_id)
             )
+        if self._fused_info is not None and _listened(self._fused_info):
+            info = self.info_of_fused(header)
+            if info is not None:
+                self._fused_info.publish(info)
         quality = self.parameters.jpeg_quality
         self._fused.publish(fusion.fused, header, quality)
         self._labels.publish(fusion.labels, header, quality)

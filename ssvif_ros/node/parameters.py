@@ -42,6 +42,12 @@ class FusionParameters:
 
     visible_topic: str = _parameter("visible/image_raw", "Visible camera's image topic.")
     thermal_topic: str = _parameter("thermal/image_raw", "Thermal camera's image topic.")
+    visible_info_topic: str = _parameter(
+        "", "Visible camera's camera_info; empty: next to its images."
+    )
+    thermal_info_topic: str = _parameter(
+        "", "Thermal camera's camera_info; empty: next to its images."
+    )
     calibration_file: str = _parameter(
         "",
         "camera_pair.yaml of `ssvif calibrate`; empty: both cameras have the same field of view.",

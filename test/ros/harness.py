@@ -62,6 +62,7 @@ class Robot:
         self, domain: int, parameters: dict[str, object] | None = None, best_effort: bool = False,
         outputs: tuple[str, ...] = ("fused/image",), wait: bool = True,
         environment: dict[str, str] | None = None, module: str = "ssvif_ros.node.fusion_node",
+        remap: dict[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.changed = threading.Condition()
         self.received: dict[str, list[Any]] = {}
@@ -71,6 +72,8 @@ class Robot:
         command = [sys.executable, "-m", module, "--ros-args"]
         for name, value in (parameters or {}).items():
             command += ["-p", f"{name}:={value}"]
+        for old, new in (remap or {}).items():
+            command += ["-r", f"{old}:={new}"]
         self.process = subprocess.Popen(
             command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
@@ -87,7 +90,7 @@ class Robot:
         for output in outputs:
             self.listen(output)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._subscribe(String, "/fusion_node/segmentation/label_info", "label_info", latched)
+        self.subscribe(String, "/fusion_node/segmentation/label_info", "label_info", latched)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnose, 10)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
@@ -111,9 +114,12 @@ class Robot:
     def listen(self, output: str) -> None:
         """Subscribe to an output of the node; the name is without `~/`."""
         message_type = CompressedImage if output.endswith("compressed") else Image
-        self._subscribe(message_type, f"/fusion_node/{output}", output, QoSProfile(depth=10))
+        self.subscribe(message_type, f"/fusion_node/{output}", output, QoSProfile(depth=10))
 
-    def _subscribe(self, message_type: type, topic: str, name: str, qos: QoSProfile) -> None:
+    def subscribe(
+        self, message_type: type, topic: str, name: str, qos: QoSProfile | int = 10
+    ) -> None:
+        """Collect the messages of a topic in `received[name]`."""
         self.received[name] = []
 
         def receive(message: Any) -> None:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from encoders import BAYER, COLOURS, GREY, TEMPERATURES, encoded, picture
 from harness import PERIOD, START, Robot, image, scene
-from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.recordings.decode import BitDepth, thermal_image, visible_image
@@ -119,6 +119,53 @@ def test_a_compressed_image_that_claims_a_huge_size_is_refused(robot: MakeRobot)
     )
     r.send(compressed(visible, ".png", "png", 3), image(thermal, "mono16", START + 3 * PERIOD))
     r.fused(1)
+
+
+def info(width: int, height: int, number: int = 0) -> CameraInfo:
+    message = CameraInfo(width=width, height=height, distortion_model="plumb_bob")
+    message.k = [50.0, 0.0, width / 2, 0.0, 50.0, height / 2, 0.0, 0.0, 1.0]
+    message.d = [0.1, 0.0, 0.0, 0.0, 0.0]
+    message.header.frame_id = "lens"
+    return message
+
+
+def test_the_fused_image_has_the_camera_info_of_the_visible_camera(robot: MakeRobot) -> None:
+    r = robot()
+    lens = r.node.create_publisher(CameraInfo, "visible/camera_info", 10)
+    r.subscribe(CameraInfo, "/fusion_node/fused/camera_info", "info")
+    r.wait(lambda: lens.get_subscription_count(), "the node to listen")
+    r.wait(lambda: r.node.count_publishers("/fusion_node/fused/camera_info"), "its publisher")
+    lens.publish(info(64, 48))
+    number = 0
+
+    def received() -> bool:
+        nonlocal number
+        r.fuse(number)
+        number += 1
+        return bool(r.received["info"])
+
+    r.wait(received, "the camera_info of a fused image")
+    (message,) = r.received["info"][:1]
+    assert (message.width, message.height) == (64, 48)
+    assert message.distortion_model == "plumb_bob" and message.d[0] == 0.1
+    assert message.header in [fused.header for fused in r.received["fused/image"]]
+
+
+def test_one_camera_info_beside_two_images_is_taken_for_neither(robot: MakeRobot) -> None:
+    """As with /cam/rgb, /cam/ir and /cam/camera_info: whose lens is it?"""
+    topics = {"visible_topic": "/cam/rgb", "thermal_topic": "/cam/ir"}
+    r = robot(topics, wait=False)
+    r.wait_for_log("/cam/camera_info lies beside the images of both cameras")
+    r.close()
+    r = robot({**topics, "visible_info_topic": "/cam/camera_info"}, wait=False)
+    lens = r.node.create_publisher(CameraInfo, "/cam/camera_info", 10)
+    r.wait(lambda: lens.get_subscription_count() == 1, "the visible camera's lens")
+
+
+def test_camera_info_can_be_remapped(robot: MakeRobot) -> None:
+    r = robot({}, wait=False, remap={"visible/camera_info": "/lens/of/visible"})
+    lens = r.node.create_publisher(CameraInfo, "/lens/of/visible", 10)
+    r.wait(lambda: lens.get_subscription_count() == 1, "the node to listen")
 
 
 def test_a_topic_of_another_type_is_told(robot: MakeRobot) -> None:
