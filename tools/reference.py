@@ -230,6 +230,20 @@ def inputs() -> str:
         "topic with `/compressed` behind its name if no one publishes the raw images; see the\n"
         "parameter `image_transport`. JPEG spoils thermal edges, so prefer PNG for a thermal\n"
         "camera.",
+        "## Folders and videos",
+        "Image files hold the same pixels as messages: 8 or 16 bits, grey or colours, floats or\n"
+        "int16 as temperatures. What folders may add:",
+        "- A TIFF may say that 0 is white; it is turned over.\n"
+        "- The thermal image may be the fourth channel of a PNG, as in MFNet. Give the same folder\n"
+        "  as `--visible` and `--thermal`.\n"
+        "- A turn in EXIF data is ignored, because the thermal image beside it has none.\n"
+        "- Two videos begin at the same moment. With other frame rates they are paired by time. A\n"
+        "  grey thermal video of 16 bits (FFV1) keeps its counts.",
+        "## Bags",
+        "rosbag2 in mcap or sqlite3, as a folder or as a file: whole, split, without\n"
+        "`metadata.yaml`, with messages or files compressed by zstd, and beside topics of any\n"
+        "type. A ROS 1 bag is converted first. `ssvif bag check` says what a bag holds and what to\n"
+        "set.",
     )
 
 

@@ -15,7 +15,7 @@ from ssvif_core.cameras.model import Camera
 from ssvif_core.errors import InputError
 from ssvif_core.recordings.bags import THERMAL_TOPIC, VISIBLE_TOPIC, Bag, write_pairs
 from ssvif_core.recordings.inspection import inspect
-from ssvif_core.recordings.video import frame_count, video_pairs
+from ssvif_core.recordings.video import pair_count, video_pairs
 
 PARTLY = 3
 
@@ -96,7 +96,7 @@ def from_video(
 ) -> None:
     """Write two synchronised videos as a rosbag2 (mcap)."""
     console = Console(stderr=True)
-    total = min(frame_count(visible), frame_count(thermal))
+    total = pair_count(visible, thermal)
     pairs = track(video_pairs(visible, thermal), "writing", total, console=console)
     count = write_pairs(out, pairs, visible_topic, thermal_topic)
     text = f"{out}: {count} pairs on {visible_topic} and {thermal_topic}"

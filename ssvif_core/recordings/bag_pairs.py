@@ -26,12 +26,8 @@ from ssvif_core.recordings.bags import (
     decode,
     stamp_or_time,
 )
-from ssvif_core.recordings.decode import (
-    BitDepth,
-    sixteen_bits,
-    thermal_image,
-    visible_image,
-)
+from ssvif_core.recordings.decode import sixteen_bits, thermal_image, visible_image
+from ssvif_core.recordings.pixels import BitDepth
 from ssvif_core.recordings.time_pairing import SLOP_NS, mutual_pairs
 from ssvif_core.recordings.to_colour import to_colour
 from ssvif_core.types import AnyArray, Int64Array, Pair

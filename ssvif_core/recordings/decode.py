@@ -24,11 +24,14 @@ from ssvif_core.recordings.encodings import (
     Encoding,
     encoding_of,
 )
-from ssvif_core.types import AnyArray, Float64Array, UInt8Array, UInt16Array
+from ssvif_core.recordings.pixels import (
+    BitDepth,
+    require_grey_chroma,
+    thermal_pixels,
+    visible_pixels,
+)
+from ssvif_core.types import AnyArray, UInt8Array, UInt16Array
 
-GREY_TOLERANCE = 12 / 255  # 95 % of a grey picture's pixels have colours nearer to each other
-KELVIN_FROM = 150.0  # floats with a larger median are kelvin, others degC
-DEPTHS = (12, 14, 16)  # bits that 16-bit cameras use
 PNG_START, JPEG_START = b"\x89PNG", b"\xff\xd8"
 # From Y, U, V in the range of BT.601 (16 to 235, 16 to 240) to B, G, R.
 YUV_TO_BGR = np.array([
@@ -59,42 +62,6 @@ class CompressedMessage(Protocol):
 AnyImageMessage: TypeAlias = Any  # ImageMessage or CompressedMessage, of rclpy or of rosbags
 # Rows of 8-bit values without padding (height, width * samples), width, encoding -> BGR.
 ToColour = Callable[[UInt8Array, int, str], UInt8Array]
-
-
-class BitDepth:
-    """How many of 16 bits a visible camera uses, one for each stream.
-
-    Cameras of 12 bits send values up to 4095, and would look black otherwise. The depth is the
-    smallest of `DEPTHS` that held all values so far. So it grows at most twice, and the brightness
-    does not follow the scene.
-
-    Args:
-        bits: 8 to 16 if they are known; 0 to find them.
-
-    Raises:
-        InputError: other bits.
-    """
-
-    def __init__(self, bits: int = 0) -> None:
-        if bits and not 8 <= bits <= 16:
-            raise InputError(f"{bits} bits of a visible image; expected 8 to 16, or 0 to find them")
-        self._given, self._seen = bits, 0
-
-    def bits(self, named: int = 0) -> int:
-        """The bits that the camera uses; `named` are those that its encoding names, or 0."""
-        depths = (named, *DEPTHS) if named else DEPTHS
-        return self._given or next(bits for bits in depths if bits >= self._seen)
-
-    def note(self, values: UInt16Array) -> None:
-        """Take the values of an image of the stream into account."""
-        if not self._given and self._seen <= DEPTHS[-2]:
-            self._seen = max(self._seen, int(values.max(initial=0)).bit_length())
-
-    def reduced(self, values: UInt16Array, named: int = 0) -> UInt8Array:
-        """The values at 8 bits."""
-        self.note(values)
-        eight: UInt8Array = np.minimum(values >> (self.bits(named) - 8), 255).astype(np.uint8)
-        return eight
 
 
 def visible_image(
@@ -143,19 +110,19 @@ def thermal_image(message: AnyImageMessage) -> AnyArray:
         return _decoded_thermal(message)
     encoding, values = _values(message, "thermal")
     if encoding.colours == "temperature":
-        return _hundredths_of_kelvin(values)
+        return thermal_pixels(values)
     if encoding.colours == "mono8":
         return values
     if encoding.rows > 1:
         luma, chroma = np.split(values, [round(len(values) / encoding.rows)])
-        _require_grey(_spread_of_chroma(chroma), message.encoding)
+        require_grey_chroma(chroma)
         return luma
     pixels = values.reshape(len(values), message.width, encoding.samples)
     if encoding.colours.startswith("yuv"):
         first = encoding.colours == "yuv422_yuy2"
-        _require_grey(_spread_of_chroma(pixels[..., int(first)]), message.encoding)
+        require_grey_chroma(pixels[..., int(first)])
         return np.ascontiguousarray(pixels[..., 1 - int(first)])
-    return _grey(pixels[..., :3], encoding.colours.startswith("rgb"), message.encoding)
+    return thermal_pixels(pixels, encoding.colours.startswith("rgb"))
 
 
 def sixteen_bits(message: AnyImageMessage) -> UInt16Array | None:
@@ -197,27 +164,12 @@ def _is_compressed(message: AnyImageMessage) -> bool:
 
 
 def _decoded_visible(message: CompressedMessage, depth: BitDepth | None) -> UInt8Array:
-    pixels = _decompressed(message, "visible")
-    if pixels.dtype == np.uint16:
-        pixels = (depth or BitDepth()).reduced(pixels)
-    if pixels.dtype != np.uint8:
-        raise InputError(
-            f"visible image with format '{message.format[:40]}' holds {pixels.dtype}; expected 8 "
-            "or 16 bits; is it the topic of the thermal camera?"
-        )
-    if pixels.ndim == 2:
-        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR), np.uint8)
-    pixels = pixels[..., :3]
-    return np.ascontiguousarray(pixels[..., ::-1] if _is_rgb(message.format) else pixels)
+    pixels = visible_pixels(_decompressed(message, "visible"), depth)
+    return np.ascontiguousarray(pixels[..., ::-1]) if _is_rgb(message.format) else pixels
 
 
 def _decoded_thermal(message: CompressedMessage) -> AnyArray:
-    pixels = _decompressed(message, "thermal")
-    if pixels.dtype in (np.float32, np.int16):
-        return _hundredths_of_kelvin(pixels)
-    if pixels.ndim == 3:
-        return _grey(pixels[..., :3], _is_rgb(message.format), message.format)
-    return pixels
+    return thermal_pixels(_decompressed(message, "thermal"), _is_rgb(message.format))
 
 
 def _decompressed(message: CompressedMessage, camera: str) -> AnyArray:
@@ -255,46 +207,6 @@ def _is_rgb(format: str) -> bool:
     before, _, after = format.partition(";")
     is_colour = (encoding := encoding_of(before.strip())) is not None and encoding.samples >= 3
     return is_colour and "compressed" in after and "compressed bgr" not in after
-
-
-def _grey(pixels: AnyArray, is_rgb: bool, name: str) -> AnyArray:
-    """The luma of a picture in colours that is grey, (h, w)."""
-    white = np.iinfo(pixels.dtype).max
-    some = pixels[::4, ::4].astype(np.int32)
-    _require_grey((some.max(2) - some.min(2)) / white, name)
-    code = cv2.COLOR_RGB2GRAY if is_rgb else cv2.COLOR_BGR2GRAY
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), code))
-
-
-def _spread_of_chroma(chroma: UInt8Array) -> Float64Array:
-    """About how far the colours of pixels with this U or V are apart, share of white."""
-    return np.abs(chroma.astype(np.int16) - 128) * (2 / 255)
-
-
-def _require_grey(spread: Float64Array, name: str) -> None:
-    """Refuse a picture in colours; `spread` is the distance of the colours of its pixels."""
-    if np.percentile(spread, 95) > GREY_TOLERANCE:
-        raise InputError(
-            f"thermal image with encoding '{name[:40]}' is in colour; expected counts, or a grey "
-            "picture. Does the camera paint a palette? Set it to white hot, or better to raw 16 "
-            "bits. Are the visible and the thermal topic swapped?"
-        )
-
-
-def _hundredths_of_kelvin(temperatures: AnyArray) -> UInt16Array:
-    """Temperatures (int16: hundredths of a degC; float: degC, or kelvin) as counts."""
-    if temperatures.dtype.kind == "i":
-        return np.maximum(temperatures.astype(np.int32) + 27315, 0).astype(np.uint16)
-    is_known = np.isfinite(temperatures)
-    if not is_known.any():
-        raise InputError(
-            "thermal image of floats without a single finite value; expected temperatures; is the "
-            "camera's shutter closed, or its calibration missing?"
-        )
-    known = temperatures[is_known]
-    offset = 0.0 if np.median(known) > KELVIN_FROM else 273.15
-    filled = np.where(is_known, temperatures, known.min())
-    return np.clip(np.rint((filled + offset) * 100), 0, 65535).astype(np.uint16)
 
 
 def _from_planes(values: UInt8Array, colours: str) -> UInt8Array:

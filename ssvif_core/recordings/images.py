@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from ssvif_core.errors import InputError
+from ssvif_core.recordings.pixels import thermal_pixels, visible_pixels
 from ssvif_core.types import AnyArray, UInt8Array
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -35,36 +39,55 @@ def list_images(folder: Path) -> dict[str, Path]:
 
 
 def read_visible(path: Path) -> UInt8Array:
-    """A visible image file as BGR, (H, W, 3); 16-bit files are scaled to 8 bits.
+    """A visible image file as BGR, (H, W, 3); see `visible_pixels` for files of 16 bits.
+
+    A fourth channel is left out. A rotation in the EXIF data is ignored, because the thermal image
+    beside it has none.
 
     Raises:
         InputError: the file cannot be read as an image.
     """
-    return np.asarray(_decode(path, cv2.IMREAD_COLOR), np.uint8)
+    with _naming(path):
+        return visible_pixels(decode_image(path))
 
 
 def read_thermal(path: Path) -> AnyArray:
-    """A thermal image file as counts, (h, w) uint8 or uint16; colour files give their luma.
+    """A thermal image file as counts, (h, w) uint8 or uint16; see `thermal_pixels`.
+
+    Some datasets (MFNet) keep the thermal image as the fourth channel of the colour image. It is
+    taken from there.
 
     Raises:
-        InputError: the file cannot be read as an image, or holds floats.
+        InputError: the file cannot be read as an image, or it is painted.
     """
-    image = _decode(path, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_GRAYSCALE)
-    if image.dtype not in (np.uint8, np.uint16):
-        raise InputError(
-            f"{path}: thermal pixels of type {image.dtype}; expected counts of 8 or 16 bits; save "
-            "temperatures as 16-bit integers (for example in hundredths of a kelvin)"
-        )
-    return image
+    pixels = decode_image(path)
+    if pixels.ndim == 3 and pixels.shape[2] == 4 and np.ptp(pixels[..., 3]):
+        return np.ascontiguousarray(pixels[..., 3])
+    with _naming(path):
+        return thermal_pixels(pixels)
 
 
-def _decode(path: Path, flags: int) -> AnyArray:
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the name of a file before an error."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def decode_image(path: Path) -> AnyArray:
+    """The pixels of an image file as they are: (H, W) or (H, W, channels), blue first.
+
+    Raises:
+        InputError: the file cannot be read as an image.
+    """
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     try:
-        image = cv2.imdecode(data, flags) if data.size else None
+        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     except cv2.error as error:  # for example a header that claims 60000x60000 pixels
         raise InputError(
             f"{path}: cannot be decoded ({error.err}); expected an image of less than 2^30 pixels"
@@ -74,4 +97,23 @@ def _decode(path: Path, flags: int) -> AnyArray:
             f"{path}: not a readable image ({data.size} bytes); expected a whole "
             "PNG, JPEG, BMP or TIFF file"
         )
+    if image.dtype == np.uint16 and _white_is_zero(bytes(data)):
+        image = np.iinfo(np.uint16).max - image  # OpenCV does this for 8 bits only
     return np.asarray(image)
+
+
+def _white_is_zero(data: bytes) -> bool:
+    """Whether a TIFF says that 0 is white (tag 262 is 0), in its first picture."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
+    if order is None:
+        return False
+    try:
+        (start,) = struct.unpack_from(f"{order}I", data, 4)
+        (count,) = struct.unpack_from(f"{order}H", data, start)
+        for entry in range(count):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", data, start + 2 + 12 * entry)
+            if tag == 262:
+                return bool(value == 0)
+    except struct.error:
+        return False
+    return False

@@ -12,8 +12,9 @@ from ssvif_core.cameras.model import Camera
 from ssvif_core.errors import InputError
 from ssvif_core.recordings.bag_pairs import bag_cameras, choose_topics, clock_offset_s
 from ssvif_core.recordings.bags import COMPRESSED_TYPE, Bag, decode, header_stamp, stamp_or_time
-from ssvif_core.recordings.decode import BitDepth, sixteen_bits, thermal_image, visible_image
+from ssvif_core.recordings.decode import sixteen_bits, thermal_image, visible_image
 from ssvif_core.recordings.encodings import encoding_of
+from ssvif_core.recordings.pixels import BitDepth
 from ssvif_core.recordings.time_pairing import SLOP_NS, mutual_pairs
 from ssvif_core.recordings.to_colour import to_colour
 from ssvif_core.thermal.doubt import has_swapped_bytes

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ssvif_core.errors import InputError
-from ssvif_core.recordings.images import read_thermal, read_visible
+from ssvif_core.recordings.images import decode_image
 from ssvif_core.types import UInt8Array
 
 IGNORE = 255
@@ -64,17 +64,16 @@ def read_mask(path: Path) -> UInt8Array:
     Raises:
         InputError: the file cannot be read, or its values are not class ids from 0 to 255.
     """
-    ids = read_thermal(path)
-    if ids.max() > 255:
-        raise InputError(f"{path}: ids up to {ids.max()}; expected class ids of 0 to 255")
-    if ids.dtype == np.uint8:
-        colour = read_visible(path)
-        if (colour != colour[..., :1]).any():
+    ids = decode_image(path)
+    if ids.ndim == 3:
+        if (ids[..., :3] != ids[..., :1]).any():
             raise InputError(
                 f"{path}: a coloured picture; expected an image of one channel that holds class "
                 "ids (a PNG with a palette must be saved without it)"
             )
-        ids = colour[..., 0]
+        ids = ids[..., 0]
+    if ids.dtype.kind not in "ui" or ids.max() > 255:
+        raise InputError(f"{path}: ids up to {ids.max()}; expected class ids of 0 to 255")
     return ids.astype(np.uint8)
 
 

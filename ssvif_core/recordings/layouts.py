@@ -20,7 +20,7 @@ from ssvif_core.recordings.images import SUFFIXES as IMAGE_SUFFIXES
 from ssvif_core.recordings.images import list_images
 from ssvif_core.recordings.sources import Listing, PairSource, some
 from ssvif_core.recordings.time_pairing import SLOP_NS
-from ssvif_core.recordings.video import frame_count
+from ssvif_core.recordings.video import frame_count, pair_count
 from ssvif_core.recordings.words import (
     HELD_OUT,
     HELD_OUT_NAME,
@@ -362,7 +362,7 @@ class _Search:
     def _add_video(self, name: str, visible: Path, thermal: Path) -> None:
         try:
             counts = frame_count(visible), frame_count(thermal)
-            count = min(counts)
+            count = pair_count(visible, thermal)
         except InputError as error:
             self.problems.append(str(error))
             return

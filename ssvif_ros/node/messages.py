@@ -14,7 +14,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from ssvif_core.errors import EngineError, InputError
-from ssvif_core.recordings.decode import BitDepth, thermal_image, visible_image
+from ssvif_core.recordings.decode import thermal_image, visible_image
+from ssvif_core.recordings.pixels import BitDepth
 from ssvif_core.types import AnyArray, Pair, UInt8Array, stamp_of
 
 try:

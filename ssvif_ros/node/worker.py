@@ -15,7 +15,8 @@ from rclpy.node import Node
 
 from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.pipeline import FusionPipeline
-from ssvif_core.recordings.decode import BitDepth, claimed_size
+from ssvif_core.recordings.decode import claimed_size
+from ssvif_core.recordings.pixels import BitDepth
 from ssvif_core.thermal import StreamState
 from ssvif_core.types import Pair, Shapes
 from ssvif_ros.node.calibration import Calibration

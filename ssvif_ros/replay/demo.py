@@ -15,7 +15,7 @@ from rich.table import Table
 from ssvif_core.errors import InputError
 from ssvif_core.machine import describe_machine
 from ssvif_core.recordings.bags import THERMAL_TOPIC, VISIBLE_TOPIC, Bag, write_pairs
-from ssvif_core.recordings.video import frame_count, video_pairs
+from ssvif_core.recordings.video import pair_count, video_pairs
 from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.types import Pair
 from ssvif_ros.node.status import Key
@@ -115,7 +115,7 @@ def bag_from_videos(visible: Path, thermal: Path, bag: Path, console: Console) -
     Raises:
         InputError: a video cannot be read, or the bag cannot be written.
     """
-    total = min(frame_count(visible), frame_count(thermal))
+    total = pair_count(visible, thermal)
     pairs = track(video_pairs(visible, thermal), "writing the bag", total, console=console)
     return write_pairs(bag, pairs)
 

@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssvif_core.errors import InputError
-from ssvif_core.recordings.decode import BitDepth, claimed_size, thermal_image, visible_image
+from ssvif_core.recordings.decode import claimed_size, thermal_image, visible_image
 from ssvif_core.recordings.encodings import THERMAL_ENCODINGS, VISIBLE_ENCODINGS
+from ssvif_core.recordings.pixels import BitDepth
 from ssvif_core.recordings.to_colour import to_colour
 
 sides = st.integers(1, 33)
@@ -193,7 +194,7 @@ def test_a_grey_picture_in_colours_is_read_and_a_painted_one_is_told(name: str) 
     as_bytes = result >> 8 if result.dtype == np.uint16 else result
     assert np.abs(as_bytes.astype(int) - grey[..., 0]).max() <= max(COLOURS[name].tolerance, 40)
     rainbow = cv2.applyColorMap(grey[..., 0], cv2.COLORMAP_JET)
-    with pytest.raises(InputError, match="is in colour; expected counts.*topic swapped"):
+    with pytest.raises(InputError, match="is in colour; expected counts.*images swapped"):
         thermal_image(encoded(name, rainbow))
 
 

@@ -13,7 +13,8 @@ from harness import PERIOD, START, Robot, image, scene
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from ssvif_core.pipeline import FusionPipeline
-from ssvif_core.recordings.decode import BitDepth, thermal_image, visible_image
+from ssvif_core.recordings.decode import thermal_image, visible_image
+from ssvif_core.recordings.pixels import BitDepth
 from ssvif_core.recordings.to_colour import to_colour
 from ssvif_core.types import Pair
 from ssvif_ros.node.messages import visible_array

@@ -227,7 +227,7 @@ def test_demo_does_not_overwrite_a_recording_of_the_same_name(
 def test_demo_explains_why_nothing_was_fused(tmp_path: Path, drive_bag: Path) -> None:
     out = tmp_path / "demo"
     for visible, thermal, text in (
-        (THERMAL, VISIBLE, "Are the visible and the thermal topic swapped?"),
+        (THERMAL, VISIBLE, "Are the visible and the thermal images swapped?"),
         (THERMAL, THERMAL, "is given as the visible and as the thermal topic"),
     ):
         result = ssvif(

@@ -30,10 +30,10 @@ def test_a_crop_depends_on_seed_and_number_alone() -> None:
 @pytest.mark.parametrize("cache", ["ram", "disk", "none"])
 def test_crops_do_not_depend_on_the_cache_or_the_process(tmp_path: Path, cache: str) -> None:
     random = np.random.default_rng(0)
-    for folder in ("vi", "ir"):
+    for folder, shape in (("vi", (70, 90, 3)), ("ir", (70, 90))):
         plant(tmp_path, f"{folder}/1.png")
         cv2.imwrite(
-            str(tmp_path / folder / "1.png"), random.integers(0, 256, (70, 90, 3), dtype=np.uint8)
+            str(tmp_path / folder / "1.png"), random.integers(0, 256, shape, dtype=np.uint8)
         )
     listing = find_pairs(tmp_path)
     crops = CropDataset(PairDataset([listing], cache, tmp_path / "cache"), 32, 3, 4)
