@@ -234,16 +234,18 @@ def inputs() -> str:
         "Image files hold the same pixels as messages: 8 or 16 bits, grey or colours, floats or\n"
         "int16 as temperatures. What folders may add:",
         "- A TIFF may say that 0 is white; it is turned over.\n"
-        "- The thermal image may be the fourth channel of a PNG, as in MFNet. Give the same folder\n"
-        "  as `--visible` and `--thermal`.\n"
+        "- The thermal image may be the fourth channel of a PNG, as in MFNet. Give the same\n"
+        "  folder as `--visible` and `--thermal`.\n"
+        "- Where names do not tell the pairs, a list does: a .csv file whose lines are `visible\n"
+        "  file, thermal file`, relative to the list. Give it in place of the folder.\n"
         "- A turn in EXIF data is ignored, because the thermal image beside it has none.\n"
         "- Two videos begin at the same moment. With other frame rates they are paired by time. A\n"
         "  grey thermal video of 16 bits (FFV1) keeps its counts.",
         "## Bags",
         "rosbag2 in mcap or sqlite3, as a folder or as a file: whole, split, without\n"
         "`metadata.yaml`, with messages or files compressed by zstd, and beside topics of any\n"
-        "type. A ROS 1 bag is converted first. `ssvif bag check` says what a bag holds and what to\n"
-        "set.",
+        "type. A ROS 1 bag is converted first. `ssvif bag check` says what a bag holds and what\n"
+        "to set.",
     )
 
 

@@ -1,4 +1,4 @@
-"""`ssvif fuse`: fuse two folders of images."""
+"""`ssvif fuse`: fuse two folders of images, or a recording."""
 
 from __future__ import annotations
 
@@ -15,17 +15,26 @@ from ssvif_core.cameras.yaml_file import load_camera_pair
 from ssvif_core.errors import InputError
 from ssvif_core.overlay import colours_of, draw_overlay
 from ssvif_core.pipeline import FusionPipeline
-from ssvif_core.recordings.images import read_thermal, read_visible
-from ssvif_core.recordings.layouts import pair_folders
-from ssvif_core.recordings.sources import PairSource
+from ssvif_core.recordings.layouts import find_pairs, pair_folders
+from ssvif_core.recordings.reading import read_sources
+from ssvif_core.recordings.sources import Listing, PairSource
+from ssvif_core.recordings.video import pair_count
 from ssvif_core.thermal import ThermalConfig
 from ssvif_core.types import Pair, UInt8Array
 
 
 def fuse(
-    visible: Annotated[Path, typer.Option(help="Folder of visible images.")],
-    thermal: Annotated[Path, typer.Option(help="Folder of thermal images with the same names.")],
     out: Annotated[Path, typer.Option(help="Folder for the fused images.")],
+    recording: Annotated[
+        Path | None, typer.Argument(help="Folder of pairs, bag, or list of pairs (.csv).")
+    ] = None,
+    visible: Annotated[
+        Path | None, typer.Option(help="Folder of visible images, or a visible video.")
+    ] = None,
+    thermal: Annotated[
+        Path | None, typer.Option(help="Folder of thermal images with the same names, or a video.")
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Every n-th pair of videos and bags.")] = 1,
     labels: Annotated[Path | None, typer.Option(help="Folder for images of class ids.")] = None,
     overlay: Annotated[Path | None, typer.Option(help="Folder for overlays.")] = None,
     engine: Annotated[str, typer.Option(help="auto, tensorrt, openvino or onnxruntime.")] = "auto",
@@ -36,25 +45,28 @@ def fuse(
         Path | None, typer.Option(help="camera_pair.yaml; default: aligned cameras.")
     ] = None,
 ) -> None:
-    """Fuse two folders of images, paired by name, into PNGs of the visible image's size.
+    """Fuse images, paired by name, or a bag or two videos, into PNGs of the visible image's size.
 
     Exit code 2 if an image has no partner or cannot be read. All other pairs are fused.
     """
     console = Console(stderr=True)
-    listing = pair_folders(visible, thermal)
-    problems = [f"{path}: has no partner of the same name" for path in listing.unpaired]
+    listing = _listing(recording, visible, thermal, every)
+    problems = list(listing.problems)
+    problems += [f"{path}: has no partner of the same name" for path in listing.unpaired]
     for folder in (out, labels, overlay):
         if folder is not None:
             _make_folder(folder)
     camera_pair = load_camera_pair(calibration) if calibration else None
-    # No smoothing over time: images of a folder are no video.
-    thermal_config = ThermalConfig(smoothing=0.0)
+    # Images of a folder are no video, so nothing is smoothed over time.
+    is_stream = all(source.stream is not None for source in listing.pairs)
+    thermal_config = ThermalConfig() if is_stream else ThermalConfig(smoothing=0.0)
     pipeline = FusionPipeline(model, engine, precision, thermal_config, calibration=camera_pair)
     pipeline.check()
     fused_count = 0
-    for source in track(listing.pairs, "fusing", console=console):
+    pairs = read_sources(listing.pairs)
+    for index, pair in track(pairs, "fusing", len(listing.pairs), console=console):
         try:
-            _fuse_pair(pipeline, source, out, labels, overlay, alpha)
+            _fuse_pair(pipeline, listing.pairs[index].name, pair, out, labels, overlay, alpha)
             fused_count += 1
         except InputError as error:
             problems.append(str(error))
@@ -65,20 +77,39 @@ def fuse(
         sys.exit(2)
 
 
+def _listing(
+    recording: Path | None, visible: Path | None, thermal: Path | None, every: int
+) -> Listing:
+    """The pairs that the arguments name."""
+    if recording is not None and not (visible or thermal):
+        return find_pairs(recording, every, recover=True)
+    if recording is not None or visible is None or thermal is None:
+        raise InputError(
+            "give a recording (a folder of pairs, a bag or a list of pairs), or both --visible and "
+            "--thermal (two folders or two videos)"
+        )
+    if not (visible.is_file() and thermal.is_file()):
+        return pair_folders(visible, thermal)
+    pairs = tuple(
+        PairSource(f"{visible.stem}_{frame:06d}", visible, thermal, frame=frame)
+        for frame in range(0, pair_count(visible, thermal), every)
+    )
+    return Listing(visible, f"{visible.name} + {thermal.name}", pairs)
+
+
 def _fuse_pair(
     pipeline: FusionPipeline,
-    source: PairSource,
+    name: str,
+    pair: Pair | InputError,
     out: Path,
     labels: Path | None,
     overlay: Path | None,
     alpha: float,
 ) -> None:
-    try:
-        pair = Pair(read_visible(source.visible), read_thermal(source.thermal))
-    except InputError as error:
-        raise InputError(f"{source.name}: {error}") from error
+    if isinstance(pair, InputError):
+        raise InputError(f"{name}: {pair}") from pair
     fusion = pipeline(pair)
-    file_name = f"{source.name}.png"
+    file_name = f"{name}.png"
     _write(out / file_name, fusion.fused)
     if labels is not None:
         _write(labels / file_name, fusion.labels)
@@ -99,6 +130,7 @@ def _make_folder(folder: Path) -> None:
 def _write(path: Path, image: UInt8Array) -> None:
     _, png = cv2.imencode(".png", image)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)  # names may hold folders
         path.write_bytes(png.tobytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error

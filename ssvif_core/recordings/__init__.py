@@ -2,6 +2,7 @@
 
 words         the words that mark visible, thermal, label and test data in names
 layouts       finds pairs in folders, videos and bags
+pair_list     a list of pairs (.csv)
 sources       where one pair lies, and what a search gives
 reading       sources -> pairs
 images        image files

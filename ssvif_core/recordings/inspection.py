@@ -20,7 +20,9 @@ from ssvif_core.recordings.to_colour import to_colour
 from ssvif_core.thermal.doubt import has_swapped_bytes
 from ssvif_core.types import AnyArray, Int64Array
 
+GREY_NAMES = ("8UC1", "16UC1", "grey", "gray", "y8", "y10", "y12", "y14", "y16")
 LOOKED_AT = 20  # images of each camera whose content is looked at
+DRIFT = 2e-4  # seconds in a second; half a pair's slop after 50 s
 JITTER = 0.2  # of a period; above, stamps are uneven
 
 
@@ -114,10 +116,16 @@ def inspect(path: Path, topics: tuple[str, str] | None = None, slop_ns: int = SL
             f"no stamps are within {slop_ns * 1e-6:.0f} ms; the cameras run at different times, "
             "so use pairing: visible_rate, or a larger slop"
         )
-    elif len(pairs) < 0.8 * min(len(visible.stamps_ns), len(thermal.stamps_ns)):
+    drift = _drift(visible, thermal)
+    if abs(drift) > DRIFT:
+        problems.append(
+            f"the clocks drift apart by {1000 * drift:.2f} ms in a second; let both drivers stamp "
+            "with one clock (PTP, or the time of arrival)"
+        )
+    elif pairs and len(pairs) < 0.8 * min(len(visible.stamps_ns), len(thermal.stamps_ns)):
         problems.append(
             f"only {len(pairs)} pairs of {len(visible.stamps_ns)} visible and "
-            f"{len(thermal.stamps_ns)} thermal images; are the clocks drifting apart?"
+            f"{len(thermal.stamps_ns)} thermal images; do the cameras run at different rates?"
         )
     try:
         cameras = bag_cameras(path, topics, recover=True)
@@ -125,6 +133,21 @@ def inspect(path: Path, topics: tuple[str, str] | None = None, slop_ns: int = SL
         cameras = (None, None)
         problems.append(str(error))
     return BagReport(visible, thermal, len(pairs), cameras, problems, parameters)
+
+
+def _drift(visible: StreamReport, thermal: StreamReport) -> float:
+    """Seconds by which thermal stamps gain on visible ones in a second, by the recorder's clock."""
+    slopes = []
+    for stream in (visible, thermal):
+        times_s = (stream.times_ns - stream.times_ns[:1]) * 1e-9
+        if len(times_s) < 10 or times_s[-1] < 1 or stream.unset:
+            return 0.0
+        lags_s = (stream.stamps_ns - stream.times_ns) * 1e-9
+        # The middle of both halves: a few late messages do not matter.
+        half = len(times_s) // 2
+        run = np.median(times_s[half:]) - np.median(times_s[:half])
+        slopes.append(float((np.median(lags_s[half:]) - np.median(lags_s[:half])) / run))
+    return slopes[1] - slopes[0]
 
 
 def _stream(bag: Bag, topic: str, thermal: bool) -> StreamReport:
@@ -169,7 +192,7 @@ class _Look:
         self._depth = BitDepth()
         self._largest = 0  # value of a 16-bit visible image
         self._low, self._high = np.inf, -np.inf
-        self._wrong_order = self._count = 0
+        self._wrong_order = self._count = self._grey = 0
         self._refused: list[str] = []
 
     def refuse(self, reason: str) -> None:
@@ -190,6 +213,7 @@ class _Look:
             self._wrong_order += has_swapped_bytes(pixels)
         else:
             pixels = visible_image(image, to_colour, self._depth)
+            self._grey += not np.ptp(pixels, axis=2).any()
             values = sixteen_bits(image)
             if values is not None:
                 self._largest = max(self._largest, int(values.max()))
@@ -218,6 +242,12 @@ class _Look:
             report.what += f", {self._largest.bit_length()} of 16 bits used"
         if self._thermal and self._count:
             report.what += f", values {self._low:.0f} to {self._high:.0f}"
+        is_named_grey = "mono" in report.what or report.what.rpartition(" ")[2] in GREY_NAMES
+        if self._count and self._grey == self._count and not self._thermal and not is_named_grey:
+            report.problems.append(
+                "the images are grey, though their encoding has colours; is the camera in a grey "
+                "or night mode?"
+            )
         if self._wrong_order > self._count / 2:
             report.problems.append(
                 "the images are noise as they are and smooth with swapped bytes; is_bigendian of "

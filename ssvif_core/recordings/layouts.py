@@ -18,6 +18,7 @@ from ssvif_core.recordings.bag_pairs import BagStream, choose_topics, match_imag
 from ssvif_core.recordings.bags import Bag
 from ssvif_core.recordings.images import SUFFIXES as IMAGE_SUFFIXES
 from ssvif_core.recordings.images import list_images
+from ssvif_core.recordings.pair_list import read_pair_list
 from ssvif_core.recordings.sources import Listing, PairSource, some
 from ssvif_core.recordings.time_pairing import SLOP_NS
 from ssvif_core.recordings.video import frame_count, pair_count
@@ -66,6 +67,8 @@ def find_pairs(
         raise InputError(f"frame_step={frame_step}; expected at least 1")
     if not root.exists():
         raise InputError(f"{root}: no such folder; expected a folder of pairs, or a bag")
+    if root.suffix.lower() == ".csv" and root.is_file():
+        return read_pair_list(root)
     search = _Search(root, frame_step, topics, slop_ns, recover, offset_ns)
     try:
         if is_bag(root):

@@ -100,9 +100,16 @@ def require_grey_chroma(chroma: UInt8Array) -> None:
     """Refuse a thermal picture whose U or V plane shows colours.
 
     Raises:
-        InputError: it is painted.
+        InputError: it is painted, or raw data lie below a grey picture, as the P2 Pro sends them.
     """
-    _require_grey(np.abs(chroma.astype(np.int16) - 128) * (2 / 255))
+    spread = np.abs(chroma.astype(np.int16) - 128) * (2 / 255)
+    half = len(spread) // 2
+    if half and not _is_grey(spread) and _is_grey(spread[:half]):
+        raise InputError(
+            f"the thermal image has {len(spread)} rows, a grey picture above raw data; expected "
+            f"one of them; let the driver send the upper {half} rows, or the lower ones as mono16"
+        )
+    _require_grey(spread)
 
 
 def _grey(pixels: AnyArray, is_rgb: bool) -> AnyArray:
@@ -114,9 +121,13 @@ def _grey(pixels: AnyArray, is_rgb: bool) -> AnyArray:
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), code))
 
 
+def _is_grey(spread: Float64Array) -> bool:
+    return bool(np.percentile(spread, 95) <= GREY_TOLERANCE)
+
+
 def _require_grey(spread: Float64Array) -> None:
     """Refuse a picture in colours; `spread` is the distance of the colours of its pixels."""
-    if np.percentile(spread, 95) > GREY_TOLERANCE:
+    if not _is_grey(spread):
         raise InputError(
             "the thermal image is in colour; expected counts, or a grey picture. Does the camera "
             "paint a palette? Set it to white hot, or better to raw 16 bits. Are the visible and "

@@ -198,6 +198,16 @@ def test_a_grey_picture_in_colours_is_read_and_a_painted_one_is_told(name: str) 
         thermal_image(encoded(name, rainbow))
 
 
+def test_raw_data_below_a_grey_picture_are_told() -> None:
+    """As the P2 Pro sends them: 256x384 yuyv, the lower half holds counts."""
+    grey = picture(192, 256, 3)[..., :1].repeat(3, 2)
+    upper = encoded("yuyv", grey)
+    counts = np.random.default_rng(0).integers(17_000, 20_000, (192, 256)).astype("<u2")
+    upper.height, upper.data = 384, upper.data + counts.tobytes()
+    with pytest.raises(InputError, match="384 rows, a grey picture above raw data; .* upper 192"):
+        thermal_image(upper)
+
+
 # --- compressed
 
 

@@ -36,6 +36,7 @@ def bag(
     path: Path, visible: Callable[[int], Any], thermal: Callable[[int], Any], count: int = 40,
     rate: float = 30.0, offset_s: float = 0.0, thermal_phase: float = 0.1,
     visible_stamps: bool = True, keep: Callable[[int], bool] = lambda number: True,
+    drift: float = 0.0,
 ) -> Path:  # fmt: skip
     types = TYPES.types
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
@@ -47,6 +48,7 @@ def bag(
                 phase = thermal_phase if topic == THERMAL else 0.0
                 time = 100 * SECOND + round((number + phase) / rate * SECOND)
                 stamp = time + round(offset_s * SECOND) * (topic == THERMAL)
+                stamp += round(number / rate * drift * SECOND) * (topic == THERMAL)
                 stamp *= visible_stamps or topic == THERMAL
                 message = camera(number)
                 header = types["std_msgs/msg/Header"](
@@ -136,6 +138,14 @@ ODD: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda p: bag(p, COLOUR, raw("mono16", np.full((32, 40), 8000, np.uint16))),
         "all pixels have one value; is the shutter closed?",
     ),
+    "drifting clocks": (
+        lambda p: bag(p, COLOUR, COUNTS, count=90, drift=1e-3),
+        "the clocks drift apart by 1.00 ms in a second",
+    ),
+    "grey colour camera": (
+        lambda p: bag(p, jpeg(picture(48, 64, 0)[..., 0], "bgr8; jpeg compressed bgr8"), COUNTS),
+        "the images are grey, though their encoding has colours",
+    ),
     "compressed": (
         lambda p: bag(
             p, jpeg(picture(48, 64, 0), "rgb8; jpeg compressed bgr8"),
@@ -151,7 +161,8 @@ def test_an_odd_bag_is_described(tmp_path: Path, name: str) -> None:
     make, expected = ODD[name]
     report = inspect(make(tmp_path / "b"), (VISIBLE, THERMAL))
     assert expected in words(report)
-    can_fuse = ("12 bits", "padding", "wrong byte order", "losses", "closed shutter", "compressed")
+    can_fuse = ("12 bits", "padding", "wrong byte order", "losses", "closed shutter", "compressed",
+                "drifting clocks", "grey colour camera")  # fmt: skip
     assert report.is_usable == (name in can_fuse)
 
 
