@@ -118,7 +118,8 @@ class Diagnostics:
         if new["failed"]:
             return ERROR, self._counters.problem
         warning = (
-            self._refused(new)
+            self._namesakes()
+            or self._refused(new)
             or self._silence()
             or self._unpaired(new)
             or self._thermal(new)
@@ -139,6 +140,16 @@ class Diagnostics:
         if new["fused"]:
             return OK, "fusing"
         return OK, "no one listens to the outputs" if new["unheard"] else "waiting for pairs"
+
+    def _namesakes(self) -> str:
+        own = (self._node.get_name(), self._node.get_namespace())
+        count = self._node.get_node_names_and_namespaces().count(own)
+        if count < 2:
+            return ""
+        return (
+            f"{count} nodes are named {self._node.get_fully_qualified_name()}, so each output is "
+            "published several times; stop the others, or give each a name or a namespace"
+        )
 
     def _refused(self, new: dict[str, int]) -> str:
         for stream in self._pairing.streams:

@@ -103,7 +103,9 @@ class FusionNode(Node):
         return SetParametersResult(successful=True)
 
     def destroy_node(self) -> None:
-        self._worker.stop(timeout_s=5.0)
+        # Newer rclpy also destroys a node whose start failed, before it had a worker.
+        if hasattr(self, "_worker"):
+            self._worker.stop(timeout_s=5.0)
         super().destroy_node()
 
 

@@ -124,8 +124,8 @@ class Pairing:
         self._slot = slot
         self.on_reset: Callable[[], None] = lambda: None
         self.visible, self.thermal = (
-            Stream("visible", visible_topic, queue_size),
-            Stream("thermal", thermal_topic, queue_size),
+            Stream("visible", node.resolve_topic_name(visible_topic), queue_size),
+            Stream("thermal", node.resolve_topic_name(thermal_topic), queue_size),
         )
         self._subscribers = [
             Subscriber(node, stream, transport, qos, queue_size, self._receive)

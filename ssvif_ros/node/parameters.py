@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -235,4 +236,19 @@ def declare(node: Node) -> FusionParameters:
                 f"parameter {field.name}: expected {expected}; {error}"
                 + (" (write 1.0, not 1)" if isinstance(field.default, float) else "")
             ) from error
+    _warn_of_unknown(node, set(values))
     return FusionParameters(**values)
+
+
+def _warn_of_unknown(node: Node, known: set[str]) -> None:
+    """Name parameters that were given and that the node does not have.
+
+    It goes on, because a file for `/**` may hold the parameters of other nodes too.
+    """
+    # rclpy has no public list of what was given.
+    for name in getattr(node, "_parameter_overrides", {}):
+        if name in known or node.has_parameter(name) or name.startswith("qos_overrides."):
+            continue
+        near = difflib.get_close_matches(name, known, 1)
+        advice = f"; did you mean {near[0]}?" if near else ""
+        node.get_logger().warning(f"parameter {name} is unknown to this node{advice}")

@@ -32,6 +32,10 @@ COMPRESSED = "/compressed"  # what image_transport appends to the name of a topi
 class Stream:
     """What came on the topic of one camera.
 
+    Args:
+        topic: its full name.
+        kept: messages that are remembered.
+
     Attributes:
         received: number of messages.
         incompatible: publishers that do not fit the subscription.
@@ -126,7 +130,7 @@ class Subscriber:
         self._node, self._stream = node, stream
         self._transport, self._qos, self._depth = transport, qos, depth
         self._receive = receive
-        self._topic = node.resolve_topic_name(stream.topic)
+        self._topic = stream.topic
         self._source: Source | None = None
         self._subscription: Any = None
 

@@ -74,6 +74,7 @@ class Robot:
             command += ["-p", f"{name}:={value}"]
         for old, new in (remap or {}).items():
             command += ["-r", f"{old}:={new}"]
+        self._command, self._environment = command, environment
         self.process = subprocess.Popen(
             command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
@@ -110,6 +111,13 @@ class Robot:
             and self.thermal.get_subscription_count() > 0
             and bool(self.diagnostics)
         )
+
+    def start_twin(self) -> subprocess.Popen[bytes]:
+        """Start the same node once more."""
+        return subprocess.Popen(
+            self._command, env=self._environment, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
 
     def listen(self, output: str) -> None:
         """Subscribe to an output of the node; the name is without `~/`."""

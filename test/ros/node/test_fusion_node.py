@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,17 +11,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rclpy
 from builtin_interfaces.msg import Time
 from encoders import picture
 from harness import PERIOD, START, Robot, image, scene
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
+from rclpy.context import Context
+from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
+from ssvif_core.errors import SsvifError
 from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.types import Pair, stamp_of
+from ssvif_ros.node.fusion_node import FusionNode
 from ssvif_ros.node.messages import visible_array
 
 MakeRobot = Callable[..., Robot]
@@ -399,3 +405,53 @@ def test_a_truncated_model_is_refused_at_the_start(tmp_path: Path) -> None:
     result = start(f"model:={path}")
     assert result.returncode == 2
     assert "cut.onnx: " in result.stdout + result.stderr
+
+
+def test_an_unknown_parameter_is_named_with_the_nearest_one(robot: MakeRobot) -> None:
+    r = robot({"slopp": 0.1, "completely_else": 1})
+    r.wait_for_log("parameter slopp is unknown to this node; did you mean slop?")
+    r.wait_for_log("parameter completely_else is unknown to this node")
+    assert "use_sim_time" not in "".join(r.log)
+
+
+def test_two_nodes_of_one_name_are_told(robot: MakeRobot) -> None:
+    r = robot()
+    twin = r.start_twin()
+    r.state(lambda _, s: "2 nodes are named /fusion_node" in s.message, "the namesake")
+    twin.send_signal(signal.SIGINT)
+    twin.wait(timeout=15)
+    r.fuse(0)
+    r.state(lambda _, s: "nodes are named" not in s.message, "one node")
+
+
+def test_a_node_whose_start_failed_can_be_destroyed(next_domain: Callable[[], int]) -> None:
+    """As rclpy of Kilted and newer does when its context ends."""
+    context = Context()
+    rclpy.init(context=context, domain_id=next_domain())
+    made: list[FusionNode] = []
+
+    class Kept(FusionNode):
+        def __init__(self) -> None:
+            made.append(self)
+            super().__init__(
+                context=context, parameter_overrides=[Parameter("engine", value="none")]
+            )
+
+    with pytest.raises(SsvifError, match="parameter engine='none'"):
+        Kept()
+    made[0].destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def test_diagnostics_name_the_full_topics(robot: MakeRobot) -> None:
+    r = robot({}, wait=False, remap={"visible/image_raw": "/front/color"})
+    r.thermal.publish(image(scene()[1], "mono16", START))
+    number = 0
+
+    def told(_values: object, status: Any) -> bool:
+        nonlocal number
+        number += 1
+        r.thermal.publish(image(scene()[1], "mono16", START + number * PERIOD))
+        return "no visible image yet on /front/color" in status.message
+
+    r.state(told, "the full name")
