@@ -19,21 +19,38 @@ ARGUMENTS = [
     ("thermal_image", "thermal/image_raw", "Topic of the thermal camera's images."),
     ("fused_image", "~/fused/image", "Topic of the fused image."),
     ("calibration_file", "", "camera_pair.yaml of both cameras; empty: same field of view."),
+    (
+        "respawn",
+        "false",
+        "Start the node again 2 s after it died.",
+    ),
     ("build_only", "false", "Build the TensorRT engine for the first pair's sizes, and end."),
     ("use_sim_time", "false", "Take the time from /clock, for a bag that is played with --clock."),
     ("log_level", "info", "debug, info, warn, error or fatal."),
 ]
 
 
+def end_if_refused(event, context):
+    """End the launch, with exit code 1, when the node says that it cannot start (exit code 2)."""
+    if event.returncode == 2 and not context.is_shutdown:
+        raise RuntimeError(f"{event.process_name} refused to start; its message above says why")
+
+
+def is_true(context, name):
+    return LaunchConfiguration(name).perform(context).lower() in ("true", "1")
+
+
 def fusion_node(context):
-    parameters = [
-        LaunchConfiguration("config_file"),
-        {"use_sim_time": LaunchConfiguration("use_sim_time")},
-    ]
+    config_file = os.path.expanduser(LaunchConfiguration("config_file").perform(context))
+    if not os.path.isfile(config_file):
+        raise RuntimeError(
+            f"config_file {config_file}: no such file; expected a copy of config/fusion.yaml"
+        )
+    parameters = [config_file, {"use_sim_time": LaunchConfiguration("use_sim_time")}]
     # An empty argument must not override the parameter file.
     if LaunchConfiguration("calibration_file").perform(context):
         parameters.append({"calibration_file": LaunchConfiguration("calibration_file")})
-    builds = LaunchConfiguration("build_only").perform(context).lower() in ("true", "1")
+    builds = is_true(context, "build_only")
     return [
         Node(
             package="ssvif_ros",
@@ -50,6 +67,9 @@ def fusion_node(context):
             arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
             output="screen",
             emulate_tty=True,
+            on_exit=end_if_refused,
+            respawn=not builds and is_true(context, "respawn"),
+            respawn_delay=2.0,
         )
     ]
 
