@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import cv2
@@ -26,6 +27,7 @@ from ssvif_core.recordings.encodings import (
 )
 from ssvif_core.recordings.pixels import (
     BitDepth,
+    is_grey_chroma,
     require_grey_chroma,
     thermal_pixels,
     visible_pixels,
@@ -94,7 +96,56 @@ def visible_image(
     return np.ascontiguousarray(to_colour(values, width, encoding.colours))
 
 
-def thermal_image(message: AnyImageMessage) -> AnyArray:
+@dataclass(frozen=True)
+class Crop:
+    """A part of an image, pixels.
+
+    Raises:
+        InputError: it is empty, or begins outside.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        if self.x < 0 or self.y < 0 or self.width < 1 or self.height < 1:
+            raise InputError(f"crop {self}; expected x,y,width,height inside the image")
+
+    def __str__(self) -> str:
+        return f"{self.x},{self.y},{self.width},{self.height}"
+
+    @classmethod
+    def parse(cls, text: str) -> Crop | None:
+        """The crop that `x,y,width,height` names; None for an empty text.
+
+        >>> Crop.parse("0,192,256,192").height
+        192
+        """
+        if not text.strip():
+            return None
+        try:
+            return cls(*[int(part) for part in text.split(",")])
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"crop '{text[:40]}'; expected x,y,width,height in pixels, or nothing"
+            ) from error
+
+    def of(self, values: AnyArray, samples: int = 1) -> AnyArray:
+        """The part of an image whose rows have `samples` values for a pixel.
+
+        Raises:
+            InputError: it does not lie inside the image.
+        """
+        height, width = values.shape[0], values.shape[1] // samples
+        if self.x + self.width > width or self.y + self.height > height:
+            raise InputError(f"crop {self} of an image of {width}x{height}; expected it inside")
+        columns = slice(self.x * samples, (self.x + self.width) * samples)
+        return np.ascontiguousarray(values[self.y : self.y + self.height, columns])
+
+
+def thermal_image(message: AnyImageMessage, crop: Crop | None = None) -> AnyArray:
     """A thermal image message as counts, (h, w) uint8 or uint16 of this machine's byte order.
 
     Temperatures become hundredths of a kelvin. Where a driver marks a pixel as unknown (NaN), the
@@ -102,13 +153,25 @@ def thermal_image(message: AnyImageMessage) -> AnyArray:
 
     Args:
         message: raw or compressed.
+        crop: the part that is the thermal image. Some cameras (P2 Pro) send a picture in yuv and
+            raw counts below it; a part of them that is no grey picture is taken for counts.
 
     Raises:
         InputError: the message cannot be used, or it is a painted picture.
     """
     if _is_compressed(message):
-        return _decoded_thermal(message)
+        counts = _decoded_thermal(message)
+        return counts if crop is None else crop.of(counts)
     encoding, values = _values(message, "thermal")
+    if crop is not None:
+        if encoding.rows > 1:
+            raise InputError(f"a crop of a thermal image in {message.encoding}; expected none")
+        values, width = crop.of(values, encoding.samples), crop.width
+        if encoding.colours.startswith("yuv") and not is_grey_chroma(values[:, ::2]):
+            if not is_grey_chroma(values[:, 1::2]):
+                return values.view("<u2").astype(np.uint16, copy=False)
+    else:
+        width = message.width
     if encoding.colours == "temperature":
         return thermal_pixels(values)
     if encoding.colours == "mono8":
@@ -117,7 +180,7 @@ def thermal_image(message: AnyImageMessage) -> AnyArray:
         luma, chroma = np.split(values, [round(len(values) / encoding.rows)])
         require_grey_chroma(chroma)
         return luma
-    pixels = values.reshape(len(values), message.width, encoding.samples)
+    pixels = values.reshape(len(values), width, encoding.samples)
     if encoding.colours.startswith("yuv"):
         first = encoding.colours == "yuv422_yuy2"
         require_grey_chroma(pixels[..., int(first)])

@@ -102,14 +102,24 @@ def require_grey_chroma(chroma: UInt8Array) -> None:
     Raises:
         InputError: it is painted, or raw data lie below a grey picture, as the P2 Pro sends them.
     """
-    spread = np.abs(chroma.astype(np.int16) - 128) * (2 / 255)
-    half = len(spread) // 2
-    if half and not _is_grey(spread) and _is_grey(spread[:half]):
+    half, columns = len(chroma) // 2, chroma.shape[1]
+    if half and not is_grey_chroma(chroma) and is_grey_chroma(chroma[:half]):
         raise InputError(
-            f"the thermal image has {len(spread)} rows, a grey picture above raw data; expected "
-            f"one of them; let the driver send the upper {half} rows, or the lower ones as mono16"
+            f"the thermal image has {len(chroma)} rows, a grey picture above raw data; expected "
+            f"one of them; set thermal_crop to 0,{half},{columns},{half} for the counts, or to "
+            f"0,0,{columns},{half} for the picture"
         )
-    _require_grey(spread)
+    _require_grey(_spread_of_chroma(chroma))
+
+
+def is_grey_chroma(chroma: UInt8Array) -> bool:
+    """Whether a U or V plane shows no colours."""
+    return _is_grey(_spread_of_chroma(chroma))
+
+
+def _spread_of_chroma(chroma: UInt8Array) -> Float64Array:
+    """About how far the colours of pixels with this U or V are apart, share of white."""
+    return np.abs(chroma.astype(np.int16) - 128) * (2 / 255)
 
 
 def _grey(pixels: AnyArray, is_rgb: bool) -> AnyArray:

@@ -16,6 +16,7 @@ from rclpy.node import Node
 
 from ssvif_core.background import in_background
 from ssvif_core.errors import InputError
+from ssvif_core.recordings.decode import Crop
 from ssvif_core.types import Shapes
 from ssvif_ros.node.messages import to_pair
 from ssvif_ros.node.pairing import LatestSlot, Pairing
@@ -49,14 +50,16 @@ def build_engine(node: Node, executor: SingleThreadedExecutor) -> None:
             transport=parameters.image_transport,
             thermal_time_offset_s=parameters.thermal_time_offset,
         )  # fmt: skip
-        shapes = _first_shapes(node, pairing_slot, executor)
+        shapes = _first_shapes(node, pairing_slot, executor, Crop.parse(parameters.thermal_crop))
     if shapes is None:
         return
     info = _unless_stopped(lambda: pipeline.prepare(shapes)).info
     node.get_logger().info(f"engine {info} is there for {shapes}")
 
 
-def _first_shapes(node: Node, slot: LatestSlot, executor: SingleThreadedExecutor) -> Shapes | None:
+def _first_shapes(
+    node: Node, slot: LatestSlot, executor: SingleThreadedExecutor, crop: Crop | None
+) -> Shapes | None:
     """The sizes of the first pair that can be read; None if the process is to end."""
     node.get_logger().info("waiting for the first pair, whose sizes the engine is built for")
     executor.add_node(node)
@@ -65,7 +68,7 @@ def _first_shapes(node: Node, slot: LatestSlot, executor: SingleThreadedExecutor
     def take() -> None:
         while not found and (messages := slot.take()) is not None:
             try:
-                found.append(Shapes.of(to_pair(messages.visible, messages.thermal)))
+                found.append(Shapes.of(to_pair(messages.visible, messages.thermal, crop=crop)))
             except InputError as error:
                 node.get_logger().warning(f"{error}; waiting for the next pair")
         executor.shutdown(timeout_sec=0)  # ends `spin` below

@@ -12,6 +12,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from ssvif_core.recordings.decode import Crop
 from ssvif_core.types import Shapes
 from ssvif_ros.node.calibration import Calibration
 from ssvif_ros.node.camera_infos import CameraInfos
@@ -66,6 +67,7 @@ class FusionNode(Node):
             first,
             p.largest_side,
             p.visible_bits,
+            Crop.parse(p.thermal_crop),
         )
         self.pairing.on_reset = self._worker.reset_stream
         self._diagnostics = Diagnostics(

@@ -14,7 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from ssvif_core.errors import EngineError, InputError
-from ssvif_core.recordings.decode import thermal_image, visible_image
+from ssvif_core.recordings.decode import Crop, thermal_image, visible_image
 from ssvif_core.recordings.pixels import BitDepth
 from ssvif_core.types import AnyArray, Pair, UInt8Array, stamp_of
 
@@ -33,18 +33,24 @@ _bridge = CvBridge()
 CameraMessage: TypeAlias = Image | CompressedImage
 
 
-def to_pair(visible: CameraMessage, thermal: CameraMessage, depth: BitDepth | None = None) -> Pair:
+def to_pair(
+    visible: CameraMessage,
+    thermal: CameraMessage,
+    depth: BitDepth | None = None,
+    crop: Crop | None = None,
+) -> Pair:
     """The pair in two messages.
 
     Args:
         depth: of the visible stream.
+        crop: the part of the thermal message that is the thermal image.
 
     Raises:
         InputError: a message cannot be used; says what came, what was expected, what to do.
     """
     return Pair(
         visible_array(visible, depth),
-        thermal_image(thermal),
+        thermal_image(thermal, crop),
         stamp_of(visible.header),
         stamp_of(thermal.header),
     )

@@ -13,6 +13,7 @@ from rclpy.node import Node
 
 from ssvif_core.engines import ENGINES
 from ssvif_core.errors import InputError
+from ssvif_core.recordings.decode import Crop
 from ssvif_core.thermal import MODES, ThermalConfig
 
 
@@ -110,6 +111,9 @@ class FusionParameters:
     largest_side: int = _parameter(
         4096, "Largest side of an image, pixels; larger images are refused.", low=16, high=16384
     )
+    thermal_crop: str = _parameter(
+        "", "Part of the thermal messages that is the image: x,y,width,height; empty: all."
+    )
     thermal_gain: str = _parameter(
         "auto",
         "auto: 8-bit images as they are, others percentile; plateau; temperature: a fixed range.",
@@ -168,6 +172,7 @@ class FusionParameters:
             )
         if 0 < self.visible_bits < 8:
             raise InputError(f"parameter visible_bits={self.visible_bits}; expected 0, or 8 to 16")
+        Crop.parse(self.thermal_crop)  # raises if it is malformed
         if self.thermal_bits not in (8, 16):
             raise InputError(f"parameter thermal_bits={self.thermal_bits}; expected 8 or 16")
         if self.model and not Path(self.model).is_file():

@@ -15,7 +15,7 @@ from rclpy.node import Node
 
 from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.pipeline import FusionPipeline
-from ssvif_core.recordings.decode import claimed_size
+from ssvif_core.recordings.decode import Crop, claimed_size
 from ssvif_core.recordings.pixels import BitDepth
 from ssvif_core.thermal import StreamState
 from ssvif_core.types import Pair, Shapes
@@ -39,6 +39,7 @@ class Worker:
         first: sizes to prepare the engine for before any pair; None if there is nothing to prepare.
         largest_side: of an image, pixels; larger ones are refused.
         visible_bits: see `BitDepth`.
+        thermal_crop: the part of thermal messages that is the thermal image; None takes all.
     """
 
     def __init__(
@@ -52,12 +53,13 @@ class Worker:
         first: Shapes | None,
         largest_side: int,
         visible_bits: int,
+        thermal_crop: Crop | None,
     ) -> None:
         self._node, self._pipeline, self._slot = node, pipeline, slot
         self._outputs, self._calibration, self._counters = outputs, calibration, counters
         self._first = first
         self._largest_side = largest_side
-        self._depth = BitDepth(visible_bits)
+        self._depth, self._crop = BitDepth(visible_bits), thermal_crop
         self._held: tuple[Shapes, MatchedMessages] | None = None
         self._new_sizes: dict[Shapes, float] = {}  # when they came last, by `time.monotonic`
         self._has_fused = False
@@ -111,7 +113,7 @@ class Worker:
             return
         start_s = time.monotonic()
         self._require_bounded(messages)
-        pair = to_pair(messages.visible, messages.thermal, self._depth)
+        pair = to_pair(messages.visible, messages.thermal, self._depth, self._crop)
         if not is_heard:
             self._calibration.look(pair)
             return

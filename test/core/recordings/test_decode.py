@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssvif_core.errors import InputError
-from ssvif_core.recordings.decode import claimed_size, thermal_image, visible_image
+from ssvif_core.recordings.decode import Crop, claimed_size, thermal_image, visible_image
 from ssvif_core.recordings.encodings import THERMAL_ENCODINGS, VISIBLE_ENCODINGS
 from ssvif_core.recordings.pixels import BitDepth
 from ssvif_core.recordings.to_colour import to_colour
@@ -198,14 +198,36 @@ def test_a_grey_picture_in_colours_is_read_and_a_painted_one_is_told(name: str) 
         thermal_image(encoded(name, rainbow))
 
 
-def test_raw_data_below_a_grey_picture_are_told() -> None:
+def test_raw_data_below_a_grey_picture_are_told_and_can_be_cut_out() -> None:
     """As the P2 Pro sends them: 256x384 yuyv, the lower half holds counts."""
     grey = picture(192, 256, 3)[..., :1].repeat(3, 2)
     upper = encoded("yuyv", grey)
     counts = np.random.default_rng(0).integers(17_000, 20_000, (192, 256)).astype("<u2")
     upper.height, upper.data = 384, upper.data + counts.tobytes()
-    with pytest.raises(InputError, match="384 rows, a grey picture above raw data; .* upper 192"):
+    with pytest.raises(
+        InputError, match="384 rows, a grey picture above raw data; .*0,192,256,192"
+    ):
         thermal_image(upper)
+    assert np.array_equal(thermal_image(upper, Crop.parse("0,192,256,192")), counts)
+    shown = thermal_image(upper, Crop.parse("0,0,256,192"))
+    assert shown.dtype == np.uint8 and np.abs(shown.astype(int) - grey[..., 0]).max() < 20
+
+
+@pytest.mark.parametrize("name", ["mono8", "mono16", "bgr8", "32FC1"])
+def test_a_crop_is_the_same_part_of_every_encoding(name: str) -> None:
+    grey = picture(24, 32, 1)[..., 0]
+    pixels = {"bgr8": cv2.merge([grey] * 3), "32FC1": grey.astype(np.float32)}.get(name, grey)
+    whole = thermal_image(encoded(name, pixels, 5))
+    part = thermal_image(encoded(name, pixels, 5), Crop(4, 2, 20, 16))
+    assert np.array_equal(part, whole[2:18, 4:24])
+
+
+@pytest.mark.parametrize(
+    "text", ["1,2,3", "a,b,c,d", "0,0,0,4", "-1,0,4,4", "1.5,0,4,4", "0,0,33,4", "0,20,8,8"]
+)
+def test_an_impossible_crop_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="crop .*; expected"):
+        thermal_image(encoded("mono8", picture(24, 32, 1)[..., 0]), Crop.parse(text))
 
 
 # --- compressed

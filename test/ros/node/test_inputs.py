@@ -192,6 +192,17 @@ def test_a_visible_camera_of_12_bits_keeps_its_brightness(robot: MakeRobot) -> N
     assert bright > 150 and abs(dark - again) < 3
 
 
+def test_the_counts_below_a_picture_are_fused_with_a_crop(robot: MakeRobot) -> None:
+    r = robot({"thermal_crop": "'0,24,32,24'"})
+    visible, counts = scene()
+    grey = encoded("yuyv", picture(24, 32, 3)[..., :1].repeat(3, 2))
+    grey.height, grey.data = 48, grey.data + counts.tobytes()
+    r.send(image(visible, "bgr8", START), stamped(grey, 0))
+    (message,) = r.fused(1)
+    expected = FusionPipeline()(Pair(visible, counts)).fused
+    assert np.abs(visible_array(message).astype(int) - expected).max() <= 1
+
+
 def test_doubtful_thermal_images_are_told_in_diagnostics(robot: MakeRobot) -> None:
     r = robot({"thermal_gain": "temperature", "thermal_scale": 0.04})
     visible, counts = scene()
