@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -44,7 +45,9 @@ def check(
     bag: Annotated[Path, typer.Argument(help="rosbag2 folder or file, or ROS 1 .bag.")],
     visible: Annotated[str | None, typer.Option(help="Visible topic.")] = None,
     thermal: Annotated[str | None, typer.Option(help="Thermal topic.")] = None,
-    slop: Annotated[float, typer.Option(help="Largest stamp difference in a pair, s.")] = 0.02,
+    slop: Annotated[
+        float, typer.Option(min=1e-6, max=10, help="Largest stamp difference in a pair, s.")
+    ] = 0.02,
 ) -> None:
     """Say in plain words what a bag's cameras send, and how the node can fuse it.
 
@@ -53,6 +56,8 @@ def check(
     if (visible is None) != (thermal is None):
         raise InputError("--visible and --thermal belong together; give both")
     topics = (visible, thermal) if visible and thermal else None
+    if not math.isfinite(slop):
+        raise InputError(f"slop {slop}; expected seconds")
     report = inspect(bag, topics, round(slop * 1e9))
     for name, stream, camera in zip(
         ("visible", "thermal"), (report.visible, report.thermal), report.cameras, strict=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -35,6 +36,12 @@ def fuse(
         Path | None, typer.Option(help="Folder of thermal images with the same names, or a video.")
     ] = None,
     every: Annotated[int, typer.Option(min=1, help="Every n-th pair of videos and bags.")] = 1,
+    slop: Annotated[
+        float, typer.Option(min=1e-6, max=10, help="Largest stamp difference in a bag's pair, s.")
+    ] = 0.02,
+    thermal_time_offset: Annotated[
+        float, typer.Option(min=-1e6, max=1e6, help="Seconds to add to a bag's thermal stamps.")
+    ] = 0.0,
     labels: Annotated[Path | None, typer.Option(help="Folder for images of class ids.")] = None,
     overlay: Annotated[Path | None, typer.Option(help="Folder for overlays.")] = None,
     engine: Annotated[str, typer.Option(help="auto, tensorrt, openvino or onnxruntime.")] = "auto",
@@ -50,13 +57,20 @@ def fuse(
     Exit code 2 if an image has no partner or cannot be read. All other pairs are fused.
     """
     console = Console(stderr=True)
-    listing = _listing(recording, visible, thermal, every)
+    camera_pair = load_camera_pair(calibration) if calibration else None
+    if not (math.isfinite(slop) and math.isfinite(thermal_time_offset)):
+        raise InputError(f"slop {slop}, offset {thermal_time_offset}; expected seconds")
+    offset_s = thermal_time_offset + (camera_pair.time_offset if camera_pair else 0.0)
+    if recording is not None and not (visible or thermal):
+        slop_ns, offset_ns = round(slop * 1e9), round(offset_s * 1e9)
+        listing = find_pairs(recording, every, None, slop_ns, True, offset_ns)
+    else:
+        listing = _listing(recording, visible, thermal, every)
     problems = list(listing.problems)
     problems += [f"{path}: has no partner of the same name" for path in listing.unpaired]
     for folder in (out, labels, overlay):
         if folder is not None:
             _make_folder(folder)
-    camera_pair = load_camera_pair(calibration) if calibration else None
     # Images of a folder are no video, so nothing is smoothed over time.
     is_stream = all(source.stream is not None for source in listing.pairs)
     thermal_config = ThermalConfig() if is_stream else ThermalConfig(smoothing=0.0)
@@ -64,9 +78,14 @@ def fuse(
     pipeline.check()
     fused_count = 0
     pairs = read_sources(listing.pairs)
+    stream = listing.pairs[0].stream
     for index, pair in track(pairs, "fusing", len(listing.pairs), console=console):
+        source = listing.pairs[index]
+        if source.stream != stream:  # another recording, perhaps of another camera
+            pipeline.thermal.reset()
+            stream = source.stream
         try:
-            _fuse_pair(pipeline, listing.pairs[index].name, pair, out, labels, overlay, alpha)
+            _fuse_pair(pipeline, source.name, pair, out, labels, overlay, alpha)
             fused_count += 1
         except InputError as error:
             problems.append(str(error))
@@ -80,9 +99,7 @@ def fuse(
 def _listing(
     recording: Path | None, visible: Path | None, thermal: Path | None, every: int
 ) -> Listing:
-    """The pairs that the arguments name."""
-    if recording is not None and not (visible or thermal):
-        return find_pairs(recording, every, recover=True)
+    """The pairs of two folders or two videos."""
     if recording is not None or visible is None or thermal is None:
         raise InputError(
             "give a recording (a folder of pairs, a bag or a list of pairs), or both --visible and "

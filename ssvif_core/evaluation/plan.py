@@ -7,6 +7,7 @@ thermal range. So the plan computes it for each frame.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -79,6 +80,8 @@ class Settings:
         for name in PICTURES:
             if name in self.fused:
                 raise InputError(f"--fused ...={name}: each report has a picture of that name")
+        if not math.isfinite(self.thermal_time_offset):
+            raise InputError(f"thermal time offset {self.thermal_time_offset}; expected seconds")
         if self.every < 1:
             raise InputError(f"every is {self.every}; expected at least 1")
         if self.slop_ns < 1:

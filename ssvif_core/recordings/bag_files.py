@@ -25,6 +25,10 @@ COMPRESSED_SUFFIXES = (".zstd", ".zst")
 ZSTD_START = b"\x28\xb5\x2f\xfd"  # CDR begins with a zero, so this tells a compressed message
 
 
+class SeveralRecordings(InputError):
+    """A folder holds files of several recordings, and no metadata.yaml."""
+
+
 @dataclass(frozen=True)
 class TopicCount:
     """A topic of the files: its message type, empty if there are several, and its messages."""
@@ -111,14 +115,14 @@ class BagFiles:
     """
 
     def __init__(self, path: Path, temporary: Callable[[], Path], lenient: bool = False) -> None:
-        self.missing = _missing_files(path / "metadata.yaml")
+        self.missing = _missing_files(path)
         if self.missing and not lenient:
             raise InputError(f"{self.missing.partition(';')[0]}; copy them too")
         self._stack = contextlib.ExitStack()
         self._files: list[StorageFile] = []
         try:
             for file in storage_files(path):
-                if file.suffix.lower() in COMPRESSED_SUFFIXES:
+                if _is_compressed(file):
                     file = _decompressed(file, temporary())
                 self._files.append(_opened(file, lenient))
                 self._stack.callback(self._files[-1].close)
@@ -197,18 +201,38 @@ def storage_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     files = sorted(file for file in path.iterdir() if is_storage_file(file))
+    # `zstd -d` keeps the compressed file beside its content.
+    files = [f for f in files if not (_is_compressed(f) and f.with_suffix("") in files)]
+    names = {_recording(file.name) for file in files}
+    if listed := names & {_recording(name) for name in _listed_files(path)}:
+        return [file for file in files if _recording(file.name) in listed]
     if not files:
         raise InputError(
             f"{path}: no bag in this folder; expected metadata.yaml, or files that end in "
             f"{' or '.join(STORAGE_SUFFIXES)}"
         )
-    names = {re.sub(r"_\d+$", "", file.name.split(".")[0]) for file in files}
     if len(names) > 1:
-        raise InputError(
+        raise SeveralRecordings(
             f"{path}: a folder of {len(names)} recordings ({', '.join(sorted(names)[:3])}, ...); "
             "expected one; give one of its files"
         )
     return files
+
+
+def _recording(name: str) -> str:
+    """The name of the recording that a file belongs to: rosbag2 numbers its files."""
+    return re.sub(r"_\d+$", "", name.split(".")[0])
+
+
+def _found(file: Path) -> Path | None:
+    """A listed file, or its decompressed content beside; None if neither is there."""
+    if _is_compressed(file) and (plain := file.with_suffix("")).is_file():
+        return plain
+    return file if file.is_file() else None
+
+
+def _is_compressed(file: Path) -> bool:
+    return file.suffix.lower() in COMPRESSED_SUFFIXES
 
 
 def is_storage_file(path: Path) -> bool:
@@ -217,25 +241,29 @@ def is_storage_file(path: Path) -> bool:
     >>> is_storage_file(Path("drive_0.mcap.zstd")), is_storage_file(Path("notes.zst"))
     (True, False)
     """
-    if path.suffix.lower() in COMPRESSED_SUFFIXES:
+    if _is_compressed(path):
         path = path.with_suffix("")
     return path.suffix.lower() in STORAGE_SUFFIXES
 
 
-def _missing_files(metadata: Path) -> str:
-    """A sentence about files that metadata.yaml lists and that are not there; empty if none."""
-    if not metadata.is_file():
-        return ""
+def _listed_files(folder: Path) -> list[str]:
+    """The names of the files that metadata.yaml lists; none if it is missing or senseless."""
     try:
-        listed = yaml.safe_load(metadata.read_text())["rosbag2_bagfile_information"]
-        names = [Path(name).name for name in listed["relative_file_paths"]]
+        content = yaml.safe_load((folder / "metadata.yaml").read_text())
+        listed = content["rosbag2_bagfile_information"]["relative_file_paths"]
+        return [Path(name).name for name in listed]
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
-        return ""
-    missing = [name for name in names if not (metadata.parent / name).exists()]
+        return []
+
+
+def _missing_files(folder: Path) -> str:
+    """A sentence about listed files that are not there; empty if none is missing."""
+    names = _listed_files(folder) if folder.is_dir() else []
+    missing = [name for name in names if _found(folder / name) is None]
     if not missing:
         return ""
     return (
-        f"{metadata.parent}: {len(missing)} of {len(names)} files of this recording are missing "
+        f"{folder}: {len(missing)} of {len(names)} files of this recording are missing "
         f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}); the others were read"
     )
 

@@ -16,7 +16,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from ssvif_core.errors import InputError
-from ssvif_core.recordings.bag_files import BagFiles
+from ssvif_core.recordings.bag_files import BagFiles, SeveralRecordings, storage_files
 from ssvif_core.recordings.recovery import copy_whole_messages
 from ssvif_core.types import AnyArray, Pair
 
@@ -87,6 +87,8 @@ class Bag:
             if path.suffix == ".bag" and path.is_file():
                 path = self._converted(path)
             return self._files_of(path)
+        except SeveralRecordings:
+            raise
         except Exception as error:  # damaged files raise all kinds of errors
             recovered = self._recovered(path) if self.recover else None
             if recovered is not None:
@@ -267,8 +269,10 @@ def _mcap_files(path: Path) -> list[Path]:
     """The mcap files of a bag; none if it has another format."""
     if path.is_file():
         return [path] if path.suffix == ".mcap" else []
-    # metadata.yaml lists the files too, but it is written last.
-    return sorted(path.glob("*.mcap"))
+    try:
+        return [file for file in storage_files(path) if file.suffix == ".mcap"]
+    except InputError:
+        return []
 
 
 def write_pairs(
@@ -276,8 +280,13 @@ def write_pairs(
     pairs: Iterable[Pair],
     visible_topic: str = VISIBLE_TOPIC,
     thermal_topic: str = THERMAL_TOPIC,
+    offset_ns: int = 0,
 ) -> int:
     """Write pairs as a rosbag2 (mcap), recorded at their stamps; return their number.
+
+    Args:
+        offset_ns: of the clocks, so that both images of a pair are recorded together: it is added
+            to the time of recording of thermal images, and not to their stamps.
 
     Raises:
         InputError: the folder exists or cannot be written.
@@ -298,7 +307,7 @@ def write_pairs(
                 )
                 writer.write(
                     thermal_out,
-                    pair.thermal_stamp,
+                    pair.thermal_stamp + offset_ns,
                     _image_cdr(pair.thermal, encoding, pair.thermal_stamp, "thermal_optical_frame"),
                 )
                 count += 1

@@ -8,7 +8,6 @@ bags.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -25,6 +24,7 @@ from ssvif_core.recordings.encodings import (
     Encoding,
     encoding_of,
 )
+from ssvif_core.recordings.picture_headers import PNG_START, size_of_picture
 from ssvif_core.recordings.pixels import (
     BitDepth,
     is_grey_chroma,
@@ -34,7 +34,6 @@ from ssvif_core.recordings.pixels import (
 )
 from ssvif_core.types import AnyArray, UInt8Array, UInt16Array
 
-PNG_START, JPEG_START = b"\x89PNG", b"\xff\xd8"
 # From Y, U, V in the range of BT.601 (16 to 235, 16 to 240) to B, G, R.
 YUV_TO_BGR = np.array([
     [1.164, 2.017, 0.0, -276.8],
@@ -201,25 +200,23 @@ def sixteen_bits(message: AnyImageMessage) -> UInt16Array | None:
     return pixels if pixels.dtype == np.uint16 else None
 
 
-def claimed_size(message: AnyImageMessage) -> tuple[int, int] | None:
-    """Width and height that a message claims; None if it does not say them.
+def claimed_size(message: AnyImageMessage) -> tuple[int, int]:
+    """Width and height that a message claims.
 
     A picture is not decoded, so that a false claim costs no memory.
+
+    Raises:
+        InputError: it is compressed, and no JPEG, PNG or TIFF picture.
     """
     if not _is_compressed(message):
         return message.width, message.height
-    data = bytes(message.data)
-    if (start := data[:64].find(PNG_START)) >= 0 and len(data) >= start + 24:
-        width, height = struct.unpack_from(">II", data, start + 16)
-        return width, height
-    position = 2
-    while data[:2] == JPEG_START and position + 9 <= len(data) and data[position] == 0xFF:
-        marker, (length,) = data[position + 1], struct.unpack_from(">H", data, position + 2)
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
-            height, width = struct.unpack_from(">HH", data, position + 5)
-            return width, height
-        position += 2 + length
-    return None
+    size = size_of_picture(_picture(message))
+    if size is None:
+        raise InputError(
+            f"compressed image with format '{message.format[:40]}' and {len(message.data)} bytes; "
+            "expected a JPEG, PNG or TIFF picture, as image_transport's compressed topics have"
+        )
+    return size
 
 
 def _is_compressed(message: AnyImageMessage) -> bool:
@@ -236,16 +233,14 @@ def _decoded_thermal(message: CompressedMessage) -> AnyArray:
 
 
 def _decompressed(message: CompressedMessage, camera: str) -> AnyArray:
-    data = np.frombuffer(message.data, np.uint8)
-    if "compressedDepth" in message.format:  # a header of 12 bytes stands before the picture
-        start = bytes(data[:64]).find(PNG_START)
-        data = data[max(start, 0) :]
-        if "32FC1" in message.format:
-            raise InputError(
-                f"{camera} image with format '{message.format[:40]}'; expected a picture; "
-                "compressedDepth stores floats as inverse depths, so temperatures are lost; let "
-                "the driver send 16UC1"
-            )
+    if "compressedDepth" in message.format and "32FC1" in message.format:
+        raise InputError(
+            f"{camera} image with format '{message.format[:40]}'; expected a picture; "
+            "compressedDepth stores floats as inverse depths, so temperatures are lost; let "
+            "the driver send 16UC1"
+        )
+    claimed_size(message)  # raises for what is no picture
+    data = np.frombuffer(_picture(message), np.uint8)
     try:
         pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     except cv2.error as error:  # for example a header that claims 60000x60000 pixels
@@ -261,6 +256,14 @@ def _decompressed(message: CompressedMessage, camera: str) -> AnyArray:
     return np.asarray(pixels)
 
 
+def _picture(message: CompressedMessage) -> bytes:
+    """The bytes of the picture in a message; compressedDepth has a header of 12 bytes before it."""
+    data = bytes(message.data)
+    if "compressedDepth" in message.format:
+        return data[max(data[:64].find(PNG_START), 0) :]
+    return data
+
+
 def _is_rgb(format: str) -> bool:
     """Whether the colours of a decoded picture are in the order red, green, blue.
 
@@ -268,8 +271,9 @@ def _is_rgb(format: str) -> bool:
     compressed. Without the last word it compressed the message as it was.
     """
     before, _, after = format.partition(";")
-    is_colour = (encoding := encoding_of(before.strip())) is not None and encoding.samples >= 3
-    return is_colour and "compressed" in after and "compressed bgr" not in after
+    encoding = encoding_of(before.strip())
+    is_rgb = encoding is not None and encoding.colours.startswith("rgb")
+    return is_rgb and "compressed" in after and "compressed bgr" not in after
 
 
 def _from_planes(values: UInt8Array, colours: str) -> UInt8Array:
@@ -328,10 +332,13 @@ def _row_count(message: ImageMessage, camera: str, encoding: Encoding) -> int:
             "message wrongly, or it was cut off on the way"
         )
     height = count / encoding.rows
-    if height != int(height) or (encoding.rows == 1.5 and (height % 2 or message.width % 2)):
+    is_odd = (encoding.rows == 1.5 and (height % 2 or message.width % 2)) or (
+        encoding.colours.startswith("yuv422") and message.width % 2
+    )
+    if height != int(height) or is_odd:
         raise InputError(
             f"{camera} image of {message.width}x{height:g} pixels {message.encoding}; expected "
-            "whole rows, and even sizes where four pixels share a colour; the driver fills the "
-            "message wrongly"
+            "whole rows, and even sizes where pixels share a colour; the driver fills the message "
+            "wrongly"
         )
     return count

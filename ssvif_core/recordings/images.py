@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ import cv2
 import numpy as np
 
 from ssvif_core.errors import InputError
+from ssvif_core.recordings.picture_headers import TIFF_ZERO, tiff_tag
 from ssvif_core.recordings.pixels import thermal_pixels, visible_pixels
 from ssvif_core.types import AnyArray, UInt8Array
 
@@ -97,23 +97,6 @@ def decode_image(path: Path) -> AnyArray:
             f"{path}: not a readable image ({data.size} bytes); expected a whole "
             "PNG, JPEG, BMP or TIFF file"
         )
-    if image.dtype == np.uint16 and _white_is_zero(bytes(data)):
+    if image.dtype == np.uint16 and tiff_tag(bytes(data), TIFF_ZERO) == 0:
         image = np.iinfo(np.uint16).max - image  # OpenCV does this for 8 bits only
     return np.asarray(image)
-
-
-def _white_is_zero(data: bytes) -> bool:
-    """Whether a TIFF says that 0 is white (tag 262 is 0), in its first picture."""
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
-    if order is None:
-        return False
-    try:
-        (start,) = struct.unpack_from(f"{order}I", data, 4)
-        (count,) = struct.unpack_from(f"{order}H", data, start)
-        for entry in range(count):
-            tag, _, _, value = struct.unpack_from(f"{order}HHIH", data, start + 2 + 12 * entry)
-            if tag == 262:
-                return bool(value == 0)
-    except struct.error:
-        return False
-    return False

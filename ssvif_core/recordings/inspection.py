@@ -11,7 +11,14 @@ import numpy as np
 from ssvif_core.cameras.model import Camera
 from ssvif_core.errors import InputError
 from ssvif_core.recordings.bag_pairs import bag_cameras, choose_topics, clock_offset_s
-from ssvif_core.recordings.bags import COMPRESSED_TYPE, Bag, decode, header_stamp, stamp_or_time
+from ssvif_core.recordings.bags import (
+    COMPRESSED_TYPE,
+    IMAGE_TYPE,
+    Bag,
+    decode,
+    header_stamp,
+    stamp_or_time,
+)
 from ssvif_core.recordings.decode import sixteen_bits, thermal_image, visible_image
 from ssvif_core.recordings.encodings import encoding_of
 from ssvif_core.recordings.pixels import BitDepth
@@ -91,6 +98,13 @@ def inspect(path: Path, topics: tuple[str, str] | None = None, slop_ns: int = SL
     problems = []
     with Bag(path, recover=True) as bag:
         topics = choose_topics(bag, topics)
+        types = {topic.name: topic.type for topic in bag.topics()}
+        for topic in topics:
+            if types[topic] not in (IMAGE_TYPE, COMPRESSED_TYPE):
+                raise InputError(
+                    f"{path}: topic {topic} is of type {types[topic]}; expected {IMAGE_TYPE} or "
+                    f"{COMPRESSED_TYPE}"
+                )
         visible, thermal = (_stream(bag, topic, topic == topics[1]) for topic in topics)
         if bag.broken:
             problems.append(bag.broken)
@@ -160,8 +174,8 @@ def _stream(bag: Bag, topic: str, thermal: bool) -> StreamReport:
             report.unset += header_stamp(message) <= 0
             if len(stamps) <= LOOKED_AT:
                 looked_at.take(decode(message), message.type == COMPRESSED_TYPE)
-        except InputError as error:
-            looked_at.refuse(str(error))
+        except Exception as error:  # a message with wrong content fails in many ways
+            looked_at.refuse(str(error) or type(error).__name__)
     report.stamps_ns, report.times_ns = np.array(stamps, np.int64), np.array(times, np.int64)
     looked_at.conclude()
     if report.unset:

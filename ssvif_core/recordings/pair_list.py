@@ -26,6 +26,7 @@ def read_pair_list(path: Path) -> Listing:
         raise InputError(f"{path}: cannot be read as a list of pairs ({error})") from error
     pairs: list[PairSource] = []
     names: set[str] = set()
+    seen: set[Path] = set()
     for number, row in rows:
         cells = [cell.strip() for cell in row]
         if not any(cells) or cells[0].startswith("#"):
@@ -41,9 +42,12 @@ def read_pair_list(path: Path) -> Listing:
         for file in files:
             if not file.is_file():
                 raise InputError(f"{path}: line {number}: no file {file}")
-        name = _name_of(Path(cells[0]))
-        if name in names:
+        if files[0].resolve() in seen:
             raise InputError(f"{path}: line {number}: {cells[0]} is in the list twice")
+        seen.add(files[0].resolve())
+        name = _name_of(Path(cells[0]))
+        if name in names:  # files of one name in several folders outside
+            name = f"{name}_{number}"
         names.add(name)
         pairs.append(PairSource(name, files[0], files[1]))
     if not pairs:

@@ -124,6 +124,11 @@ def _spread_of_chroma(chroma: UInt8Array) -> Float64Array:
 
 def _grey(pixels: AnyArray, is_rgb: bool) -> AnyArray:
     """The luma of a picture in colours that is grey, (h, w)."""
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise InputError(
+            f"thermal image of {pixels.shape[2]} channels of type {pixels.dtype}; expected one "
+            "channel, or a grey picture of 8 or 16 bits"
+        )
     white = np.iinfo(pixels.dtype).max
     some = pixels[::4, ::4].astype(np.int32)
     _require_grey((some.max(2) - some.min(2)) / white)

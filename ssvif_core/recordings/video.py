@@ -14,7 +14,7 @@ from ssvif_core.errors import InputError
 from ssvif_core.recordings.pixels import thermal_pixels, visible_pixels
 from ssvif_core.types import AnyArray, Pair, UInt8Array
 
-SAME = 0.01  # rates, or numbers of frames, that differ by less are the same
+SAME = 1e-4  # rates that differ by less are the same; 29.97 and 30 are not
 
 
 def video_pairs(
@@ -59,10 +59,15 @@ def pair_count(visible: Path, thermal: Path) -> int:
     """
     videos = _Video(visible), _Video(thermal, thermal=True)
     steps = _steps(*videos)
-    return min(
-        math.floor((video.count - 1) / step + 0.5) + 1 if video.count > 0 else 0
-        for video, step in zip(videos, steps, strict=True)
-    )
+    return min(_count(video.count, step) for video, step in zip(videos, steps, strict=True))
+
+
+def _count(frames: int, step: float) -> int:
+    """How many pairs a video of so many frames serves."""
+    count = math.ceil(frames / step) + 1
+    while count and round((count - 1) * step) > frames - 1:
+        count -= 1
+    return count
 
 
 def frame_count(path: Path) -> int:
@@ -76,9 +81,7 @@ def frame_count(path: Path) -> int:
 
 def _steps(visible: _Video, thermal: _Video) -> tuple[float, float]:
     """Frames of each video from one pair to the next; 1 for the slower one."""
-    counts = visible.count, thermal.count
-    is_one_count = abs(counts[0] - counts[1]) <= SAME * max(counts)
-    if is_one_count or not (visible.rate and thermal.rate):
+    if visible.count == thermal.count or not (visible.rate and thermal.rate):
         return 1.0, 1.0
     slower = min(visible.rate, thermal.rate)
     steps = visible.rate / slower, thermal.rate / slower

@@ -20,7 +20,7 @@ def has_swapped_bytes(thermal: AnyArray) -> bool:
     >>> has_swapped_bytes(ramp), has_swapped_bytes(ramp.byteswap())
     (False, True)
     """
-    if thermal.dtype != np.uint16:
+    if thermal.dtype != np.uint16 or not (thermal & 0xFF).any():  # 8 bits, shifted up
         return False
     rough, swapped = (
         float(np.abs(np.diff(image.astype(np.float32), axis=1)).mean())

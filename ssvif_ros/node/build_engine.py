@@ -15,7 +15,6 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 from ssvif_core.background import in_background
-from ssvif_core.errors import InputError
 from ssvif_core.recordings.decode import Crop
 from ssvif_core.types import Shapes
 from ssvif_ros.node.messages import to_pair
@@ -66,12 +65,15 @@ def _first_shapes(
     found: list[Shapes] = []
 
     def take() -> None:
-        while not found and (messages := slot.take()) is not None:
-            try:
-                found.append(Shapes.of(to_pair(messages.visible, messages.thermal, crop=crop)))
-            except InputError as error:
-                node.get_logger().warning(f"{error}; waiting for the next pair")
-        executor.shutdown(timeout_sec=0)  # ends `spin` below
+        try:
+            while not found and (messages := slot.take()) is not None:
+                try:
+                    pair = to_pair(messages.visible, messages.thermal, crop=crop)
+                    found.append(Shapes.of(pair))
+                except Exception as error:  # a library may refuse an image too
+                    node.get_logger().warning(f"{error}; waiting for the next pair")
+        finally:
+            executor.shutdown(timeout_sec=0)  # ends `spin` below
 
     taker = threading.Thread(target=take, name="first pair", daemon=True)
     taker.start()

@@ -43,8 +43,8 @@ class CameraInfos:
             _given_topic(node, name, topic) for name, topic in zip(names, info_topics, strict=True)
         ]
         topics = [topic or info_topic(image) for topic, image in zip(given, images, strict=True)]
-        if topics[0] == topics[1]:
-            topics = given if given[0] != given[1] else ["", ""]
+        if node.resolve_topic_name(topics[0]) == node.resolve_topic_name(topics[1]):
+            topics = given if sum(map(bool, given)) == 1 else ["", ""]
         if topics == ["", ""]:
             self.problem = (
                 f"{info_topic(images[0])} lies beside the images of both cameras, so it is taken "
@@ -78,9 +78,11 @@ class CameraInfos:
 
 
 def _given_topic(node: Node, name: str, parameter: str) -> str:
-    """The topic of a parameter or of a remapping; empty if there is neither."""
+    """The topic of a parameter or of a remapping, before rclpy remaps it; empty if neither."""
     if parameter:
-        return str(node.resolve_topic_name(parameter))
+        return parameter
     relative = f"{name}/camera_info"
-    remapped = str(node.resolve_topic_name(relative))
-    return "" if remapped == node.resolve_topic_name(relative, only_expand=True) else remapped
+    is_remapped = node.resolve_topic_name(relative) != node.resolve_topic_name(
+        relative, only_expand=True
+    )
+    return relative if is_remapped else ""

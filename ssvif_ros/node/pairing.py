@@ -128,8 +128,8 @@ class Pairing:
             Stream("thermal", node.resolve_topic_name(thermal_topic), queue_size),
         )
         self._subscribers = [
-            Subscriber(node, stream, transport, qos, queue_size, self._receive)
-            for stream in self.streams
+            Subscriber(node, stream, topic, transport, qos, queue_size, self._receive)
+            for stream, topic in zip(self.streams, (visible_topic, thermal_topic), strict=True)
         ]
         self.pairs = 0
         self.resets = 0

@@ -105,9 +105,11 @@ class Source:
     is_compressed: bool
     reliability: ReliabilityPolicy
 
-    def __str__(self) -> str:
-        kind = ", compressed" if self.is_compressed else ""
-        return f"{self.topic} ({self.reliability.name.lower().replace('_', ' ')}{kind})"
+    @property
+    def kind(self) -> str:
+        """Reliability and transport in words."""
+        compressed = ", compressed" if self.is_compressed else ""
+        return str(self.reliability.name).lower().replace("_", " ") + compressed
 
 
 class Subscriber:
@@ -115,6 +117,7 @@ class Subscriber:
 
     Args:
         node: the node that subscribes.
+        topic: of the stream as it was given; rclpy remaps it.
         transport: `raw`, `compressed`, or `auto`, which takes compressed images if no one
             publishes raw ones.
         qos: `auto` (reliable if every publisher offers it, otherwise best effort, like rosbag2's
@@ -124,13 +127,13 @@ class Subscriber:
     """
 
     def __init__(
-        self, node: Node, stream: Stream, transport: str, qos: str, depth: int,
+        self, node: Node, stream: Stream, topic: str, transport: str, qos: str, depth: int,
         receive: Callable[[Stream, CameraMessage], None],
     ) -> None:  # fmt: skip
         self._node, self._stream = node, stream
         self._transport, self._qos, self._depth = transport, qos, depth
         self._receive = receive
-        self._topic = stream.topic
+        self._topic = topic
         self._source: Source | None = None
         self._subscription: Any = None
 
@@ -154,16 +157,18 @@ class Subscriber:
                 message_lost=lambda event: self._note_lost(event.total_count),
             ),
         )
-        self._node.get_logger().info(f"{self._stream.name}: subscribed to {source}")
+        self._node.get_logger().info(
+            f"{self._stream.name}: subscribed to {self._subscription.topic_name} ({source.kind})"
+        )
 
     def _offered(self) -> Source | None:
         """The best that is offered; None while there is nothing to subscribe to."""
         topic = self._topic
         types = self._types(topic)
         self._note_type(types)
-        is_compressed = COMPRESSED_TYPE in types or topic.endswith(COMPRESSED)
+        is_compressed = COMPRESSED_TYPE in types or self._stream.topic.endswith(COMPRESSED)
         if not is_compressed and self._prefers_compressed(types):
-            topic, is_compressed = topic + COMPRESSED, True
+            topic, is_compressed = self._beside, True
         reliability = self._reliability(topic)
         return reliability and Source(topic, is_compressed, reliability)
 
@@ -171,7 +176,12 @@ class Subscriber:
         """Whether to take the compressed topic beside one whose publishers have these types."""
         if self._transport != "auto":
             return self._transport == "compressed"
-        return IMAGE_TYPE not in types and COMPRESSED_TYPE in self._types(self._topic + COMPRESSED)
+        return IMAGE_TYPE not in types and COMPRESSED_TYPE in self._types(self._beside)
+
+    @property
+    def _beside(self) -> str:
+        """The compressed topic beside that of the stream."""
+        return self._stream.topic + COMPRESSED
 
     def _types(self, topic: str) -> set[str]:
         infos = self._node.get_publishers_info_by_topic(topic)
@@ -181,8 +191,8 @@ class Subscriber:
         wrong = sorted(types - {IMAGE_TYPE, COMPRESSED_TYPE})
         if wrong and self._stream.wrong_type != wrong[0]:
             self._node.get_logger().error(
-                f"{self._stream.name}: {self._topic} has messages of type {wrong[0]}; expected "
-                f"{IMAGE_TYPE} or {COMPRESSED_TYPE}; is the topic right?"
+                f"{self._stream.name}: {self._stream.topic} has messages of type {wrong[0]}; "
+                f"expected {IMAGE_TYPE} or {COMPRESSED_TYPE}; is the topic right?"
             )
         self._stream.wrong_type = wrong[0] if wrong else ""
 
@@ -205,6 +215,6 @@ class Subscriber:
     def _note_incompatible(self) -> None:
         self._stream.incompatible += 1
         self._node.get_logger().warning(
-            f"{self._stream.name}: a publisher on {self._topic} offers only best effort, but qos "
-            "is 'reliable', so none of its images arrive; set qos to auto"
+            f"{self._stream.name}: a publisher on {self._stream.topic} offers only best effort, "
+            "but qos is 'reliable', so none of its images arrive; set qos to auto"
         )

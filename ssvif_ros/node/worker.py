@@ -137,7 +137,7 @@ class Worker:
 
     def _require_bounded(self, messages: MatchedMessages) -> None:
         for camera, image in (("visible", messages.visible), ("thermal", messages.thermal)):
-            width, height = claimed_size(image) or (0, 0)
+            width, height = claimed_size(image)
             if max(width, height) > self._largest_side:
                 raise InputError(
                     f"{camera} image of {width}x{height} pixels; expected at most "

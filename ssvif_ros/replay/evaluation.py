@@ -36,6 +36,7 @@ def through_node(path: Path, settings: Settings, rate: float, console: Console) 
         parameters: dict[str, object] = {
             "engine": settings.engine,
             "precision": settings.precision,
+            "thermal_time_offset": settings.thermal_time_offset,
         }
         if settings.model is not None:
             parameters["model"] = str(settings.model.resolve())
@@ -102,7 +103,8 @@ def playable(path: Path, settings: Settings, scratch: Path) -> tuple[Path, tuple
             return path, topics
     stream = BagStream(path, topics, settings.slop_ns, settings.offset_ns, recover=True)
     pairs = stream.pairs(dict(enumerate(stream.matches())))
-    write_pairs(scratch / "bag", (pair for _, pair in pairs if isinstance(pair, Pair)))
+    readable = (pair for _, pair in pairs if isinstance(pair, Pair))
+    write_pairs(scratch / "bag", readable, offset_ns=settings.offset_ns)
     return scratch / "bag", (VISIBLE_TOPIC, THERMAL_TOPIC)
 
 

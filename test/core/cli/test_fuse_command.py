@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from ssvif_core.cameras.model import aligned
+from ssvif_core.cameras.yaml_file import save_camera_pair
 from ssvif_core.errors import InputError
 from ssvif_core.pipeline import FusionPipeline
+from ssvif_core.recordings.bags import write_pairs
 from ssvif_core.recordings.pair_list import read_pair_list
 from ssvif_core.recordings.video import VideoWriter
 from ssvif_core.types import Pair
@@ -33,6 +37,40 @@ def test_a_bag_is_fused_as_a_stream(
     for file, pair in zip(files, drive_pairs[::3], strict=True):
         expected = pipeline(pair).fused
         assert np.abs(cv2.imread(str(file)).astype(int) - expected).max() <= 1
+
+
+def test_the_time_offset_of_a_calibration_is_used(drive_pairs: list[Pair], tmp_path: Path) -> None:
+    """The thermal clock is three frames behind; each image shows its number."""
+    late_ns = 100_000_000
+    pairs = [
+        Pair(p.visible, p.thermal, p.visible_stamp, p.thermal_stamp - late_ns) for p in drive_pairs
+    ]
+    write_pairs(tmp_path / "b", pairs, offset_ns=late_ns)
+    sizes = [(a.shape[1], a.shape[0]) for a in (pairs[0].visible, pairs[0].thermal)]
+    file = tmp_path / "pair.yaml"
+    save_camera_pair(replace(aligned(*sizes), time_offset=late_ns * 1e-9), file)
+    for number, options in enumerate((("--calibration", file), ("--thermal-time-offset", 0.1))):
+        out = tmp_path / f"out{number}"
+        result = fuse(tmp_path / "b", "--out", out, *options)
+        assert result.returncode == 0, result.stderr
+        assert len(list(out.rglob("*.png"))) == len(pairs)
+
+
+def test_recordings_of_one_folder_do_not_influence_each_other(
+    drive_pairs: list[Pair], tmp_path: Path
+) -> None:
+    for name, change in (("a", 0), ("b", 3000)):
+        pairs = [
+            Pair(p.visible, p.thermal + np.uint16(change), p.visible_stamp, p.thermal_stamp)
+            for p in drive_pairs[:4]
+        ]
+        write_pairs(tmp_path / "both" / name, pairs)
+    for source, out in ((tmp_path / "both", "both"), (tmp_path / "both" / "b", "alone")):
+        assert fuse(source, "--out", tmp_path / "out" / out).returncode == 0
+    together = sorted((tmp_path / "out/both").rglob("*b*.png"))[-4:]
+    alone = sorted((tmp_path / "out/alone").rglob("*.png"))
+    for one, other in zip(together, alone, strict=True):
+        assert np.array_equal(cv2.imread(str(one)), cv2.imread(str(other)))
 
 
 def test_two_videos_are_fused(drive_pairs: list[Pair], tmp_path: Path) -> None:
@@ -90,6 +128,17 @@ def test_a_wrong_list_is_refused_with_its_line(adas: Path, text: str, reason: st
     list_file.write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=f"pairs.csv: .*{reason}|pairs.csv: {reason}"):
         read_pair_list(list_file)
+
+
+def test_files_of_one_name_in_other_folders_are_two_pairs(adas: Path) -> None:
+    inner = adas / "lists" / "pairs.csv"
+    inner.parent.mkdir()
+    (adas / "more").mkdir()
+    (adas / "more" / "video-a-0.png").write_bytes((adas / "rgb/video-a-0.png").read_bytes())
+    inner.write_text(
+        "../rgb/video-a-0.png,../t/ir-b-0.png\n../more/video-a-0.png,../t/ir-b-1.png\n"
+    )
+    assert read_pair_list(inner).names == ("video-a-0", "video-a-0_2")
 
 
 def test_a_list_cannot_write_outside_the_folder(adas: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcap.writer import CompressionType
@@ -117,6 +118,37 @@ def test_a_missing_part_of_a_split_recording_is_told(tmp_path: Path) -> None:
     assert numbers(folder, recover=True) == EXPECTED
     with Bag(folder, recover=True) as opened:
         assert "the others were read" in opened.broken
+
+
+@pytest.mark.parametrize("recover", [False, True])
+def test_a_file_that_the_metadata_do_not_list_is_left_out(tmp_path: Path, recover: bool) -> None:
+    """As `mcap recover` leaves it behind."""
+    folder = bag(tmp_path / "run", "mcap", "whole")
+    shutil.copy(folder / "run.mcap", folder / "recovered.mcap")
+    assert numbers(folder, recover) == EXPECTED
+
+
+def test_what_zstd_decompressed_is_not_read_twice(tmp_path: Path) -> None:
+    """`zstd -d` keeps the compressed file; people also remove it."""
+    folder = bag(tmp_path / "run", "mcap", "file")
+    (file,) = folder.glob("*.zstd")
+    plain = file.with_suffix("")
+    with file.open("rb") as source, plain.open("wb") as target:
+        zstandard.ZstdDecompressor().copy_stream(source, target)
+    assert numbers(folder) == EXPECTED
+    file.unlink()
+    assert numbers(folder) == EXPECTED
+    (folder / "metadata.yaml").unlink()
+    assert numbers(folder) == EXPECTED
+
+
+def test_several_recordings_are_never_recovered_as_one(tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    for name in ("day", "night"):
+        (file,) = bag(tmp_path / name, "mcap", "whole").glob("*.mcap")
+        file.rename(tmp_path / "all" / f"{name}.mcap")
+    with pytest.raises(InputError, match="2 recordings"), Bag(tmp_path / "all", recover=True):
+        pass
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2", "rosbag2_bagfile_information: {version: 99}"])

@@ -124,6 +124,13 @@ def test_a_picture_with_an_opaque_fourth_channel_is_grey(tmp_path: Path) -> None
     assert np.array_equal(read_thermal(write(tmp_path / "t" / "a.png", opaque)), ramp)
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.int16])
+def test_temperatures_in_three_channels_are_refused(tmp_path: Path, kind: type) -> None:
+    path = write(tmp_path / "t" / "a.tiff", np.zeros((20, 30, 3), kind))
+    with pytest.raises(InputError, match="a.tiff: thermal image of 3 channels of type"):
+        read_thermal(path)
+
+
 def test_a_painted_thermal_file_is_told(tmp_path: Path) -> None:
     ramp = np.tile(np.arange(30, dtype=np.uint8) * 8, (20, 1))
     path = write(tmp_path / "t" / "a.png", cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO))

@@ -14,6 +14,7 @@ import pytest
 from encoders import encoded, picture
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from ssvif_core.errors import InputError
 from ssvif_core.recordings.bags import COMPRESSED_TYPE, IMAGE_TYPE, TYPES
 from ssvif_core.recordings.inspection import BagReport, inspect
 
@@ -164,6 +165,31 @@ def test_an_odd_bag_is_described(tmp_path: Path, name: str) -> None:
     can_fuse = ("12 bits", "padding", "wrong byte order", "losses", "closed shutter", "compressed",
                 "drifting clocks", "grey colour camera")  # fmt: skip
     assert report.is_usable == (name in can_fuse)
+
+
+def test_topics_that_are_no_images_and_odd_slops_are_refused(tmp_path: Path) -> None:
+    path = bag(tmp_path / "b", COLOUR, COUNTS, count=2)
+    foreign = tmp_path / "f"
+    with Writer(foreign, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        text = writer.add_connection("/text", "std_msgs/msg/String", typestore=TYPES)
+        writer.write(text, 1, b"\0\1\0\0\1\0\0\0\0")
+        other = writer.add_connection("/other", "std_msgs/msg/String", typestore=TYPES)
+        writer.write(other, 1, b"\0\1\0\0\1\0\0\0\0")
+    with pytest.raises(InputError, match="topic /text is of type std_msgs/msg/String; expected"):
+        inspect(foreign, ("/text", "/other"))
+    for arguments in (("bag", "check", path, "--slop", "nan"),
+                      ("evaluate", path, "--thermal-time-offset", "nan")):  # fmt: skip
+        command = [sys.executable, "-m", "ssvif_core.cli", *map(str, arguments)]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert result.returncode == 2 and "Traceback" not in result.stderr
+
+
+def test_an_odd_image_that_a_library_refuses_is_described(tmp_path: Path) -> None:
+    even = encoded("yuv422", np.zeros((24, 34, 3), np.uint8))
+    even.width = 33
+    odd = lambda _number: even  # noqa: E731
+    report = inspect(bag(tmp_path / "b", odd, COUNTS), (VISIBLE, THERMAL))
+    assert "even sizes where pixels share a colour" in words(report)
 
 
 def test_the_command_prints_the_report_and_tells_by_its_exit_code(tmp_path: Path) -> None:

@@ -49,6 +49,26 @@ def test_two_videos_are_paired_by_time(tmp_path: Path, rates: tuple[int, int]) -
     assert [p.visible_stamp for p in later] == [p.visible_stamp for p in pairs[5:]]
 
 
+@pytest.mark.parametrize(
+    ("counts", "rates"),
+    [((10, 8), (60, 30)), ((7, 40), (10, 30)), ((9, 9), (30, 30)), ((31, 30), (30, 30))],
+)
+def test_the_number_of_pairs_is_known_before(
+    tmp_path: Path, counts: tuple[int, int], rates: tuple[int, int]
+) -> None:
+    """Whichever video ends first."""
+    paths = [
+        video(tmp_path / f"{n}.mkv", c, r) for n, c, r in zip("vt", counts, rates, strict=True)
+    ]
+    assert pair_count(*paths) == len(list(video_pairs(*paths)))
+
+
+def test_rates_that_differ_little_are_paired_by_time(tmp_path: Path) -> None:
+    paths = video(tmp_path / "v.mkv", 75, 30.0), video(tmp_path / "t.mkv", 71, 28.5)
+    last = list(video_pairs(*paths))[-1]
+    assert abs(int(last.visible.flat[0]) - int(last.thermal.flat[0])) <= 4
+
+
 def test_one_number_of_frames_means_frame_by_frame(tmp_path: Path) -> None:
     """Synchronised recordings whose headers name other rates."""
     paths = video(tmp_path / "v.mkv", 20, 30), video(tmp_path / "t.mkv", 20, 25)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -64,5 +65,10 @@ def test_bytes_in_the_wrong_order_are_told_and_right_ones_never(
 def test_flat_and_8_bit_images_are_not_doubted(level: int) -> None:
     assert not has_swapped_bytes(np.full((32, 40), level, np.uint16))
     assert not has_swapped_bytes(np.full((32, 40), level % 256, np.uint8))
+    # 8 bits, shifted up.
+    shifted = cv2.GaussianBlur(
+        np.random.default_rng(0).integers(0, 256, (32, 40), np.uint8), (0, 0), 3
+    )
+    assert not has_swapped_bytes(shifted.astype(np.uint16) << 8)
     noise = np.random.default_rng(0).integers(0, 65536, (32, 40)).astype(np.uint16)
     assert not has_swapped_bytes(noise)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import START, Robot, image, scene
+from harness import PERIOD, START, Robot, image, scene
 
 MakeRobot = Callable[..., Robot]
 
@@ -76,5 +76,8 @@ def test_a_damaged_first_pair_is_not_the_end(robot: MakeRobot, gpu: dict[str, st
     visible, thermal = scene()
     r.send(image(visible, "nonsense", START), image(thermal, "mono16", START))
     r.wait_for_log("waiting for the next pair")
-    r.send_pair(1)
+    odd = image(visible[:, :33, :2], "yuv422", START + PERIOD)
+    r.send(odd, image(thermal, "mono16", START + PERIOD))
+    r.wait_for_log("image of 33x48 pixels yuv422; expected whole rows, and even sizes")
+    r.send_pair(2)
     assert r.process.wait(timeout=30) == 0

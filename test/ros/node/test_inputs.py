@@ -163,10 +163,53 @@ def test_one_camera_info_beside_two_images_is_taken_for_neither(robot: MakeRobot
     r.wait(lambda: lens.get_subscription_count() == 1, "the visible camera's lens")
 
 
+def test_the_topics_can_be_swapped(robot: MakeRobot) -> None:
+    """visible_image:=/thermal/image_raw and the reverse: each name is remapped once."""
+    r = robot(
+        wait=False,
+        remap={
+            "visible/image_raw": "/thermal/image_raw",
+            "thermal/image_raw": "/visible/image_raw",
+        },
+    )
+    r.wait_for_log("visible: subscribed to /thermal/image_raw (")
+    r.wait_for_log("thermal: subscribed to /visible/image_raw (")
+    r.wait(r._connected, "the node to be ready")
+    colours, counts = scene()
+    r.send(image(counts, "mono16", START), image(colours, "bgr8", START))
+    r.fused(1)
+
+
 def test_camera_info_can_be_remapped(robot: MakeRobot) -> None:
-    r = robot({}, wait=False, remap={"visible/camera_info": "/lens/of/visible"})
-    lens = r.node.create_publisher(CameraInfo, "/lens/of/visible", 10)
+    visible, thermal = "/thermal/camera_info", "/visible/camera_info"  # swapped
+    r = robot(
+        {}, wait=False, remap={"visible/camera_info": visible, "thermal/camera_info": thermal}
+    )
+    r.subscribe(CameraInfo, "/fusion_node/fused/camera_info", "info")
+    lens = r.node.create_publisher(CameraInfo, visible, 10)
     r.wait(lambda: lens.get_subscription_count() == 1, "the node to listen")
+    r.wait(lambda: r.received.get("label_info"), "the node to be ready")
+    lens.publish(info(64, 48))
+    number = 0
+
+    def received() -> bool:
+        nonlocal number
+        r.fuse(number)
+        number += 1
+        return bool(r.received["info"])
+
+    r.wait(received, "the visible camera's lens")
+
+
+def test_a_compressed_image_of_an_unknown_kind_is_refused(robot: MakeRobot) -> None:
+    """Its size cannot be known before it is decoded."""
+    r = robot(wait=False)
+    r.node.destroy_publisher(r.visible)
+    r.visible = r.node.create_publisher(CompressedImage, "visible/image_raw/compressed", 10)
+    r.wait(r._connected, "the node to be ready")
+    visible, thermal = scene()
+    r.send(compressed(visible, ".bmp", "bmp", 0), image(thermal, "mono16", START))
+    r.state(lambda v, _: "expected a JPEG, PNG or TIFF picture" in v["last problem"], "the refusal")
 
 
 def test_a_topic_of_another_type_is_told(robot: MakeRobot) -> None:

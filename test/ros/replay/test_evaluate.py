@@ -55,6 +55,29 @@ def test_damaged_messages_are_left_out(damaged_bag: Path, tmp_path: Path) -> Non
     assert run["fused"] > 0
 
 
+@pytest.mark.parametrize("rewritten", [False, True])
+def test_a_constant_clock_offset_is_given_to_the_node(
+    drive_pairs: list[Pair], tmp_path: Path, rewritten: bool
+) -> None:
+    """As it is, and as a bag that is written anew because it was cut off."""
+    late = [
+        Pair(p.visible, p.thermal, p.visible_stamp, p.thermal_stamp + 37_000_000_000)
+        for p in drive_pairs
+    ]
+    bag = tmp_path / "b"
+    write_pairs(bag, late, offset_ns=-37_000_000_000)
+    if rewritten:
+        (file,) = bag.glob("*.mcap")
+        (tmp_path / "cut.mcap").write_bytes(file.read_bytes()[:-30])
+        bag = tmp_path / "cut.mcap"
+    result = ssvif("evaluate", bag, "--through-ros", "--rate", 0.5, "--thermal-time-offset", -37,
+                   "--out", tmp_path / "out")  # fmt: skip
+    assert result.returncode in (0, 3), result.stderr
+    (run,) = json.loads((tmp_path / "out/summary.json").read_text())["through ROS"]
+    assert run["fused"] > 0
+    assert run["fused"] + sum(run["dropped"].values()) == run["pairs"] >= 11
+
+
 def test_compressed_images_are_played_as_they_are(compressed_bag: Path, tmp_path: Path) -> None:
     assert playable(compressed_bag, Settings(), tmp_path)[0] == compressed_bag
     out = tmp_path / "out"

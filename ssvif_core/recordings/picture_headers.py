@@ -1,0 +1,58 @@
+"""What the header of a PNG, JPEG or TIFF picture says. Nothing is decoded."""
+
+from __future__ import annotations
+
+import struct
+
+PNG_START, JPEG_START = b"\x89PNG", b"\xff\xd8"
+TIFF_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
+TIFF_WIDTH, TIFF_HEIGHT, TIFF_ZERO = 256, 257, 262  # tags; the last is 0 if 0 is white
+
+
+def size_of_picture(data: bytes) -> tuple[int, int] | None:
+    """Width and height that a picture claims; None if it is no PNG, JPEG or TIFF."""
+    if data.startswith(PNG_START):
+        if len(data) < 24:
+            return None
+        width, height = struct.unpack_from(">II", data, 16)
+        return width, height
+    if data.startswith(JPEG_START):
+        return _size_of_jpeg(data)
+    sides = tiff_tag(data, TIFF_WIDTH), tiff_tag(data, TIFF_HEIGHT)
+    return None if sides[0] is None or sides[1] is None else (sides[0], sides[1])
+
+
+def _size_of_jpeg(data: bytes) -> tuple[int, int] | None:
+    position = 2
+    while position + 9 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # a fill byte
+            position += 1
+            continue
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
+            height, width = struct.unpack_from(">HH", data, position + 5)
+            return width, height
+        (length,) = struct.unpack_from(">H", data, position + 2)
+        position += 2 + length
+    return None
+
+
+def tiff_tag(data: bytes, tag: int) -> int | None:
+    """The number behind a tag of the first picture of a TIFF; None if there is none."""
+    order = TIFF_ORDERS.get(data[:4])
+    if order is None:
+        return None
+    try:
+        (start,) = struct.unpack_from(f"{order}I", data, 4)
+        (count,) = struct.unpack_from(f"{order}H", data, start)
+        for entry in range(count):
+            place = start + 2 + 12 * entry
+            found, kind = struct.unpack_from(f"{order}HH", data, place)
+            if found == tag:
+                (value,) = struct.unpack_from(
+                    f"{order}{'H' if kind == 3 else 'I'}", data, place + 8
+                )
+                return int(value)
+    except struct.error:
+        return None
+    return None
