@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 
 from ssvif_core.errors import InputError
-from ssvif_core.recordings.picture_headers import TIFF_ZERO, tiff_tag
+from ssvif_core.recordings.picture_headers import TIFF_ZERO, bits_of_picture, tiff_tag
 from ssvif_core.recordings.pixels import thermal_pixels, visible_pixels
 from ssvif_core.types import AnyArray, UInt8Array
 
@@ -65,6 +66,27 @@ def read_thermal(path: Path) -> AnyArray:
         return np.ascontiguousarray(pixels[..., 3])
     with _naming(path):
         return thermal_pixels(pixels)
+
+
+def mixed_bits(files: Sequence[Path]) -> str:
+    """A sentence about thermal files of which some have 8 bits and others 16; empty otherwise."""
+    counts = Counter(bits for file in files if (bits := _bits_of(file)) is not None)
+    few, many = counts[8], sum(count for bits, count in counts.items() if bits > 8)
+    if not (few and many):
+        return ""
+    return (
+        f"{few} of {few + many} thermal images have 8 bits and {many} have more; 8 bits are shown "
+        "as they are and counts by their range, so their brightness differs; keep one kind"
+    )
+
+
+def _bits_of(file: Path) -> int | None:
+    is_tiff = file.suffix.lower() in (".tif", ".tiff")  # its header may lie at the end
+    try:
+        with file.open("rb") as stream:
+            return bits_of_picture(stream.read() if is_tiff else stream.read(64))
+    except OSError:
+        return None
 
 
 @contextmanager

@@ -7,6 +7,7 @@ module only lists pairs; `reading` reads them.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from ssvif_core.recordings.bag_files import is_storage_file
 from ssvif_core.recordings.bag_pairs import BagStream, choose_topics, match_images
 from ssvif_core.recordings.bags import Bag
 from ssvif_core.recordings.images import SUFFIXES as IMAGE_SUFFIXES
-from ssvif_core.recordings.images import list_images
+from ssvif_core.recordings.images import list_images, mixed_bits
 from ssvif_core.recordings.pair_list import read_pair_list
 from ssvif_core.recordings.sources import Listing, PairSource, some
 from ssvif_core.recordings.time_pairing import SLOP_NS
@@ -35,6 +36,8 @@ from ssvif_core.recordings.words import (
 )
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov")
+logger = logging.getLogger(__name__)
+
 DEPTH = 5  # folders below the root; links may form circles
 
 
@@ -79,6 +82,7 @@ def find_pairs(
         raise InputError(f"{root}: cannot be listed ({error})") from error
     if not search.pairs:
         raise InputError(search.why_nothing())
+    _warn_of_mixed_bits(root, search.pairs)
     return search.listing()
 
 
@@ -95,6 +99,7 @@ def pair_folders(visible: Path, thermal: Path) -> Listing:
             f"no pairs: {visible} has {_counted(left)}, {thermal} has {_counted(right)}, and no "
             "name is in both; a pair is two files of the same name (without its ending)"
         )
+    _warn_of_mixed_bits(thermal, pairs)
     return Listing(
         visible,
         f"{visible.name} + {thermal.name}",
@@ -102,6 +107,11 @@ def pair_folders(visible: Path, thermal: Path) -> Listing:
         tuple(path for name, path in left.items() if name not in right),
         tuple(path for name, path in right.items() if name not in left),
     )
+
+
+def _warn_of_mixed_bits(root: Path, pairs: Sequence[PairSource]) -> None:
+    if text := mixed_bits([pair.thermal for pair in pairs if pair.stream is None]):
+        logger.warning("%s: %s", root, text)
 
 
 def _counted(images: dict[str, Path]) -> str:

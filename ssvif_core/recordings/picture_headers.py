@@ -6,7 +6,8 @@ import struct
 
 PNG_START, JPEG_START = b"\x89PNG", b"\xff\xd8"
 TIFF_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
-TIFF_WIDTH, TIFF_HEIGHT, TIFF_ZERO = 256, 257, 262  # tags; the last is 0 if 0 is white
+# Tags; the last is 0 if 0 is white.
+TIFF_WIDTH, TIFF_HEIGHT, TIFF_BITS, TIFF_ZERO = 256, 257, 258, 262
 
 
 def size_of_picture(data: bytes) -> tuple[int, int] | None:
@@ -20,6 +21,19 @@ def size_of_picture(data: bytes) -> tuple[int, int] | None:
         return _size_of_jpeg(data)
     sides = tiff_tag(data, TIFF_WIDTH), tiff_tag(data, TIFF_HEIGHT)
     return None if sides[0] is None or sides[1] is None else (sides[0], sides[1])
+
+
+def bits_of_picture(data: bytes) -> int | None:
+    """Bits of a value in a picture; None if it is no PNG, JPEG or TIFF.
+
+    >>> bits_of_picture(PNG_START + bytes(20) + bytes([16]))
+    16
+    """
+    if data.startswith(PNG_START):
+        return data[24] if len(data) > 24 else None
+    if data.startswith(JPEG_START):
+        return 8
+    return tiff_tag(data, TIFF_BITS)
 
 
 def _size_of_jpeg(data: bytes) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ from ssvif_ros.node.status import Key, StreamKey
 from ssvif_ros.node.stream import Stream
 
 SILENT_AFTER_S = 1.0
+DRIFT_S = 300.0  # after which the comparison begins anew
 SLOW_SHARE = 0.1  # of the pairs; if more are replaced by newer ones, the machine is slow
 LONGEST = 600  # characters of a text in diagnostics
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -74,6 +76,8 @@ class Diagnostics:
         self._node, self._pairing, self._slot = node, pairing, slot
         self._counters, self._slop_s = counters, slop_s
         self._last = self._counts()
+        # When the difference of the cameras' clocks was first looked at, and what it was (s).
+        self._clocks: tuple[float, float] | None = None
         self._publisher = node.create_publisher(DiagnosticArray, DIAGNOSTICS.name, 10)
         # A steady clock: with use_sim_time a paused bag would silence the node.
         self._timer = node.create_timer(
@@ -122,6 +126,7 @@ class Diagnostics:
             or self._refused(new)
             or self._silence()
             or self._unpaired(new)
+            or self._drift()
             or self._thermal(new)
             or self._calibration.problem
         )
@@ -195,6 +200,23 @@ class Diagnostics:
         return (
             f"no pairs: thermal stamps are {abs(offset_s):.3f} s {side} the visible ones, and slop "
             f"is {self._slop_s} s; let both drivers stamp with one clock{advice}"
+        )
+
+    def _drift(self) -> str:
+        """Whether the clocks have moved apart, by more than half the slop, since the start."""
+        visible, thermal = self._pairing.streams
+        if not (visible.is_lag_steady and thermal.is_lag_steady):
+            self._clocks = None
+            return ""
+        now_s, apart_s = time.monotonic(), (thermal.lag_ns - visible.lag_ns) * 1e-9
+        if self._clocks is None or now_s - self._clocks[0] > DRIFT_S:
+            self._clocks = now_s, apart_s
+        elapsed_s, moved_s = now_s - self._clocks[0], apart_s - self._clocks[1]
+        if elapsed_s < 10 or abs(moved_s) < 0.5 * self._slop_s:
+            return ""
+        return (
+            f"the clocks of the cameras drift apart by {1000 * moved_s / elapsed_s:.1f} ms in a "
+            "second; let both drivers stamp with one clock"
         )
 
     def _thermal(self, new: dict[str, int]) -> str:

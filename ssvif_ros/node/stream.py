@@ -65,7 +65,6 @@ class Stream:
         stamp = stamp_of(message.header)
         self.received += 1
         self.last_arrival = time.monotonic()
-        self._lags_ns.append(stamp - time.time_ns())
         step_ns = 0 if self.last_stamp is None else stamp - self.last_stamp
         if -JUMP_BACK_NS <= step_ns < 0:
             self._losses.overtaken()
@@ -73,7 +72,9 @@ class Stream:
         self.last_stamp = stamp
         if step_ns < 0:
             self._losses.restart()
+            self._lags_ns.clear()
         self._losses.note(stamp)
+        self._lags_ns.append(stamp - time.time_ns())
         return step_ns < 0
 
     def refuse(self) -> None:
@@ -85,6 +86,11 @@ class Stream:
     def lag_ns(self) -> float:
         """Stamps minus the time of this machine, median of the last images."""
         return median(self._lags_ns) if self._lags_ns else 0.0
+
+    @property
+    def is_lag_steady(self) -> bool:
+        """Whether enough images came since the start, or since time jumped, for `lag_ns`."""
+        return len(self._lags_ns) == self._lags_ns.maxlen
 
     @property
     def missing(self) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from ssvif_core.errors import InputError
 from ssvif_core.recordings.images import read_thermal, read_visible
-from ssvif_core.recordings.layouts import pair_folders
+from ssvif_core.recordings.layouts import find_pairs, pair_folders
 from ssvif_core.types import AnyArray
 
 
@@ -129,6 +129,22 @@ def test_temperatures_in_three_channels_are_refused(tmp_path: Path, kind: type) 
     path = write(tmp_path / "t" / "a.tiff", np.zeros((20, 30, 3), kind))
     with pytest.raises(InputError, match="a.tiff: thermal image of 3 channels of type"):
         read_thermal(path)
+
+
+def test_thermal_files_of_8_and_of_16_bits_in_one_folder_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(5):
+        name = f"{number}.{'tif' if number == 1 else 'png'}"
+        write(tmp_path / "vi" / f"{number}.png", COLOUR)
+        write(tmp_path / "ir" / name, GREY if number < 2 else GREY.astype(np.uint16) * 100)
+    find_pairs(tmp_path)
+    assert "2 of 5 thermal images have 8 bits and 3 have more" in caplog.text
+    caplog.clear()
+    for name in ("0.png", "1.tif"):
+        (tmp_path / "ir" / name).unlink()
+    pair_folders(tmp_path / "vi", tmp_path / "ir")
+    assert not caplog.text
 
 
 def test_a_painted_thermal_file_is_told(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -455,3 +456,23 @@ def test_diagnostics_name_the_full_topics(robot: MakeRobot) -> None:
         return "no visible image yet on /front/color" in status.message
 
     r.state(told, "the full name")
+
+
+def test_clocks_that_drift_apart_are_told_before_pairs_are_lost(robot: MakeRobot) -> None:
+    r = robot()
+    begin, number = time.monotonic(), 0
+
+    def told(_values: object, status: Any) -> bool:
+        nonlocal number
+        for _ in range(8):
+            passed_s = time.monotonic() - begin
+            visible, thermal = scene()
+            thermal[0, 0] += number
+            stamp = START + round(passed_s * 1e9)
+            ahead = round(passed_s * 1e6)  # 1 ms in a second
+            r.send(image(visible, "bgr8", stamp), image(thermal, "mono16", stamp + ahead))
+            number += 1
+            time.sleep(0.03)
+        return "drift apart by 1." in status.message or "drift apart by 0.9" in status.message
+
+    r.state(told, "the drift", timeout=60)
