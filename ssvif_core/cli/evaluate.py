@@ -25,6 +25,7 @@ from ssvif_core.evaluation.results import Evaluation, RobotRun
 from ssvif_core.evaluation.run import evaluate as run_evaluation
 from ssvif_core.evaluation.tables import write_tables
 from ssvif_core.metrics.ranking import LOWER_IS_BETTER
+from ssvif_core.recordings.decode import Crop, Reading
 from ssvif_core.recordings.layouts import is_bag
 
 FILES = ("scores.csv", "summary.json", "summary.md", "run.json", "report.html")
@@ -55,6 +56,12 @@ def evaluate(
     thermal_time_offset: Annotated[
         float, typer.Option(help="Seconds to add to a bag's thermal stamps.")
     ] = 0.0,
+    visible_bits: Annotated[
+        int, typer.Option(help="Bits of a bag's visible camera with 16-bit images; 0 finds them.")
+    ] = 0,
+    thermal_crop: Annotated[
+        str, typer.Option(help="Part of a bag's thermal messages: x,y,width,height.")
+    ] = "",
     model: Annotated[Path | None, typer.Option(help="ONNX file; default: shipped model.")] = None,
     engine: Annotated[str, typer.Option(help="auto, tensorrt, openvino or onnxruntime.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16, bf16 or int8.")] = "auto",
@@ -94,6 +101,7 @@ def evaluate(
         only=only,
         calibration=load_camera_pair(calibration) if calibration else None,
         thermal_time_offset=thermal_time_offset,
+        reading=Reading(visible_bits, Crop.parse(thermal_crop)),
     )
     _prepare_folder(out)
     robot_runs = _play_through_ros(inputs, settings, rate, console) if through_ros else []

@@ -16,6 +16,7 @@ from ssvif_core.cameras.yaml_file import load_camera_pair
 from ssvif_core.errors import InputError
 from ssvif_core.overlay import colours_of, draw_overlay
 from ssvif_core.pipeline import FusionPipeline
+from ssvif_core.recordings.decode import Crop, Reading
 from ssvif_core.recordings.layouts import find_pairs, pair_folders
 from ssvif_core.recordings.reading import read_sources
 from ssvif_core.recordings.sources import Listing, PairSource
@@ -30,10 +31,11 @@ def fuse(
         Path | None, typer.Argument(help="Folder of pairs, bag, or list of pairs (.csv).")
     ] = None,
     visible: Annotated[
-        Path | None, typer.Option(help="Folder of visible images, or a visible video.")
+        Path | None, typer.Option(help="Folder of visible images, video, or topic of a bag.")
     ] = None,
     thermal: Annotated[
-        Path | None, typer.Option(help="Folder of thermal images with the same names, or a video.")
+        Path | None,
+        typer.Option(help="Folder of thermal images of the same names, video, or topic."),
     ] = None,
     every: Annotated[int, typer.Option(min=1, help="Every n-th pair of videos and bags.")] = 1,
     slop: Annotated[
@@ -42,6 +44,12 @@ def fuse(
     thermal_time_offset: Annotated[
         float, typer.Option(min=-1e6, max=1e6, help="Seconds to add to a bag's thermal stamps.")
     ] = 0.0,
+    visible_bits: Annotated[
+        int, typer.Option(help="Bits of a bag's visible camera with 16-bit images; 0 finds them.")
+    ] = 0,
+    thermal_crop: Annotated[
+        str, typer.Option(help="Part of a bag's thermal messages: x,y,width,height.")
+    ] = "",
     labels: Annotated[Path | None, typer.Option(help="Folder for images of class ids.")] = None,
     overlay: Annotated[Path | None, typer.Option(help="Folder for overlays.")] = None,
     engine: Annotated[str, typer.Option(help="auto, tensorrt, openvino or onnxruntime.")] = "auto",
@@ -61,9 +69,11 @@ def fuse(
     if not (math.isfinite(slop) and math.isfinite(thermal_time_offset)):
         raise InputError(f"slop {slop}, offset {thermal_time_offset}; expected seconds")
     offset_s = thermal_time_offset + (camera_pair.time_offset if camera_pair else 0.0)
-    if recording is not None and not (visible or thermal):
+    if recording is not None and (visible is None) == (thermal is None):
+        topics = (str(visible), str(thermal)) if visible and thermal else None
+        reading = Reading(visible_bits, Crop.parse(thermal_crop))
         slop_ns, offset_ns = round(slop * 1e9), round(offset_s * 1e9)
-        listing = find_pairs(recording, every, None, slop_ns, True, offset_ns)
+        listing = find_pairs(recording, every, topics, slop_ns, True, offset_ns, reading)
     else:
         listing = _listing(recording, visible, thermal, every)
     problems = list(listing.problems)
@@ -103,7 +113,7 @@ def _listing(
     if recording is not None or visible is None or thermal is None:
         raise InputError(
             "give a recording (a folder of pairs, a bag or a list of pairs), or both --visible and "
-            "--thermal (two folders or two videos)"
+            "--thermal (two folders or two videos; with a bag, its topics)"
         )
     if not (visible.is_file() and thermal.is_file()):
         return pair_folders(visible, thermal)

@@ -21,6 +21,7 @@ from ssvif_core.cameras.model import CameraPair
 from ssvif_core.engines import ENGINES
 from ssvif_core.errors import InputError
 from ssvif_core.evaluation.results import OURS
+from ssvif_core.recordings.decode import Reading
 from ssvif_core.recordings.images import SUFFIXES
 from ssvif_core.recordings.labels import SUFFIXES as LABEL_SUFFIXES
 from ssvif_core.recordings.layouts import find_pairs
@@ -48,6 +49,7 @@ class Settings:
     calibration: camera pair; None means aligned cameras. Scores cover the whole visible image,
         also where the thermal camera does not see.
     thermal_time_offset: seconds to add to thermal stamps, besides that of the calibration.
+    reading: what must be known of a bag's cameras.
 
     Raises InputError if a value is not usable.
     """
@@ -65,6 +67,7 @@ class Settings:
     only: str = "*"
     calibration: CameraPair | None = None
     thermal_time_offset: float = 0.0
+    reading: Reading = Reading()
 
     @property
     def offset_ns(self) -> int:
@@ -200,8 +203,9 @@ def plan_input(path: Path, name: str, prefix: str, settings: Settings, pictured:
         InputError: there are no pairs, or no pair has an image of every method.
     """
     listing = find_pairs(
-        path, settings.every, settings.topics, settings.slop_ns, True, settings.offset_ns
-    )
+        path, settings.every, settings.topics, settings.slop_ns, True, settings.offset_ns,
+        settings.reading,
+    )  # fmt: skip
     problems = list(listing.problems)
     if listing.unpaired:
         problems.append(

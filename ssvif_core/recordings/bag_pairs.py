@@ -26,7 +26,7 @@ from ssvif_core.recordings.bags import (
     decode,
     stamp_or_time,
 )
-from ssvif_core.recordings.decode import sixteen_bits, thermal_image, visible_image
+from ssvif_core.recordings.decode import Crop, Reading, sixteen_bits, thermal_image, visible_image
 from ssvif_core.recordings.pixels import BitDepth
 from ssvif_core.recordings.time_pairing import SLOP_NS, mutual_pairs
 from ssvif_core.recordings.to_colour import to_colour
@@ -67,6 +67,7 @@ class BagStream:
         topics: of the visible and the thermal images.
         slop_ns, offset_ns: which images are a pair; see `mutual_pairs`.
         recover: read a bag that was cut off; see `Bag`.
+        reading: what must be known of the cameras.
     """
 
     path: Path
@@ -74,6 +75,7 @@ class BagStream:
     slop_ns: int = SLOP_NS
     offset_ns: int = 0
     recover: bool = False
+    reading: Reading = Reading()
 
     def matches(self) -> list[BagMatch]:
         """All pairs, in order of the visible images. This reads the whole bag.
@@ -97,9 +99,10 @@ class BagStream:
             InputError: the bag breaks off.
         """
         with Bag(self.path, self.recover) as bag:
-            depth = _depth_of(bag, self.topics[0])
+            depth = _depth_of(bag, self.topics[0], self.reading.visible_bits)
+            images = _Images(depth, self.reading.thermal_crop)
             for part in _parts(dict(sorted(matches.items()))):
-                yield from _read_part(bag, self.topics, part, depth)
+                yield from _read_part(bag, self.topics, part, images)
 
     def numbered(self, numbers: Collection[int]) -> Iterator[tuple[int, Pair | InputError]]:
         """The pairs whose numbers are in `numbers`. This reads the whole bag for their matches."""
@@ -184,9 +187,9 @@ def bag_images(
     """
     with Bag(path, recover) as bag:
         bag.require(topic)
-        depth = BitDepth() if thermal else _depth_of(bag, topic)
+        images = _Images(BitDepth() if thermal else _depth_of(bag, topic))
         for message in bag.messages((topic,)):
-            yield stamp_or_time(message), _image(message, thermal, depth)
+            yield stamp_or_time(message), images.of(message, thermal)
 
 
 def bag_cameras(
@@ -285,7 +288,7 @@ def _parts(matches: dict[int, BagMatch]) -> list[dict[int, BagMatch]]:
 
 
 def _read_part(
-    bag: Bag, topics: tuple[str, str], matches: dict[int, BagMatch], depth: BitDepth
+    bag: Bag, topics: tuple[str, str], matches: dict[int, BagMatch], images: _Images
 ) -> Iterator[tuple[int, Pair | InputError]]:
     """Pairs that lie near each other in a bag, by number."""
     keys: dict[int, tuple[ImageKey, ImageKey]] = {
@@ -311,7 +314,7 @@ def _read_part(
                 f"{bag.path}: pair {number} is not in the bag any more; was the bag changed while "
                 "it was read?"
             )
-        return _decoded(matches[number], visible, thermal, depth)
+        return _decoded(matches[number], visible, thermal, images)
 
     for message in bag.messages(topics, min(times), max(times) + 1):
         place = message.topic, message.time
@@ -328,12 +331,12 @@ def _read_part(
 
 
 def _decoded(
-    match: BagMatch, visible: Message, thermal: Message, depth: BitDepth
+    match: BagMatch, visible: Message, thermal: Message, images: _Images
 ) -> Pair | InputError:
     try:
         return Pair(
-            _image(visible, False, depth),
-            _image(thermal, True, depth),
+            images.of(visible, thermal=False),
+            images.of(thermal, thermal=True),
             match.visible_stamp,
             match.thermal_stamp,
         )
@@ -341,12 +344,12 @@ def _decoded(
         return error
 
 
-def _depth_of(bag: Bag, visible: str) -> BitDepth:
+def _depth_of(bag: Bag, visible: str, bits: int = 0) -> BitDepth:
     """The bit depth of the visible images, from the first of them.
 
     So the pairs of a bag are equally bright, whichever of them is read first.
     """
-    depth = BitDepth()
+    depth = BitDepth(bits)
     for message in islice(bag.messages((visible,)), DEPTH_IMAGES):
         with suppress(InputError):
             values = sixteen_bits(decode(message))
@@ -356,13 +359,29 @@ def _depth_of(bag: Bag, visible: str) -> BitDepth:
     return depth
 
 
-def _image(message: Message, thermal: bool, depth: BitDepth) -> AnyArray:
-    try:
-        image = decode(message)
-        pixels = thermal_image(image) if thermal else visible_image(image, to_colour, depth)
-        return np.require(pixels, requirements=["W"])  # the bytes of a bag are read-only
-    except Exception as error:  # a message with wrong content fails in many ways
-        camera = "thermal" if thermal else "visible"
-        raise InputError(
-            f"{message.topic}: cannot be read as {camera} images ({error}); are the topics right?"
-        ) from error
+@dataclass(frozen=True)
+class _Images:
+    """Reads the image messages of a bag."""
+
+    depth: BitDepth
+    crop: Crop | None = None
+
+    def of(self, message: Message, thermal: bool) -> AnyArray:
+        """The image of a message.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        try:
+            image = decode(message)
+            if thermal:
+                pixels = thermal_image(image, self.crop)
+            else:
+                pixels = visible_image(image, to_colour, self.depth)
+            return np.require(pixels, requirements=["W"])  # the bytes of a bag are read-only
+        except Exception as error:  # a message with wrong content fails in many ways
+            camera = "thermal" if thermal else "visible"
+            raise InputError(
+                f"{message.topic}: cannot be read as {camera} images ({error}); are the topics "
+                "right?"
+            ) from error

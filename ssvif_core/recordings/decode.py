@@ -144,6 +144,25 @@ class Crop:
         return np.ascontiguousarray(values[self.y : self.y + self.height, columns])
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What must be known to read the messages of two cameras right.
+
+    Attributes:
+        visible_bits: that a visible camera of 16-bit images uses; 0 finds them. See `BitDepth`.
+        thermal_crop: the part of thermal messages that is the thermal image; None takes all.
+
+    Raises:
+        InputError: the bits are impossible.
+    """
+
+    visible_bits: int = 0
+    thermal_crop: Crop | None = None
+
+    def __post_init__(self) -> None:
+        BitDepth(self.visible_bits)
+
+
 def thermal_image(message: AnyImageMessage, crop: Crop | None = None) -> AnyArray:
     """A thermal image message as counts, (h, w) uint8 or uint16 of this machine's byte order.
 

@@ -17,6 +17,7 @@ from ssvif_core.errors import InputError
 from ssvif_core.recordings.bag_files import is_storage_file
 from ssvif_core.recordings.bag_pairs import BagStream, choose_topics, match_images
 from ssvif_core.recordings.bags import Bag
+from ssvif_core.recordings.decode import Reading
 from ssvif_core.recordings.images import SUFFIXES as IMAGE_SUFFIXES
 from ssvif_core.recordings.images import list_images, mixed_bits
 from ssvif_core.recordings.pair_list import read_pair_list
@@ -48,6 +49,7 @@ def find_pairs(
     slop_ns: int = SLOP_NS,
     recover: bool = False,
     offset_ns: int = 0,
+    reading: Reading = Reading(),
 ) -> Listing:
     """Find the pairs below `root`, a folder or a bag.
 
@@ -62,6 +64,7 @@ def find_pairs(
         slop_ns: the stamps of a pair in a bag are less than this apart.
         recover: list a bag that was cut off, up to its break; the break goes into `problems`.
         offset_ns: is added to a bag's thermal stamps first, as a calibration's time offset.
+        reading: what must be known of a bag's cameras.
 
     Raises:
         InputError: there is no such folder, or there are no pairs; says what is there.
@@ -72,7 +75,7 @@ def find_pairs(
         raise InputError(f"{root}: no such folder; expected a folder of pairs, or a bag")
     if root.suffix.lower() == ".csv" and root.is_file():
         return read_pair_list(root)
-    search = _Search(root, frame_step, topics, slop_ns, recover, offset_ns)
+    search = _Search(root, frame_step, topics, slop_ns, recover, offset_ns, reading)
     try:
         if is_bag(root):
             search.bag(root, "")
@@ -205,7 +208,9 @@ class _Search:
         slop_ns: int,
         recover: bool,
         offset_ns: int,
+        reading: Reading,
     ) -> None:
+        self.reading = reading
         self.root, self.frame_step, self.topics = root, frame_step, topics
         self.slop_ns, self.recover, self.offset_ns = slop_ns, recover, offset_ns
         self.layouts: list[str] = []
@@ -408,7 +413,7 @@ class _Search:
             self.problems.append(broken)
         counts = " + ".join(f"{topic} ({images[topic]})" for topic in topics)
         self.layouts.append(f"bag {path.name} with {counts}, {len(matches)} synchronised")
-        stream = BagStream(path, topics, self.slop_ns, self.offset_ns, self.recover)
+        stream = BagStream(path, topics, self.slop_ns, self.offset_ns, self.recover, self.reading)
         self.pairs += [
             PairSource(
                 f"{prefix}{path.name}#{frame}", path, path, frame=frame, bag=stream, match=match

@@ -38,6 +38,10 @@ def through_node(path: Path, settings: Settings, rate: float, console: Console) 
             "precision": settings.precision,
             "thermal_time_offset": settings.thermal_time_offset,
         }
+        if bag == path:  # in a new bag the images are read already
+            parameters["visible_bits"] = settings.reading.visible_bits
+            if settings.reading.thermal_crop is not None:
+                parameters["thermal_crop"] = f"'{settings.reading.thermal_crop}'"
         if settings.model is not None:
             parameters["model"] = str(settings.model.resolve())
         if settings.calibration is not None:
@@ -101,7 +105,7 @@ def playable(path: Path, settings: Settings, scratch: Path) -> tuple[Path, tuple
         topics = choose_topics(bag, settings.topics)
         if not bag.broken and _distinct(bag, topics):
             return path, topics
-    stream = BagStream(path, topics, settings.slop_ns, settings.offset_ns, recover=True)
+    stream = BagStream(path, topics, settings.slop_ns, settings.offset_ns, True, settings.reading)
     pairs = stream.pairs(dict(enumerate(stream.matches())))
     readable = (pair for _, pair in pairs if isinstance(pair, Pair))
     write_pairs(scratch / "bag", readable, offset_ns=settings.offset_ns)

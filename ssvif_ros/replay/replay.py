@@ -26,7 +26,7 @@ from std_msgs.msg import String
 from ssvif_core.errors import EngineError, InputError
 from ssvif_core.recordings.bag_pairs import choose_topics
 from ssvif_core.recordings.bags import COMPRESSED_TYPE, IMAGE_TYPE, Bag, decode
-from ssvif_core.recordings.decode import thermal_image
+from ssvif_core.recordings.decode import Crop, thermal_image
 from ssvif_core.recordings.time_pairing import mutual_pairs, pairs_at_visible_rate
 from ssvif_core.types import AnyArray, stamp_of
 from ssvif_ros.node.messages import visible_array
@@ -71,6 +71,11 @@ class ReplayOptions:
     best_effort: bool = False
     topics: tuple[str, ...] = (FUSED, OVERLAY)
     parameters: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def thermal_crop(self) -> Crop | None:
+        """The part of thermal messages that the node takes."""
+        return Crop.parse(str(self.parameters.get("thermal_crop", "")).strip("'"))
 
     @property
     def at_visible_rate(self) -> bool:
@@ -215,8 +220,12 @@ def _survey(options: ReplayOptions) -> _Survey:
             try:
                 image = decode(message)
                 if message.topic not in first:
-                    read = thermal_image if message.topic == options.thermal else visible_array
-                    first[message.topic] = read(image)
+                    is_thermal = message.topic == options.thermal
+                    first[message.topic] = (
+                        thermal_image(image, options.thermal_crop)
+                        if is_thermal
+                        else visible_array(image)
+                    )
                 stamps[message.topic].append(stamp_of(image.header))
             except InputError as error:  # the node counts a damaged image as bad
                 problems.setdefault(message.topic, error)

@@ -15,7 +15,9 @@ from encoders import encoded, picture
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from ssvif_core.errors import InputError
+from ssvif_core.recordings.bag_pairs import BagStream
 from ssvif_core.recordings.bags import COMPRESSED_TYPE, IMAGE_TYPE, TYPES
+from ssvif_core.recordings.decode import Crop, Reading
 from ssvif_core.recordings.inspection import BagReport, inspect
 
 VISIBLE, THERMAL = "/cam/color/image_raw", "/boson/image_raw"
@@ -201,3 +203,20 @@ def test_the_command_prints_the_report_and_tells_by_its_exit_code(tmp_path: Path
         assert "40 images, 30.0 Hz, 64x48 bgr8" in result.stdout
         assert "to fuse it live: ros2 launch ssvif_ros fusion.launch.py" in result.stdout
     assert "set in my.yaml: thermal_time_offset: -37.0" in result.stdout
+
+
+def test_the_counts_below_a_picture_are_read_from_a_bag_with_a_crop(tmp_path: Path) -> None:
+    """As the P2 Pro sends them."""
+    grey = encoded("yuyv", picture(32, 40, 3)[..., :1].repeat(3, 2))
+    grey.height, grey.data = 64, grey.data + RAMP.astype("<u2").tobytes()
+    path = bag(tmp_path / "b", COLOUR, lambda _number: grey, count=3)
+    (refused,) = {str(pair) for _, pair in BagStream(path, (VISIBLE, THERMAL)).numbered({0})}
+    assert "set thermal_crop to 0,32,40,32 for the counts" in refused
+    reading = Reading(thermal_crop=Crop(0, 32, 40, 32))
+    ((_, pair),) = BagStream(path, (VISIBLE, THERMAL), reading=reading).numbered({0})
+    assert np.array_equal(pair.thermal, RAMP)  # type: ignore[union-attr]
+    command = [sys.executable, "-m", "ssvif_core.cli", "fuse", str(path), "--out",
+               str(tmp_path / "out"), "--thermal-crop", "0,32,40,32", "--visible", VISIBLE, "--thermal", THERMAL]  # fmt: skip
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 3
