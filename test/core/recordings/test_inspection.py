@@ -216,7 +216,8 @@ def test_the_counts_below_a_picture_are_read_from_a_bag_with_a_crop(tmp_path: Pa
     ((_, pair),) = BagStream(path, (VISIBLE, THERMAL), reading=reading).numbered({0})
     assert np.array_equal(pair.thermal, RAMP)  # type: ignore[union-attr]
     command = [sys.executable, "-m", "ssvif_core.cli", "fuse", str(path), "--out",
-               str(tmp_path / "out"), "--thermal-crop", "0,32,40,32", "--visible", VISIBLE, "--thermal", THERMAL]  # fmt: skip
+               str(tmp_path / "out"), "--thermal-crop", "0,32,40,32",
+               "--visible", VISIBLE, "--thermal", THERMAL]  # fmt: skip
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     assert len(list((tmp_path / "out").rglob("*.png"))) == 3
