@@ -16,6 +16,7 @@ time_pairing  which images belong together in time
 encodings     names of image encodings -> how pixels lie in a message
 to_colour     the converter of colours for images of bags
 inspection    what a bag's cameras really send
+picture_headers  what the header of a picture says
 pixels        decoded pixels of any type -> visible and thermal images
 decode        image messages -> arrays, for bags and for the node
 labels        masks and boxes that people draw
