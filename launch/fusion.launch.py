@@ -36,8 +36,8 @@ def end_if_refused(event, context):
         raise RuntimeError(f"{event.process_name} refused to start; its message above says why")
 
 
-def is_true(context, name):
-    return LaunchConfiguration(name).perform(context).lower() in ("true", "1")
+def is_true(value):
+    return value.lower() in ("true", "1")
 
 
 def fusion_node(context):
@@ -50,7 +50,7 @@ def fusion_node(context):
     # An empty argument must not override the parameter file.
     if LaunchConfiguration("calibration_file").perform(context):
         parameters.append({"calibration_file": LaunchConfiguration("calibration_file")})
-    builds = is_true(context, "build_only")
+    builds = is_true(LaunchConfiguration("build_only").perform(context))
     return [
         Node(
             package="ssvif_ros",
@@ -68,7 +68,7 @@ def fusion_node(context):
             output="screen",
             emulate_tty=True,
             on_exit=end_if_refused,
-            respawn=not builds and is_true(context, "respawn"),
+            respawn=not builds and is_true(LaunchConfiguration("respawn").perform(context)),
             respawn_delay=2.0,
         )
     ]

@@ -25,6 +25,7 @@ from ssvif_core.recordings.bags import (
 )
 from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.types import Pair
+from ssvif_ros.replay.process import is_free
 from ssvif_ros.transport import use_transport_profile
 
 # Set before rclpy is imported: no message may leave this machine or reach other ROS programs.
@@ -39,8 +40,8 @@ use_transport_profile()
 
 @pytest.fixture(scope="session")
 def next_domain() -> Callable[[], int]:
-    """Gives ROS domains, each of which only one test of this session uses."""
-    return lambda: next(_domains)
+    """Gives ROS domains in which no other program is; a node may live as long as its module."""
+    return lambda: next(domain for domain in _domains if is_free(domain))
 
 
 ROOT = Path(__file__).parents[1]

@@ -101,11 +101,11 @@ class PythonProcess:
 def private_domain() -> dict[str, str]:
     """An environment in which nothing leaves this machine or meets its other ROS programs."""
     domains = random.sample(range(1, 101), 100)
-    free = next((domain for domain in domains if _is_free(domain)), domains[0])
+    free = next((domain for domain in domains if is_free(domain)), domains[0])
     return {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(free)}
 
 
-def _is_free(domain: int) -> bool:
+def is_free(domain: int) -> bool:
     """Whether no ROS program of this machine is in a domain.
 
     The first program in a domain listens on this port: the DDSI-RTPS standard, 9.6.2.3.
