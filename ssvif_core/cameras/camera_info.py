@@ -38,7 +38,9 @@ def _without_transport(topic: str) -> str:
     return base if suffix in TRANSPORTS else topic
 
 
-def camera_of(info: Any, name: str = "camera", rectified: bool = False) -> Camera | None:
+def camera_of(
+    info: Any, name: str = "camera", rectified: bool = False, topic: str = ""
+) -> Camera | None:
     """The camera of a CameraInfo message: full size, lens, region of interest, binning.
 
     Without calibration, a driver sends a zero matrix; the camera then has no lens. Some drivers
@@ -48,6 +50,7 @@ def camera_of(info: Any, name: str = "camera", rectified: bool = False) -> Camer
         info: the message.
         name: the camera's name for error messages.
         rectified: the images are rectified, so their matrix is P, not K.
+        topic: of the message, for error messages.
 
     Raises:
         InputError: a value is invalid.
@@ -76,7 +79,10 @@ def camera_of(info: Any, name: str = "camera", rectified: bool = False) -> Camer
             distortion=tuple(info.d),
         )  # fmt: skip
     except InputError as error:
-        raise InputError(f"{name} camera_info: {error}; calibrate that camera again") from error
+        place = f" on {topic}" if topic else ""
+        raise InputError(
+            f"{name} camera_info{place}: {error}; calibrate that camera again"
+        ) from error
 
 
 def with_window_of(camera: Camera, info: Camera, name: str = "camera") -> Camera:

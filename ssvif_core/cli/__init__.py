@@ -7,6 +7,7 @@ fuse, evaluate         fuse pairs, compare the result with other methods
 calibrate              find the camera pair
 bag, pairs             show and convert recordings, list their pairs
 train, name, export    train a model, name its classes, write its ONNX files
+options                options that several commands have
 engine, doctor         build and check engines, show what works on this machine
 
 `ssvif_ros` adds the commands that need ROS through the entry point group `ssvif.commands`, so this

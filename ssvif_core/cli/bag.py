@@ -13,6 +13,7 @@ from rich.progress import track
 from rich.table import Table
 
 from ssvif_core.cameras.model import Camera
+from ssvif_core.cli.options import Slop
 from ssvif_core.errors import InputError
 from ssvif_core.recordings.bags import THERMAL_TOPIC, VISIBLE_TOPIC, Bag, write_pairs
 from ssvif_core.recordings.inspection import inspect
@@ -45,9 +46,7 @@ def check(
     bag: Annotated[Path, typer.Argument(help="rosbag2 folder or file, or ROS 1 .bag.")],
     visible: Annotated[str | None, typer.Option(help="Visible topic.")] = None,
     thermal: Annotated[str | None, typer.Option(help="Thermal topic.")] = None,
-    slop: Annotated[
-        float, typer.Option(min=1e-6, max=10, help="Largest stamp difference in a pair, s.")
-    ] = 0.02,
+    slop: Slop = 0.02,
 ) -> None:
     """Say in plain words what a bag's cameras send, and how the node can fuse it.
 

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ssvif_core.cameras.yaml_file import load_camera_pair
+from ssvif_core.cli.options import Slop, ThermalCrop, ThermalTimeOffset, VisibleBits
 from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.evaluation.plan import NAMES, Settings
 from ssvif_core.evaluation.results import Evaluation, RobotRun
@@ -52,16 +53,10 @@ def evaluate(
     ] = 1,
     visible: Annotated[str | None, typer.Option(help="Visible topic; default: by name.")] = None,
     thermal: Annotated[str | None, typer.Option(help="Thermal topic; default: by name.")] = None,
-    slop: Annotated[float, typer.Option(help="Largest stamp difference in a pair, s.")] = 0.02,
-    thermal_time_offset: Annotated[
-        float, typer.Option(help="Seconds to add to a bag's thermal stamps.")
-    ] = 0.0,
-    visible_bits: Annotated[
-        int, typer.Option(help="Bits of a bag's visible camera with 16-bit images; 0 finds them.")
-    ] = 0,
-    thermal_crop: Annotated[
-        str, typer.Option(help="Part of a bag's thermal messages: x,y,width,height.")
-    ] = "",
+    slop: Slop = 0.02,
+    thermal_time_offset: ThermalTimeOffset = 0.0,
+    visible_bits: VisibleBits = 0,
+    thermal_crop: ThermalCrop = "",
     model: Annotated[Path | None, typer.Option(help="ONNX file; default: shipped model.")] = None,
     engine: Annotated[str, typer.Option(help="auto, tensorrt, openvino or onnxruntime.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16, bf16 or int8.")] = "auto",

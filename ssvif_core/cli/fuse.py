@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from ssvif_core.cameras.yaml_file import load_camera_pair
+from ssvif_core.cli.options import Slop, ThermalCrop, ThermalTimeOffset, VisibleBits
 from ssvif_core.errors import InputError
 from ssvif_core.overlay import colours_of, draw_overlay
 from ssvif_core.pipeline import FusionPipeline
@@ -38,18 +39,10 @@ def fuse(
         typer.Option(help="Folder of thermal images of the same names, video, or topic."),
     ] = None,
     every: Annotated[int, typer.Option(min=1, help="Every n-th pair of videos and bags.")] = 1,
-    slop: Annotated[
-        float, typer.Option(min=1e-6, max=10, help="Largest stamp difference in a bag's pair, s.")
-    ] = 0.02,
-    thermal_time_offset: Annotated[
-        float, typer.Option(min=-1e6, max=1e6, help="Seconds to add to a bag's thermal stamps.")
-    ] = 0.0,
-    visible_bits: Annotated[
-        int, typer.Option(help="Bits of a bag's visible camera with 16-bit images; 0 finds them.")
-    ] = 0,
-    thermal_crop: Annotated[
-        str, typer.Option(help="Part of a bag's thermal messages: x,y,width,height.")
-    ] = "",
+    slop: Slop = 0.02,
+    thermal_time_offset: ThermalTimeOffset = 0.0,
+    visible_bits: VisibleBits = 0,
+    thermal_crop: ThermalCrop = "",
     labels: Annotated[Path | None, typer.Option(help="Folder for images of class ids.")] = None,
     overlay: Annotated[Path | None, typer.Option(help="Folder for overlays.")] = None,
     engine: Annotated[str, typer.Option(help="auto, tensorrt, openvino or onnxruntime.")] = "auto",

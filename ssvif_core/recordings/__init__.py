@@ -12,6 +12,7 @@ bag_files     the files of a bag: split, compressed, without metadata
 mcap_file     one mcap file with an index
 recovery      mcap files that were cut off
 bag_pairs     the pairs of a bag
+missing_images  stamps of one camera -> images that never arrived
 time_pairing  which images belong together in time
 encodings     names of image encodings -> how pixels lie in a message
 to_colour     the converter of colours for images of bags

@@ -209,7 +209,7 @@ def bag_cameras(
             if len(infos) == len(recorded):
                 break
     visible, thermal = (
-        camera_of(infos[name], modality, is_rectified(topic)) if name in infos else None
+        camera_of(infos[name], modality, is_rectified(topic), name) if name in infos else None
         for name, topic, modality in zip(names, topics, ("visible", "thermal"), strict=True)
     )
     return visible, thermal

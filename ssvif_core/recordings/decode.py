@@ -229,11 +229,15 @@ def claimed_size(message: AnyImageMessage) -> tuple[int, int]:
     """
     if not _is_compressed(message):
         return message.width, message.height
-    size = size_of_picture(_picture(message))
+    return _size_of(_picture(message), message.format)
+
+
+def _size_of(picture: bytes, format: str) -> tuple[int, int]:
+    size = size_of_picture(picture)
     if size is None:
         raise InputError(
-            f"compressed image with format '{message.format[:40]}' and {len(message.data)} bytes; "
-            "expected a JPEG, PNG or TIFF picture, as image_transport's compressed topics have"
+            f"compressed image with format '{format[:40]}' and {len(picture)} bytes; expected a "
+            "JPEG, PNG or TIFF picture, as image_transport's compressed topics have"
         )
     return size
 
@@ -258,10 +262,10 @@ def _decompressed(message: CompressedMessage, camera: str) -> AnyArray:
             "compressedDepth stores floats as inverse depths, so temperatures are lost; let "
             "the driver send 16UC1"
         )
-    claimed_size(message)  # raises for what is no picture
-    data = np.frombuffer(_picture(message), np.uint8)
+    picture = _picture(message)
+    _size_of(picture, message.format)  # raises for what is no picture
     try:
-        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+        pixels = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:  # for example a header that claims 60000x60000 pixels
         raise InputError(
             f"{camera} image with format '{message.format[:40]}' cannot be decoded ({error.err}); "
@@ -269,8 +273,8 @@ def _decompressed(message: CompressedMessage, camera: str) -> AnyArray:
         ) from error
     if pixels is None:
         raise InputError(
-            f"{camera} image with format '{message.format[:40]}' and {data.size} bytes cannot be "
-            "decoded; expected a JPEG or PNG picture, as image_transport's compressed topics have"
+            f"{camera} image with format '{message.format[:40]}' and {len(picture)} bytes cannot "
+            "be decoded; expected a whole JPEG, PNG or TIFF picture"
         )
     return np.asarray(pixels)
 

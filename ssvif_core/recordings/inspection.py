@@ -21,13 +21,13 @@ from ssvif_core.recordings.bags import (
 )
 from ssvif_core.recordings.decode import sixteen_bits, thermal_image, visible_image
 from ssvif_core.recordings.encodings import encoding_of
+from ssvif_core.recordings.missing_images import MissingImages
 from ssvif_core.recordings.pixels import BitDepth
 from ssvif_core.recordings.time_pairing import SLOP_NS, mutual_pairs
 from ssvif_core.recordings.to_colour import to_colour
 from ssvif_core.thermal.doubt import has_swapped_bytes
 from ssvif_core.types import AnyArray, Int64Array
 
-GREY_NAMES = ("8UC1", "16UC1", "grey", "gray", "y8", "y10", "y12", "y14", "y16")
 LOOKED_AT = 20  # images of each camera whose content is looked at
 DRIFT = 2e-4  # seconds in a second; half a pair's slop after 50 s
 JITTER = 0.2  # of a period; above, stamps are uneven
@@ -186,13 +186,15 @@ def _stream(bag: Bag, topic: str, thermal: bool) -> StreamReport:
     steps = np.diff(report.stamps_ns)
     if (steps < 0).any():
         report.problems.append(f"stamps go back {int((steps < 0).sum())} times")
+    missing = MissingImages()
+    for stamp in np.sort(report.stamps_ns).tolist():
+        missing.note(stamp)
     steps = steps[steps > 0]
     if len(steps):
         period = float(np.median(steps))
         report.rate_hz = 1e9 / period
-        lost = int(sum(round(step / period) - 1 for step in steps if step < 1e9))
-        if lost > 0.02 * len(steps):
-            report.problems.append(f"some {lost} images are missing by their stamps")
+        if missing.count > 0.02 * len(steps):
+            report.problems.append(f"some {missing.count} images are missing by their stamps")
         elif float(np.mean(np.abs(steps - period))) > JITTER * period:
             report.problems.append("the stamps are uneven; does the driver stamp on arrival?")
     return report
@@ -208,6 +210,7 @@ class _Look:
         self._low, self._high = np.inf, -np.inf
         self._wrong_order = self._count = self._grey = 0
         self._refused: list[str] = []
+        self._is_named_grey = False
 
     def refuse(self, reason: str) -> None:
         """An image cannot be read."""
@@ -234,6 +237,8 @@ class _Look:
         self._count += 1
         if not self._report.what:
             name = image.format if is_compressed else image.encoding
+            encoding = encoding_of(name.partition(";")[0].strip())
+            self._is_named_grey = encoding is not None and encoding.colours == "mono8"
             self._report.what = f"{pixels.shape[1]}x{pixels.shape[0]} {name}"
             if not is_compressed:
                 self._note_padding(image)
@@ -256,8 +261,8 @@ class _Look:
             report.what += f", {self._largest.bit_length()} of 16 bits used"
         if self._thermal and self._count:
             report.what += f", values {self._low:.0f} to {self._high:.0f}"
-        is_named_grey = "mono" in report.what or report.what.rpartition(" ")[2] in GREY_NAMES
-        if self._count and self._grey == self._count and not self._thermal and not is_named_grey:
+        is_grey = bool(self._count) and self._grey == self._count
+        if is_grey and not self._thermal and not self._is_named_grey:
             report.problems.append(
                 "the images are grey, though their encoding has colours; is the camera in a grey "
                 "or night mode?"

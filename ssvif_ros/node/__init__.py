@@ -6,7 +6,6 @@ parameters    what can be set
 preparation   parameters -> pipeline, calibration, image sizes
 pairing       two image topics -> the newest matched messages
 stream        one camera's topic: how to subscribe, and what came
-losses        stamps of one camera -> images that never arrived
 messages      messages -> arrays, arrays -> messages
 worker        matched messages -> pipeline -> outputs, on a thread of its own
 outputs       publishes only what someone listens to

@@ -126,11 +126,11 @@ class Calibration:
         self._fresh.clear()
         return changed
 
-    def note_info(self, name: str, rectified: bool, message: CameraInfo) -> None:
+    def note_info(self, name: str, rectified: bool, message: CameraInfo, topic: str = "") -> None:
         """Take the lens, region of interest and binning of a camera; see `CameraInfos`."""
         known: Camera | None = None if self._pair is None else getattr(self._pair, name)
         try:
-            camera = camera_of(message, name, rectified)
+            camera = camera_of(message, name, rectified, topic)
             if camera is None:  # a driver without a calibration of its own
                 return
             if known is not None:

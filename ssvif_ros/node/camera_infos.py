@@ -11,8 +11,8 @@ from std_msgs.msg import Header
 
 from ssvif_core.cameras.camera_info import info_topic, is_rectified
 
-# Camera, whether its images are rectified, message.
-Receive = Callable[[str, bool, CameraInfo], None]
+# Camera, whether its images are rectified, message, topic.
+Receive = Callable[[str, bool, CameraInfo, str], None]
 
 
 class CameraInfos:
@@ -56,17 +56,14 @@ class CameraInfos:
                 self._subscribe(node, name, is_rectified(image), topic)
 
     def _subscribe(self, node: Node, name: str, rectified: bool, topic: str) -> None:
-        node.create_subscription(
-            CameraInfo,
-            topic,
-            lambda message: self._take(name, rectified, message),
-            qos_profile_sensor_data,
-        )
+        full_topic = node.resolve_topic_name(topic)
 
-    def _take(self, name: str, rectified: bool, message: CameraInfo) -> None:
-        if name == "visible":
-            self._visible = message
-        self._receive(name, rectified, message)
+        def take(message: CameraInfo) -> None:
+            if name == "visible":
+                self._visible = message
+            self._receive(name, rectified, message, full_topic)
+
+        node.create_subscription(CameraInfo, topic, take, qos_profile_sensor_data)
 
     def of_fused(self, header: Header) -> CameraInfo | None:
         """The camera_info of the fused image with this header: that of the visible camera."""

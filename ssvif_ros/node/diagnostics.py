@@ -188,6 +188,9 @@ class Diagnostics:
         if new["received"] < 5 or new["pairs"]:
             return ""
         visible, thermal = self._pairing.streams
+        for stream in (visible, thermal):
+            if stream.last_stamp == 0:
+                return f"no pairs: the {stream.name} stamps are 0; let the driver set them"
         offset_s = (visible.lag_ns - thermal.lag_ns) * 1e-9
         if abs(offset_s) < self._slop_s:
             return (

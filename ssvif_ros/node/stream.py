@@ -14,8 +14,8 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
+from ssvif_core.recordings.missing_images import MissingImages
 from ssvif_core.types import stamp_of
-from ssvif_ros.node.losses import LossCounter
 from ssvif_ros.node.messages import CameraMessage
 
 try:
@@ -57,7 +57,7 @@ class Stream:
         self.last_stamp: int | None = None
         self.last_arrival: float | None = None
         self.recent: deque[CameraMessage] = deque(maxlen=kept)
-        self._losses = LossCounter()
+        self._missing = MissingImages()
         self._lags_ns: deque[int] = deque(maxlen=30)
 
     def note(self, message: CameraMessage) -> bool:
@@ -67,13 +67,13 @@ class Stream:
         self.last_arrival = time.monotonic()
         step_ns = 0 if self.last_stamp is None else stamp - self.last_stamp
         if -JUMP_BACK_NS <= step_ns < 0:
-            self._losses.overtaken()
+            self._missing.overtaken()
             return False
         self.last_stamp = stamp
         if step_ns < 0:
-            self._losses.restart()
+            self._missing.restart()
             self._lags_ns.clear()
-        self._losses.note(stamp)
+        self._missing.note(stamp)
         self._lags_ns.append(stamp - time.time_ns())
         return step_ns < 0
 
@@ -95,7 +95,7 @@ class Stream:
     @property
     def missing(self) -> int:
         """Images that never arrived, judged by the stamps."""
-        return self._losses.missing
+        return self._missing.count
 
     @property
     def silence(self) -> float | None:

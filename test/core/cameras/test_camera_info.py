@@ -77,8 +77,11 @@ def test_the_lens_models_of_drivers_are_read(
 def test_an_impossible_lens_is_refused_with_the_camera(
     model: str, d: tuple[float, ...], text: str
 ) -> None:
-    with pytest.raises(InputError, match=f"thermal camera_info: .*{text}.*calibrate that camera"):
-        camera_of(message(distortion_model=model, d=np.array(d)), "thermal")
+    expected = f"thermal camera_info on /ir/camera_info: .*{text}.*calibrate that camera"
+    with pytest.raises(InputError, match=expected):
+        camera_of(
+            message(distortion_model=model, d=np.array(d)), "thermal", topic="/ir/camera_info"
+        )
 
 
 def test_a_zero_size_gives_no_camera() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from lenses import DISTORTIONS, HOMOGRAPHY, camera_with
+from lenses import HOMOGRAPHY, LENSES, MATRIX
 
 from ssvif_core.cameras.model import Camera, CameraPair, aligned
 from ssvif_core.cameras.sampling import FADE, sampling_map
@@ -37,11 +37,13 @@ def test_the_sampling_map_of_aligned_cameras_is_a_resize() -> None:
     assert (sampling.coverage == 1).all()
 
 
-@pytest.mark.parametrize("model", DISTORTIONS)
-def test_the_sampling_map_is_accurate_between_the_computed_points(model: str) -> None:
+@pytest.mark.parametrize(("model", "distortion"), LENSES)
+def test_the_sampling_map_is_accurate_between_the_computed_points(
+    model: str, distortion: tuple[float, ...]
+) -> None:
     thermal = Camera(320, 256, np.array([[250.0, 0, 160], [0, 250, 128], [0, 0, 1]]), "plumb_bob",
                      (-0.3, 0.1, 0, 0))  # fmt: skip
-    pair = CameraPair(camera_with(model), thermal, HOMOGRAPHY)
+    pair = CameraPair(Camera(640, 480, MATRIX, model, distortion), thermal, HOMOGRAPHY)
     sampling = sampling_map(pair, (640, 480), (320, 256))
     x, y = np.meshgrid(np.arange(640.0), np.arange(480.0))
     exact = pair.to_thermal(np.stack([x, y], -1).reshape(-1, 2)).reshape(480, 640, 2)

@@ -462,6 +462,17 @@ def test_a_clock_that_is_wrong_by_a_constant_is_measured(tmp_path: Path) -> None
         assert len(match_images(bag, TOPICS, offset_ns=-37_000 * MS)) == 10
 
 
+def test_a_slow_and_a_fast_camera_are_paired_by_the_nearest_stamps(tmp_path: Path) -> None:
+    """Visible at 10 Hz beside thermal at 30 Hz."""
+    images = [(VISIBLE, START + n * 100 * MS, START + n * 100 * MS) for n in range(10)]
+    images += [(THERMAL, START + (4 + 33 * n) * MS, START + (4 + 33 * n) * MS) for n in range(30)]
+    write_images(tmp_path / "b", sorted(images, key=lambda image: image[2]))
+    with Bag(tmp_path / "b") as bag:
+        matches = match_images(bag, TOPICS)
+    assert len(matches) == 10
+    assert all(abs(m.visible_stamp - m.thermal_stamp) <= 16 * MS for m in matches)
+
+
 def test_cameras_that_never_meet_need_a_larger_slop(tmp_path: Path) -> None:
     images = []
     for number in range(10):

@@ -227,6 +227,14 @@ def test_stamps_that_are_years_apart_are_reported(robot: MakeRobot) -> None:
     assert state["message"].endswith("slop is 0.02 s; let both drivers stamp with one clock")
 
 
+def test_stamps_that_a_driver_never_sets_are_told(robot: MakeRobot) -> None:
+    r = robot()
+    visible, thermal = scene()
+    for index in range(12):
+        r.send(image(visible, "bgr8", START + index * PERIOD), image(thermal, "mono16", 0))
+    r.state(lambda _, s: "the thermal stamps are 0; let the driver set" in s.message, "the zeros")
+
+
 def test_a_constant_clock_offset_is_measured_and_can_be_set(robot: MakeRobot) -> None:
     """The thermal camera's clock shows atomic time, 37 s ahead."""
     r = robot()

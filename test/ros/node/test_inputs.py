@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from collections.abc import Callable
 from typing import Any
@@ -93,7 +94,14 @@ def test_raw_images_are_preferred_and_compressed_ones_can_be_chosen(robot: MakeR
     thermal = r.node.create_publisher(CompressedImage, "thermal/image_raw/compressed", 10)
     r.wait_for_log("visible: subscribed to /visible/image_raw (")
     r.wait_for_log("thermal: subscribed to /thermal/image_raw/compressed")
-    r.wait(lambda: bool(r.received.get("label_info")), "the node to be ready")
+    r.wait(
+        lambda: (
+            r.received.get("label_info")
+            and r.visible.get_subscription_count()
+            and thermal.get_subscription_count()
+        ),
+        "the node to be ready",
+    )
     assert beside.get_subscription_count() == 0
     colours, counts = scene()
     r.send(image(colours, "bgr8", START), None)
@@ -130,6 +138,18 @@ def info(width: int, height: int, number: int = 0) -> CameraInfo:
     return message
 
 
+def info_of_fused(r: Robot) -> CameraInfo:
+    """Send pairs until a fused image has a camera_info, and return it."""
+    numbers = itertools.count()
+
+    def received() -> bool:
+        r.fuse(next(numbers))
+        return bool(r.received["info"])
+
+    r.wait(received, "the camera_info of a fused image")
+    return r.received["info"][0]
+
+
 def test_the_fused_image_has_the_camera_info_of_the_visible_camera(robot: MakeRobot) -> None:
     r = robot()
     lens = r.node.create_publisher(CameraInfo, "visible/camera_info", 10)
@@ -137,16 +157,7 @@ def test_the_fused_image_has_the_camera_info_of_the_visible_camera(robot: MakeRo
     r.wait(lambda: lens.get_subscription_count(), "the node to listen")
     r.wait(lambda: r.node.count_publishers("/fusion_node/fused/camera_info"), "its publisher")
     lens.publish(info(64, 48))
-    number = 0
-
-    def received() -> bool:
-        nonlocal number
-        r.fuse(number)
-        number += 1
-        return bool(r.received["info"])
-
-    r.wait(received, "the camera_info of a fused image")
-    (message,) = r.received["info"][:1]
+    message = info_of_fused(r)
     assert (message.width, message.height) == (64, 48)
     assert message.distortion_model == "plumb_bob" and message.d[0] == 0.1
     assert message.header in [fused.header for fused in r.received["fused/image"]]
@@ -188,17 +199,9 @@ def test_camera_info_can_be_remapped(robot: MakeRobot) -> None:
     r.subscribe(CameraInfo, "/fusion_node/fused/camera_info", "info")
     lens = r.node.create_publisher(CameraInfo, visible, 10)
     r.wait(lambda: lens.get_subscription_count() == 1, "the node to listen")
-    r.wait(lambda: r.received.get("label_info"), "the node to be ready")
+    r.wait(r._connected, "the node to be ready")
     lens.publish(info(64, 48))
-    number = 0
-
-    def received() -> bool:
-        nonlocal number
-        r.fuse(number)
-        number += 1
-        return bool(r.received["info"])
-
-    r.wait(received, "the visible camera's lens")
+    assert info_of_fused(r).width == 64
 
 
 def test_a_compressed_image_of_an_unknown_kind_is_refused(robot: MakeRobot) -> None:

@@ -44,6 +44,14 @@ def test_a_stream_distinguishes_jumps_back_from_late_messages() -> None:
     assert feed(Stream("visible", "x"), *range(20), 0)[-1]
 
 
+def test_what_was_only_overtaken_is_not_missing() -> None:
+    stream, order = Stream("visible", "x"), list(range(100))
+    for number in range(20, 90, 7):
+        order[number], order[number + 1] = order[number + 1], order[number]
+    feed(stream, *order)
+    assert stream.missing == 0
+
+
 def test_a_stream_counts_missing_images_but_not_pauses() -> None:
     stream = Stream("visible", "x")
     feed(stream, *range(8), 10, 11)

@@ -20,24 +20,24 @@ CERTAIN = 0.5  # periods too many that mean a loss, if the period is known exact
 NEW_RATE_STEPS = 8  # longer steps in a row, all equal or none near a whole number, are no losses
 
 
-class LossCounter:
+class MissingImages:
     """Counts images that are missing in a steady stream of stamps.
 
     The period is found from the short steps, because losses make long ones. Counts are made at
     once and corrected by the next stamps: a late stamp makes a long step and then a short one.
 
     Attributes:
-        missing: images that never arrived so far.
+        count: images that never arrived so far.
 
-    >>> counter = LossCounter()
+    >>> images = MissingImages()
     >>> for number in [*range(20), *range(24, 40)]:
-    ...     counter.note(round(number * 1e9 / 30))
-    >>> counter.missing
+    ...     images.note(round(number * 1e9 / 30))
+    >>> images.count
     4
     """
 
     def __init__(self) -> None:
-        self.missing = 0
+        self.count = 0
         self._last_ns: int | None = None
         self._steps_ns: deque[int] = deque(maxlen=REMEMBERED)
         self._kinds: deque[int] = deque(maxlen=NEW_RATE_STEPS)  # periods; 0: not a whole number
@@ -67,7 +67,7 @@ class LossCounter:
             self._open_steps += 1
             self._open_missing -= 1
             self._counted[-1] -= 1
-        self.missing = max(0, self.missing - 1)
+        self.count = max(0, self.count - 1)
 
     def restart(self) -> None:
         """Forget the stamps, because time jumped. What was counted stays."""
@@ -103,7 +103,7 @@ class LossCounter:
             doubt = CERTAIN + 0.5 * periods / len(self._steps_ns)
             self._open_missing = max(0, math.floor(periods - self._open_steps + 1 - doubt))
             counted = self._open_missing - before
-        self.missing += counted
+        self.count += counted
         self._kinds.append(kind)
         self._counted.append(counted)
         if len(self._kinds) == NEW_RATE_STEPS and set(self._kinds) == {kind} and kind != 1:
@@ -111,7 +111,7 @@ class LossCounter:
 
     def _take_back(self, new_rate: bool) -> None:
         """The last steps were no losses: the camera has another rate, or stamps without a rate."""
-        self.missing = max(0, self.missing - sum(self._counted))
+        self.count = max(0, self.count - sum(self._counted))
         if new_rate:
             newest = list(self._steps_ns)[-NEW_RATE_STEPS:]
             self._steps_ns.clear()

@@ -5,22 +5,20 @@ from __future__ import annotations
 import random
 
 import pytest
-from harness import START, image, scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssvif_ros.node.losses import LossCounter
-from ssvif_ros.node.stream import Stream
+from ssvif_core.recordings.missing_images import MissingImages
 
-VISIBLE, _ = scene()
+START = 1_000_000_000_000  # ns
 MS = 1_000_000
 
 
 def missing(stamps: list[int]) -> int:
-    counter = LossCounter()
+    images = MissingImages()
     for stamp in stamps:
-        counter.note(START + stamp)
-    return counter.missing
+        images.note(START + stamp)
+    return images.count
 
 
 def regular(count: int, rate: float) -> list[int]:
@@ -94,13 +92,3 @@ def test_a_burst_is_counted(rate: int) -> None:
 
 def test_a_loss_is_counted_at_once() -> None:
     assert missing(regular(30, 30)[:20] + regular(30, 30)[22:23]) == 2
-
-
-def test_what_was_only_overtaken_is_no_loss() -> None:
-    stream = Stream("visible", "x")
-    stamps = regular(100, 30)
-    for index in range(20, 90, 7):
-        stamps[index], stamps[index + 1] = stamps[index + 1], stamps[index]
-    for stamp in stamps:
-        stream.note(image(VISIBLE, "bgr8", START + stamp))
-    assert stream.missing == 0
