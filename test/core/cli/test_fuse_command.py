@@ -20,6 +20,8 @@ from ssvif_core.recordings.pair_list import read_pair_list
 from ssvif_core.recordings.video import VideoWriter
 from ssvif_core.types import Pair
 
+pytestmark = pytest.mark.slow
+
 
 def fuse(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ssvif_core.cli", "fuse", *map(str, arguments)]

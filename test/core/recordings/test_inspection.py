@@ -169,6 +169,7 @@ def test_an_odd_bag_is_described(tmp_path: Path, name: str) -> None:
     assert report.is_usable == (name in can_fuse)
 
 
+@pytest.mark.slow
 def test_topics_that_are_no_images_and_odd_slops_are_refused(tmp_path: Path) -> None:
     path = bag(tmp_path / "b", COLOUR, COUNTS, count=2)
     foreign = tmp_path / "f"
@@ -194,6 +195,7 @@ def test_an_odd_image_that_a_library_refuses_is_described(tmp_path: Path) -> Non
     assert "even sizes where pixels share a colour" in words(report)
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_report_and_tells_by_its_exit_code(tmp_path: Path) -> None:
     for name, offset_s, code in (("good", 0.0, 0), ("bad", 37.0, 3)):
         path = bag(tmp_path / name, COLOUR, COUNTS, offset_s=offset_s)
@@ -205,6 +207,7 @@ def test_the_command_prints_the_report_and_tells_by_its_exit_code(tmp_path: Path
     assert "set in my.yaml: thermal_time_offset: -37.0" in result.stdout
 
 
+@pytest.mark.slow
 def test_the_counts_below_a_picture_are_read_from_a_bag_with_a_crop(tmp_path: Path) -> None:
     """As the P2 Pro sends them."""
     grey = encoded("yuyv", picture(32, 40, 3)[..., :1].repeat(3, 2))
