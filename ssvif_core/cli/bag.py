@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ from rich.progress import track
 from rich.table import Table
 
 from ssvif_core.cameras.model import Camera
-from ssvif_core.cli.options import Slop
+from ssvif_core.cli.options import Slop, nanoseconds
 from ssvif_core.errors import InputError
 from ssvif_core.recordings.bags import THERMAL_TOPIC, VISIBLE_TOPIC, Bag, write_pairs
 from ssvif_core.recordings.inspection import inspect
@@ -55,9 +54,7 @@ def check(
     if (visible is None) != (thermal is None):
         raise InputError("--visible and --thermal belong together; give both")
     topics = (visible, thermal) if visible and thermal else None
-    if not math.isfinite(slop):
-        raise InputError(f"slop {slop}; expected seconds")
-    report = inspect(bag, topics, round(slop * 1e9))
+    report = inspect(bag, topics, nanoseconds(slop, "slop", least=1))
     for name, stream, camera in zip(
         ("visible", "thermal"), (report.visible, report.thermal), report.cameras, strict=True
     ):

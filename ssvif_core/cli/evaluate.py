@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import platform
 import shlex
 import sys
@@ -19,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ssvif_core.cameras.yaml_file import load_camera_pair
-from ssvif_core.cli.options import Slop, ThermalCrop, ThermalTimeOffset, VisibleBits
+from ssvif_core.cli.options import Slop, ThermalCrop, ThermalTimeOffset, VisibleBits, nanoseconds
 from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.evaluation.plan import NAMES, Settings
 from ssvif_core.evaluation.results import Evaluation, RobotRun
@@ -92,7 +91,7 @@ def evaluate(
         names=tuple(name.strip() for name in names.split(",")),
         every=every,
         topics=(visible, thermal) if visible and thermal else None,
-        slop_ns=round(slop * 1e9) if math.isfinite(slop) else 0,
+        slop_ns=nanoseconds(slop, "slop", least=1),
         only=only,
         calibration=load_camera_pair(calibration) if calibration else None,
         thermal_time_offset=thermal_time_offset,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,13 @@ from rich.console import Console
 from rich.progress import track
 
 from ssvif_core.cameras.yaml_file import load_camera_pair
-from ssvif_core.cli.options import Slop, ThermalCrop, ThermalTimeOffset, VisibleBits
+from ssvif_core.cli.options import (
+    Slop,
+    ThermalCrop,
+    ThermalTimeOffset,
+    VisibleBits,
+    nanoseconds,
+)
 from ssvif_core.errors import InputError
 from ssvif_core.overlay import colours_of, draw_overlay
 from ssvif_core.pipeline import FusionPipeline
@@ -59,13 +64,12 @@ def fuse(
     """
     console = Console(stderr=True)
     camera_pair = load_camera_pair(calibration) if calibration else None
-    if not (math.isfinite(slop) and math.isfinite(thermal_time_offset)):
-        raise InputError(f"slop {slop}, offset {thermal_time_offset}; expected seconds")
-    offset_s = thermal_time_offset + (camera_pair.time_offset if camera_pair else 0.0)
+    slop_ns = nanoseconds(slop, "slop", least=1)
+    offset_ns = nanoseconds(thermal_time_offset, "thermal time offset")
+    offset_ns += round(camera_pair.time_offset * 1e9) if camera_pair else 0
     if recording is not None and (visible is None) == (thermal is None):
         topics = (str(visible), str(thermal)) if visible and thermal else None
         reading = Reading(visible_bits, Crop.parse(thermal_crop))
-        slop_ns, offset_ns = round(slop * 1e9), round(offset_s * 1e9)
         listing = find_pairs(recording, every, topics, slop_ns, True, offset_ns, reading)
     else:
         listing = _listing(recording, visible, thermal, every)
