@@ -8,11 +8,13 @@ TORCH ?= torch==2.13.0
 TORCH_INDEX ?= $(if $(CI),,--extra-index-url https://download.pytorch.org/whl/cpu)
 PIP := $(BIN)/python -m pip install $(if $(CI),--quiet) --disable-pip-version-check --no-compile
 
+ENGINE_TESTS := test/core/engines/test_engines.py test/core/graph test/core/test_pipeline.py
+
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # make demo BAG=path VISIBLE=/topic ... -> ssvif demo --bag path --visible /topic ...
 DEMO = $(foreach option,BAG:bag VISIBLE:visible THERMAL:thermal SLOP:slop VIDEO:video \
-  THERMAL_VIDEO:thermal-video FRAMES:frames,$(call pass,$(subst :, ,$(option))))
+  THERMAL_VIDEO:thermal-video FRAMES:frames WORKING_SIZE:working-size,$(call pass,$(subst :, ,$(option))))
 pass = $(if $($(firstword $(1))),--$(lastword $(1)) "$($(firstword $(1)))")
 
 .DEFAULT_GOAL := help
@@ -30,6 +32,8 @@ demo: setup  ## Replay a drive through the node; BAG= VISIBLE= THERMAL=, or VIDE
 
 test: setup-train lint  ## Check style and types, run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile test/core test/docs
+	# The engines once more with the instructions of an older CPU
+	ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q $(ENGINE_TESTS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q --doctest-modules ssvif_core
 	$(BIN)/python -m pytest -n 2 --dist loadfile test/ros test/pip_ros
 

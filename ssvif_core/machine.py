@@ -7,23 +7,36 @@ from pathlib import Path
 
 # What changes the speed of an engine, and for int8 even its results.
 FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "avx512_bf16", "asimddp", "i8mm")
+CPUINFO = Path("/proc/cpuinfo")
+INT8_FLAGS = ("avx_vnni", "avx512_vnni", "amx_int8")  # x86 instructions that add 8-bit products
+
+
+def cpu_flags() -> tuple[str, ...]:
+    """Those of `FLAGS` that this CPU has; empty where /proc/cpuinfo does not tell."""
+    for key, value in _cpuinfo():
+        if key in ("flags", "Features"):
+            present = set(value.split())
+            return tuple(flag for flag in FLAGS if flag in present)
+    return ()
+
+
+def has_int8_instructions() -> bool:
+    """Whether this is an x86 CPU that is made for int8 networks."""
+    return any(flag in INT8_FLAGS for flag in cpu_flags())
 
 
 def describe_machine() -> str:
     """Processor with its vector instructions, cores, system, Python."""
-    model, flags = platform.machine(), ""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        lines = [line.partition(":") for line in cpuinfo.read_text().splitlines()]
-        names = [value.strip() for key, _, value in lines if key.strip() == "model name"]
-        if names:
-            model = f"{names[0]}, {len(names)} cores"
-        present = next(
-            (set(value.split()) for key, _, value in lines if key.strip() in ("flags", "Features")),
-            set(),
-        )
-        flags = " ".join(flag for flag in FLAGS if flag in present)
+    names = [value for key, value in _cpuinfo() if key == "model name"]
+    model = f"{names[0]}, {len(names)} cores" if names else platform.machine()
     return (
-        f"{model} ({flags or 'no vector flags known'}), {platform.system()} {platform.release()}, "
-        f"Python {platform.python_version()}"
+        f"{model} ({' '.join(cpu_flags()) or 'no vector flags known'}), {platform.system()} "
+        f"{platform.release()}, Python {platform.python_version()}"
     )
+
+
+def _cpuinfo() -> list[tuple[str, str]]:
+    if not CPUINFO.is_file():
+        return []
+    lines = (line.partition(":") for line in CPUINFO.read_text().splitlines())
+    return [(key.strip(), value.strip()) for key, _, value in lines]

@@ -24,6 +24,7 @@ from ssvif_core.engines import (
     note_of,
     precision_of,
 )
+from ssvif_core.engines.half_size import WORKING_SIZES, HalfSizeEngine, half_of
 from ssvif_core.errors import EngineError, InputError, ModelError, SsvifError
 from ssvif_core.files import fingerprint
 from ssvif_core.graph.model_file import DEFAULT_MODEL, FILE_PRECISIONS, file_of, float_file_of
@@ -53,10 +54,11 @@ class FusionPipeline:
     Args:
         model: ONNX file of `ssvif export`; None takes the shipped one.
         engine: `auto` or the name of an engine.
-        precision: one that the engine has. `auto` takes fp16 on GPUs and fp32 on CPUs.
+        precision: one that the engine has. `auto` takes its first that agrees with float32.
         thermal: how thermal counts are shown.
         threads: CPU threads; with 0 the engine chooses.
         calibration: of the cameras; None means that both have the same field of view.
+        working_size: `full`, or `half` for slow machines; see `HalfSizeEngine`.
         hand_over: with engine `auto`, an engine that takes long to build is built in the
             background. Another one serves until then.
 
@@ -83,7 +85,12 @@ class FusionPipeline:
         threads: int = 0,
         calibration: CameraPair | None = None,
         hand_over: bool = False,
+        working_size: str = "full",
     ) -> None:
+        if working_size not in WORKING_SIZES:
+            raise InputError(
+                f"working_size '{working_size}'; expected {' or '.join(WORKING_SIZES)}"
+            )
         self.model = model or DEFAULT_MODEL
         self.engine_name, self.precision, self.threads = engine, precision, threads
         self.thermal = ThermalStream(thermal)
@@ -97,6 +104,7 @@ class FusionPipeline:
         self._refused: dict[Shapes, tuple[SsvifError, object]] = {}
         self._calibration = calibration
         self._hand_over = hand_over
+        self._is_half = working_size == "half"
 
     def __call__(self, pair: Pair, frame: ThermalFrame | None = None) -> FusionBuffers:
         """Fuse the next pair of a stream.
@@ -172,7 +180,7 @@ class FusionPipeline:
 
     def must_build(self, shapes: Shapes) -> bool:
         """Whether the best engine for these shapes must be built first, perhaps for minutes."""
-        return not is_ready(self.engine_name, self.model, shapes, self.precision)
+        return not is_ready(self.engine_name, self.model, self._working(shapes), self.precision)
 
     def is_prepared(self, shapes: Shapes) -> bool:
         """Whether there is an engine for these shapes, so that `prepare` takes no time."""
@@ -244,10 +252,21 @@ class FusionPipeline:
             self._better.pop(dropped, None)
 
     def _create(self, shapes: Shapes) -> tuple[Engine, Future[Engine] | None]:
-        arguments = (self.engine_name, self.model, shapes, self.precision, self.threads)
-        if self._hand_over:
-            return create_engine_now(*arguments)
-        return create_engine(*arguments), None
+        arguments = (
+            self.engine_name, self.model, self._working(shapes), self.precision, self.threads,
+        )  # fmt: skip
+        if not self._hand_over:
+            return self._whole(create_engine(*arguments), shapes), None
+        engine, better = create_engine_now(*arguments)
+        return self._whole(engine, shapes), better
+
+    def _working(self, shapes: Shapes) -> Shapes:
+        """What the engine itself works on."""
+        return half_of(shapes) if self._is_half else shapes
+
+    def _whole(self, engine: Engine, shapes: Shapes) -> Engine:
+        """An engine for whole images, from one for `_working`."""
+        return HalfSizeEngine(engine, shapes) if self._is_half else engine
 
     def _model_state(self) -> object:
         """A value that differs if a file of the model was changed, in any precision."""
@@ -270,7 +289,7 @@ class FusionPipeline:
             return
         serving = self._engines[shapes].info
         try:
-            engine = self._better.pop(shapes).result()
+            engine = self._whole(self._better.pop(shapes).result(), shapes)
             engine.register(_sampling(self._calibration, shapes))
         except Exception as error:
             self.not_used = str(error)

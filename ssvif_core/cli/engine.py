@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ssvif_core.cli.options import WorkingSize
 from ssvif_core.engines import create_engine, precision_of
 from ssvif_core.engines.tensorrt.build import BuildRequest, build_in_child
 from ssvif_core.engines.tensorrt.cache import EngineCache, StoredEngine, open_engine
@@ -20,6 +21,7 @@ from ssvif_core.engines.tensorrt.flavour import find_flavour
 from ssvif_core.engines.verify import check_accepted, generated_pairs, measure, reference_engine
 from ssvif_core.errors import EngineError, InputError
 from ssvif_core.graph.model_file import DEFAULT_MODEL, ENGINE_SUFFIX, float_file_of
+from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.recordings.reading import sample_pairs
 from ssvif_core.types import Shapes
 
@@ -29,7 +31,7 @@ app = typer.Typer(
 )
 
 Model = Annotated[Path | None, typer.Option(help="ONNX file; default: the shipped model.")]
-Precision = Annotated[str, typer.Option(help="auto, fp32, fp16, bf16 or int8.")]
+Precision = Annotated[str, typer.Option(help="auto, fp32, fp16 or int8.")]
 Name = Annotated[str, typer.Option("--engine", help="auto, tensorrt, openvino or onnxruntime.")]
 Visible = Annotated[str, typer.Option(help="Size of visible images.")]
 Thermal = Annotated[str, typer.Option(help="Size of thermal images.")]
@@ -168,10 +170,12 @@ def bench(
     bits: Bits = 16,
     runs: Annotated[int, typer.Option(help="Pairs to fuse.")] = 200,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 lets the engine choose.")] = 0,
+    working_size: WorkingSize = "full",
 ) -> None:
     """Time an engine from camera bytes to message bytes, with all copies."""
     shapes = _shapes(visible, thermal, bits)
-    timed = create_engine(engine, model or DEFAULT_MODEL, shapes, precision, threads)
+    pipeline = FusionPipeline(model, engine, precision, threads=threads, working_size=working_size)
+    timed = pipeline.prepare(shapes)
     (pair,) = generated_pairs(shapes, 1)
     thermal_range = np.array((pair.thermal.min(), pair.thermal.max()), np.float32)
     seconds = []

@@ -18,7 +18,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ssvif_core.cameras.yaml_file import load_camera_pair
-from ssvif_core.cli.options import Slop, ThermalCrop, ThermalTimeOffset, VisibleBits, nanoseconds
+from ssvif_core.cli.options import (
+    Slop,
+    ThermalCrop,
+    ThermalTimeOffset,
+    VisibleBits,
+    WorkingSize,
+    nanoseconds,
+)
 from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.evaluation.plan import NAMES, Settings
 from ssvif_core.evaluation.results import Evaluation, RobotRun
@@ -58,7 +65,14 @@ def evaluate(
     thermal_crop: ThermalCrop = "",
     model: Annotated[Path | None, typer.Option(help="ONNX file; default: shipped model.")] = None,
     engine: Annotated[str, typer.Option(help="auto, tensorrt, openvino or onnxruntime.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, fp16, bf16 or int8.")] = "auto",
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, fp32, fp16 or int8; default: fp32, equal on every machine; with "
+            "--through-ros auto, as the node."
+        ),
+    ] = None,
+    working_size: WorkingSize = "full",
     ours: Annotated[bool, typer.Option(help="Score our model as well.")] = True,
     workers: Annotated[int, typer.Option(help="Processes; 0: one per core.")] = 0,
     ray: Annotated[
@@ -86,7 +100,8 @@ def evaluate(
         ours=ours,
         model=model,
         engine=engine,
-        precision=precision,
+        precision=precision or ("auto" if through_ros else "fp32"),
+        working_size=working_size,
         labels=labels,
         names=tuple(name.strip() for name in names.split(",")),
         every=every,

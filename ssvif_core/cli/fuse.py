@@ -17,6 +17,7 @@ from ssvif_core.cli.options import (
     ThermalCrop,
     ThermalTimeOffset,
     VisibleBits,
+    WorkingSize,
     nanoseconds,
 )
 from ssvif_core.errors import InputError
@@ -51,7 +52,8 @@ def fuse(
     labels: Annotated[Path | None, typer.Option(help="Folder for images of class ids.")] = None,
     overlay: Annotated[Path | None, typer.Option(help="Folder for overlays.")] = None,
     engine: Annotated[str, typer.Option(help="auto, tensorrt, openvino or onnxruntime.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, fp16, bf16 or int8.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or int8.")] = "auto",
+    working_size: WorkingSize = "full",
     model: Annotated[Path | None, typer.Option(help="ONNX file; default: shipped model.")] = None,
     alpha: Annotated[float, typer.Option(min=0, max=1, help="Strength of the overlay.")] = 0.4,
     calibration: Annotated[
@@ -81,7 +83,10 @@ def fuse(
     # Images of a folder are no video, so nothing is smoothed over time.
     is_stream = all(source.stream is not None for source in listing.pairs)
     thermal_config = ThermalConfig() if is_stream else ThermalConfig(smoothing=0.0)
-    pipeline = FusionPipeline(model, engine, precision, thermal_config, calibration=camera_pair)
+    pipeline = FusionPipeline(
+        model, engine, precision, thermal_config, calibration=camera_pair,
+        working_size=working_size,
+    )  # fmt: skip
     pipeline.check()
     fused_count = 0
     pairs = read_sources(listing.pairs)

@@ -18,6 +18,8 @@ ThermalCrop = Annotated[
     str, typer.Option(help="Part of a bag's thermal messages: x,y,width,height.")
 ]
 
+WorkingSize = Annotated[str, typer.Option(help="full; or half, for slow machines.")]
+
 
 def nanoseconds(seconds: float, name: str, least: int | None = None) -> int:
     """An option in seconds as nanoseconds.

@@ -20,15 +20,21 @@ from ssvif_core.types import (
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """How an engine describes itself."""
+    """How an engine describes itself.
+
+    >>> print(EngineInfo("openvino", "2026.2.1", "int8", "CPU", "half"))
+    openvino 2026.2.1 (int8, CPU, half size)
+    """
 
     name: str
     version: str
     precision: str
     device: str
+    working_size: str = "full"
 
     def __str__(self) -> str:
-        return f"{self.name} {self.version} ({self.precision}, {self.device})"
+        size = "" if self.working_size == "full" else f", {self.working_size} size"
+        return f"{self.name} {self.version} ({self.precision}, {self.device}{size})"
 
 
 class Engine(ABC):

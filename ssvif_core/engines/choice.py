@@ -144,28 +144,33 @@ def precision_of(engine: type[Engine], model: Path, precision: str) -> tuple[str
         InputError: the engine, or the given engine file, does not have this precision.
         EngineError: for `auto`, the model has no precision of this engine.
     """
+    return _precisions_of(engine, model, precision)[0]
+
+
+def _precisions_of(engine: type[Engine], model: Path, precision: str) -> list[tuple[str, Path]]:
+    """As `precision_of`, and for `auto` the precisions to try after it."""
     if model.suffix == ENGINE_SUFFIX:
         built = note_of(model).precision
         if precision not in ("auto", built):
             raise InputError(f"precision '{precision}'; expected {built}, the precision of {model}")
-        return built, model
+        return [(built, model)]
     float_file = float_file_of(model)
     if precision != "auto":
         if precision not in engine.precisions:
             raise InputError(f"precision '{precision}'; expected {', '.join(engine.precisions)}")
-        return precision, file_of(float_file, precision)
+        return [(precision, file_of(float_file, precision))]
     files = [(name, file_of(float_file, name)) for name in engine.precisions]
     if model != float_file:  # the user named model.int8.onnx, for example: it goes first
         files.sort(key=lambda item: item[1] != model)
-    for name, file in files:
-        if file.is_file():
-            return name, file
+    present = [(name, file) for name, file in files if file.is_file()]
+    if present:
+        return present
     if model.is_file():
         raise EngineError(
             f"{model}: this engine has no such precision; expected "
             f"{', '.join(engine.precisions)}; export the model in one of these"
         )
-    return engine.precisions[0], model
+    return [(engine.precisions[0], model)]
 
 
 def _candidates(name: str, model: Path) -> list[str]:
@@ -205,14 +210,21 @@ def _create(names: list[str], model: Path, shapes: Shapes, precision: str, threa
 def _create_named(name: str, model: Path, shapes: Shapes, precision: str, threads: int) -> Engine:
     engine_type = engine_class(name)
     try:
-        precision, file = precision_of(engine_type, model, precision)
+        choices = _precisions_of(engine_type, model, precision)
     except (InputError, EngineError) as error:
         raise type(error)(f"engine {name}: {error}") from error
     try:
-        engine = engine_type(file, shapes, precision, threads)
-        engine.warm_up()
-        engine.accept()
+        for choice, file in choices:
+            engine = engine_type(file, shapes, choice, threads)
+            engine.warm_up()
+            try:
+                engine.accept()
+                return engine
+            except EngineError as error:
+                if choice == choices[-1][0]:
+                    raise
+                logger.warning("%s", error)
     except (RuntimeError, TypeError, OSError) as error:
         # Libraries raise these if this machine lacks instructions, a driver or disk space.
         raise EngineError(f"engine {name} does not run here: {error}") from error
-    return engine
+    raise AssertionError("an engine has at least one precision")

@@ -8,10 +8,10 @@ import numpy as np
 import onnxruntime as ort
 
 from ssvif_core.engines.base import Engine, EngineInfo, thermal_bytes
-from ssvif_core.engines.verify import check_accepted, generated_pairs, measure, reference_engine
+from ssvif_core.engines.verify import check_on_this_cpu
 from ssvif_core.errors import ModelError
 from ssvif_core.graph.contract import OUTPUT_NAMES, new_outputs
-from ssvif_core.graph.model_file import float_file_of, read_note
+from ssvif_core.graph.model_file import read_note
 from ssvif_core.types import AnyArray, Float32Array, FusionBuffers, SamplingMap, Shapes, UInt8Array
 
 
@@ -45,17 +45,7 @@ class OnnxRuntimeEngine(Engine):
         self.info = EngineInfo("onnxruntime", ort.__version__, precision, "CPU")
 
     def accept(self) -> None:
-        """Compare int8 with float32 on this CPU.
-
-        CPUs without VNNI add 8-bit products in 16 bits. The 8-bit weights of earlier exports
-        saturate there.
-        """
-        if self.info.precision != "int8":
-            return
-        reference = reference_engine(float_file_of(self._model), self.shapes)
-        if reference is not None:
-            result = measure(self, reference, generated_pairs(self.shapes, 1))
-            check_accepted(result, "int8", str(self.info))
+        check_on_this_cpu(self, self._model)
 
     def register(self, sampling: SamplingMap) -> None:
         self._sampling = sampling  # keeps the memory alive that the binding reads

@@ -58,7 +58,8 @@ class Settings:
     ours: bool = True
     model: Path | None = None
     engine: str = "auto"
-    precision: str = "auto"
+    precision: str = "fp32"
+    working_size: str = "full"
     labels: Path | None = None
     names: tuple[str, ...] = NAMES
     every: int = 1

@@ -177,7 +177,8 @@ def _facts(plans: Sequence[Plan], settings: Settings) -> dict[str, str]:
     if settings.ours:
         model = settings.model or DEFAULT_MODEL
         digest = hashlib.sha256(model.read_bytes()).hexdigest()[:12]
-        facts["our model"] = f"{model.name} (sha256 {digest}), {settings.precision}"
+        size = "" if settings.working_size == "full" else f", {settings.working_size} size"
+        facts["our model"] = f"{model.name} (sha256 {digest}), {settings.precision}{size}"
     facts |= {method: f"images of {folder.name}" for method, folder in settings.fused.items()}
     return facts
 

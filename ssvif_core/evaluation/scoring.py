@@ -91,6 +91,7 @@ class Scorer:
             settings.precision,
             threads=1,
             calibration=settings.calibration,
+            working_size=settings.working_size,
         )
 
     def __call__(self, job: Job) -> list[PairResult]:

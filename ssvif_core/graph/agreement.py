@@ -43,7 +43,6 @@ class Agreement:
 FLOORS = {
     "fp32": Agreement(52.0, 0.999, 46.0),
     "fp16": Agreement(46.0, 0.99, 40.0),
-    "bf16": Agreement(40.0, 0.97, 30.0),
     "int8": Agreement(38.0, 0.95, 26.0),
 }
 
@@ -53,7 +52,7 @@ def is_accepted(result: Agreement, precision: str) -> bool:
 
     >>> is_accepted(Agreement(45.0, 0.98, 35.0), "fp16")
     False
-    >>> is_accepted(Agreement(45.0, 0.98, 35.0), "bf16")
+    >>> is_accepted(Agreement(45.0, 0.98, 35.0), "int8")
     True
     """
     floor = FLOORS[precision]

@@ -22,7 +22,7 @@ from ssvif_core.graph.agreement import FLOORS, Agreement, Outputs, agreement, is
 from ssvif_core.graph.contract import INPUT_NAMES, INPUTS, OUTPUT_NAMES
 from ssvif_core.graph.model_file import METADATA_KEY, ModelNote, file_of
 from ssvif_core.graph.quantise import Feed, quantised
-from ssvif_core.graph.raw_graph import RawFusion
+from ssvif_core.graph.raw_graph import MAX_SIDE, RawFusion
 from ssvif_core.models import Model
 from ssvif_core.models.blocks import fold
 from ssvif_core.thermal import ThermalGain
@@ -134,7 +134,7 @@ def _exported(module: RawFusion) -> onnx.ModelProto:
     example = tuple(
         torch.zeros(spec.shape(shapes), dtype=getattr(torch, spec.dtype.name)) for spec in INPUTS
     )
-    axes: dict[str, Any] = {name: torch.export.Dim(name, min=8, max=8192) for name in "HWhw"}
+    axes: dict[str, Any] = {name: torch.export.Dim(name, min=8, max=MAX_SIDE) for name in "HWhw"}
     axes["bytes"] = torch.export.Dim("bytes", min=1, max=2)
     dynamic = [
         {index: axes[axis] for index, axis in enumerate(spec.axes) if isinstance(axis, str)}

@@ -14,7 +14,7 @@ METADATA_FIELD = 14  # number of `metadata_props` in onnx.proto's ModelProto
 FORMAT = 2  # since 2, the graph does the registration
 ENGINE_SUFFIX = ".engine"  # of engine files, which only TensorRT runs
 DEFAULT_MODEL = Path(__file__).parents[1] / "weights" / "ssvif_s.onnx"
-# Precisions with a file of their own. For others, such as bf16, an engine runs the fp32 file.
+# Precisions with a file of their own beside the fp32 file.
 FILE_PRECISIONS = ("fp16", "int8")
 
 
@@ -42,7 +42,7 @@ def file_of(model: Path, precision: str) -> Path:
 
     >>> file_of(Path("model.onnx"), "fp16").name
     'model.fp16.onnx'
-    >>> file_of(Path("model.onnx"), "bf16").name
+    >>> file_of(Path("model.onnx"), "fp32").name
     'model.onnx'
     """
     suffix = f".{precision}"

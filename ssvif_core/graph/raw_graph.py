@@ -16,6 +16,7 @@ STRIDE = 16  # the network's coarsest stride; images are padded to a multiple of
 # Up to this number of classes, the head's logits are enlarged to stride 2, so that the borders of
 # classes are smooth. With more classes this would cost a CPU a fifth of the whole graph.
 MAX_SMOOTH_CLASSES = 8
+MAX_SIDE = 8192  # of an image
 
 
 class RawFusion(nn.Module):
@@ -43,12 +44,18 @@ class RawFusion(nn.Module):
         confidence: uint8 (1, H, W), the probability of that class times 255.
     """
 
+    halves: Tensor
+    quarters: Tensor
+
     def __init__(
         self, fusion: FusionNetwork, head: nn.Module, dtype: torch.dtype = torch.float32
     ) -> None:
         super().__init__()
         self.fusion = fusion
         self.head = head
+        positions = torch.arange(MAX_SIDE)
+        self.register_buffer("halves", positions // 2, persistent=False)
+        self.register_buffer("quarters", positions // 4, persistent=False)
         self.dtype = dtype
 
     def forward(
@@ -60,25 +67,29 @@ class RawFusion(nn.Module):
         coverage: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         # TensorRT allows only a cast on a uint8 input or output.
-        pixels = visible.float()
+        # The clamp changes nothing. Without it, OpenVINO takes the scaling for a dequantisation in
+        # int8 graphs, and reorders the whole image to planes.
+        image = visible.float().clamp(max=255) * (1 / 255)
         height, width = visible.shape[1], visible.shape[2]
-        image = pixels.permute(0, 3, 1, 2) * (1 / 255)
         heat = _normalise(thermal.float(), thermal_range)
         heat = F.grid_sample(heat, grid, padding_mode="border", align_corners=False)
-        features = self.fusion(_pad(image).to(self.dtype), _pad(heat).to(self.dtype))
-        change = features.change[:, :, :height, :width].float() * coverage[:, None]
-        fused = fused_colour(image, change).permute(0, 2, 3, 1) * 255
+        planes = _pad(image.permute(0, 3, 1, 2))
+        features = self.fusion(planes.to(self.dtype), _pad(heat).to(self.dtype))
+        change = features.change[:, 0, :height, :width].float() * coverage
+        # Camera pixels stay interleaved. On a CPU, the ends of the graph are a third faster so.
+        fused = fused_colour(image, change[..., None]) * 255
         logits = self.head(features).float()
-        stride = 4
+        cells = self.quarters
         if logits.shape[1] <= MAX_SMOOTH_CLASSES:
             logits = F.interpolate(logits, scale_factor=2.0, mode="bilinear")
-            stride = 2
+            cells = self.halves
         confidence, labels = (result[:, 0] for result in torch.softmax(logits, 1).topk(1, 1))
-        return (
-            _round(fused),
-            _round(_enlarged(labels.float(), height, width, stride)),
-            _round(_enlarged(confidence * 255, height, width, stride) * coverage),
+        # On a CPU, taking the cell of each row and column is five times faster than a resize.
+        labels, confidence = (
+            plane.index_select(2, cells[:width]).index_select(1, cells[:height])
+            for plane in (labels.float(), confidence)
         )
+        return _round(fused), _round(labels), _round(confidence * 255 * coverage)
 
 
 def _normalise(thermal: Tensor, thermal_range: Tensor) -> Tensor:
@@ -95,12 +106,6 @@ def _pad(x: Tensor) -> Tensor:
     padded_height = (height + STRIDE - 1) // STRIDE * STRIDE
     padded_width = (width + STRIDE - 1) // STRIDE * STRIDE
     return F.pad(x, (0, padded_width - width, 0, padded_height - height), mode="replicate")
-
-
-def _enlarged(x: Tensor, height: int, width: int, stride: int) -> Tensor:
-    """A plane at a stride of the padded image -> (1, height, width)."""
-    x = F.interpolate(x[:, None], scale_factor=float(stride), mode="nearest")
-    return x[:, 0, :height, :width]
 
 
 def _round(x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssvif_core.errors import InputError
-from ssvif_core.models.fusion import exposure
+from ssvif_core.models.fusion import exposure, spatial_mean
 
 
 def blur(x: Tensor, sigma: float) -> Tensor:
@@ -139,7 +139,7 @@ def fusion_target(
     """
     c = config
     low, high = torch.minimum(visible, thermal), torch.maximum(visible, thermal)
-    exposed = exposure(visible, thermal)
+    exposed = exposure(spatial_mean(visible), spatial_mean(thermal))
     share = c.minimum_share + exposed * (c.exposed_share - c.minimum_share)
     pivot = c.minimum_pivot + exposed * (c.exposed_pivot - c.minimum_pivot)
     veil = c.veil * exposed

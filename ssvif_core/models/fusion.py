@@ -58,30 +58,32 @@ def luma_of(bgr: Tensor) -> Tensor:
     return blue + green + red
 
 
+def spatial_mean(x: Tensor) -> Tensor:
+    """Mean of each channel of each image in float32, (B, C, H, W) -> (B, C, 1, 1)."""
+    # A sum and not a mean: TensorRT 8.6 silently takes the mean of this opset over all axes.
+    return x.float().sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3])
+
+
 def exposure(luma: Tensor, thermal: Tensor) -> Tensor:
     """How well the darker of two images is exposed, (B, 1, 1, 1) in [0, 1].
 
     It is 0 up to a mean of 0.15, as at night, and 1 from a mean of 0.25.
 
     Args:
-        luma, thermal: (B, C, H, W) in [0, 1].
+        luma, thermal: (B, C, 1, 1), the `spatial_mean` of each image in [0, 1].
     """
-    # A sum and not a mean: TensorRT 8.6 silently takes the mean of this opset over all axes.
-    means = [
-        x.float().sum((1, 2, 3), keepdim=True) / (x.shape[1] * x.shape[2] * x.shape[3])
-        for x in (luma, thermal)
-    ]
+    means = [x.sum(1, keepdim=True) / x.shape[1] for x in (luma, thermal)]
     return ((torch.minimum(*means) - 0.15) / 0.10).clamp(0, 1)
 
 
 def fused_colour(visible: Tensor, change: Tensor) -> Tensor:
-    """The visible colours with the fused luma, (B, 3, H, W) BGR in [0, 1].
+    """The visible colours with the fused luma, BGR in [0, 1], of the shape of `visible`.
 
     Keeping Cb and Cr while Y changes adds the same value to B, G and R. So no colour conversion is
     needed.
 
     Args:
-        visible: (B, 3, H, W) BGR in [0, 1].
-        change: fused minus visible luma, (B, 1, H, W).
+        visible: (B, 3, H, W) BGR in [0, 1], or (B, H, W, 3).
+        change: fused minus visible luma, (B, 1, H, W) or (B, H, W, 1).
     """
     return (visible + change).clamp(0, 1)

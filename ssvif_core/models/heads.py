@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ssvif_core.models.blocks import ChannelNorm, RepConv, enlarged
-from ssvif_core.models.fusion import FusionFeatures
+from ssvif_core.models.fusion import FusionFeatures, spatial_mean
 
 
 class Head(nn.Module):
@@ -83,8 +83,7 @@ class FeatureHead(Head):
         x8 = self.norm8(features.stride8)
         x16 = self.norm16(features.stride16)
         x32 = self.deep(x16)
-        mean = x32.float().sum((2, 3), keepdim=True) / (x32.shape[2] * x32.shape[3])
-        x32 = x32 + self.whole(mean.to(x32.dtype))
+        x32 = x32 + self.whole(spatial_mean(x32).to(x32.dtype))
         x16 = self.mix16(x16 + enlarged(self.from_deep(x32), x16))
         x8 = self.mix8(x8 + enlarged(self.from16(x16), x8))
         x4 = self.from4(features.stride4)
@@ -125,12 +124,10 @@ class Naming(nn.Module):
 
     def forward(self, embedding: Tensor, features: FusionFeatures) -> Tensor:
         """Logits of the named classes, (B, classes, H/4, W/4)."""
-        of_embedding, *of_features = self.parts
-        logits: Tensor = of_embedding(embedding)
-        maps = (features.stride4, features.stride8, features.stride16)
-        for part, x in zip(of_features, maps, strict=True):
-            logits = logits + enlarged(part(x), logits)
-        return logits
+        of_embedding, of_stride4, of_stride8, of_stride16 = self.parts
+        logits: Tensor = of_embedding(embedding) + of_stride4(features.stride4)
+        logits = logits + enlarged(of_stride8(features.stride8), logits)
+        return logits + enlarged(of_stride16(features.stride16), logits)
 
 
 def described(head: Head, features: FusionFeatures) -> Tensor:

@@ -16,7 +16,7 @@ from ssvif_core.thermal import StreamState
 from ssvif_ros.node.calibration import Calibration
 from ssvif_ros.node.interface import DIAGNOSTICS
 from ssvif_ros.node.pairing import LatestSlot, Pairing
-from ssvif_ros.node.status import Key, StreamKey
+from ssvif_ros.node.status import Key, StreamKey, advice_if_slow
 from ssvif_ros.node.stream import Stream
 
 SILENT_AFTER_S = 1.0
@@ -241,8 +241,8 @@ class Diagnostics:
         work_ms = 1000 * np.median(list(self._counters.work_s))
         return (
             f"the node needs {work_ms:.0f} ms for a pair, and {new['pairs']} pairs came in "
-            f"the last second: {new['fused']} were fused, always the newest; smaller images, fewer "
-            "images a second or a GPU would fuse all"
+            f"the last second: {new['fused']} were fused, always the newest; "
+            f"{advice_if_slow(self._counters.engine)}"
         )
 
     def _missing(self, count: int) -> str:

@@ -12,6 +12,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 
 from ssvif_core.engines import ENGINES
+from ssvif_core.engines.half_size import WORKING_SIZES
 from ssvif_core.errors import InputError
 from ssvif_core.recordings.decode import Crop
 from ssvif_core.thermal import MODES, ThermalConfig
@@ -93,8 +94,13 @@ class FusionParameters:
     )
     precision: str = _parameter(
         "auto",
-        "Arithmetic of the engine; auto: fp16 on GPUs, fp32 on CPUs.",
-        choices=("auto", "fp32", "fp16", "bf16", "int8"),
+        "Arithmetic of the engine; auto: fp16 on GPUs, int8 on CPUs with VNNI, fp32 on others.",
+        choices=("auto", "fp32", "fp16", "int8"),
+    )
+    working_size: str = _parameter(
+        "full",
+        "half: fuse at half the visible width and height, add the change to the whole image.",
+        choices=WORKING_SIZES,
     )
     threads: int = _parameter(0, "CPU threads of the engine; 0 lets it choose.", low=0, high=256)
     model: str = _parameter(

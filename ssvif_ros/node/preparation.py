@@ -33,6 +33,7 @@ def create_pipeline(
         parameters.threads,
         read_calibration(parameters.calibration_path),
         hand_over,
+        parameters.working_size,
     )
 
 

@@ -58,6 +58,16 @@ LOSSES = {
 }
 
 
+def advice_if_slow(engine: str) -> str:
+    """What helps a machine that cannot fuse all pairs.
+
+    Args:
+        engine: in words, as in the diagnostics.
+    """
+    first = "smaller images" if "half size" in engine else "working_size: half"
+    return f"{first}, fewer images a second or a GPU would help"
+
+
 @dataclass(frozen=True)
 class NodeState:
     """The state of a node, from its diagnostics.

@@ -12,6 +12,7 @@ import rclpy
 import typer
 from rich.console import Console
 
+from ssvif_core.cli.options import WorkingSize
 from ssvif_core.errors import InputError
 from ssvif_core.recordings.bags import THERMAL_TOPIC, VISIBLE_TOPIC
 from ssvif_ros.transport import use_transport_profile
@@ -62,6 +63,7 @@ def demo(
     thermal_video: Annotated[Path | None, typer.Option(help="Its thermal partner.")] = None,
     frames: Annotated[int, typer.Option(min=12, help="Length of the generated drive.")] = 240,
     slop: Annotated[float, typer.Option(help="Largest stamp difference in a pair, s.")] = 0.02,
+    working_size: WorkingSize = "full",
     out: Annotated[Path, typer.Option(help="Folder for pictures and figures.")] = Path("demo_out"),
 ) -> None:
     """Replay a drive through the real node; write videos, a contact sheet and figures."""
@@ -79,7 +81,7 @@ def demo(
         source = DemoInput(folder / "input")
     elif bag is not None:
         source = DemoInput(bag, visible, thermal)
-    run_demo(source, out, console, frames, slop)
+    run_demo(source, out, console, frames, slop, working_size)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -18,7 +18,7 @@ from ssvif_core.recordings.bags import THERMAL_TOPIC, VISIBLE_TOPIC, Bag, write_
 from ssvif_core.recordings.video import pair_count, video_pairs
 from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.types import Pair
-from ssvif_ros.node.status import Key
+from ssvif_ros.node.status import Key, advice_if_slow
 from ssvif_ros.replay.pictures import make_pictures
 from ssvif_ros.replay.replay import ReplayOptions, ReplayResult, replay
 
@@ -38,7 +38,12 @@ class DemoInput:
 
 
 def run_demo(
-    source: DemoInput | None, out: Path, console: Console, frames: int = 240, slop: float = 0.02
+    source: DemoInput | None,
+    out: Path,
+    console: Console,
+    frames: int = 240,
+    slop: float = 0.02,
+    working_size: str = "full",
 ) -> None:
     """Replay `source`, or a generated drive, through the node; write pictures and figures to `out`.
 
@@ -58,7 +63,10 @@ def run_demo(
         source = DemoInput(out / "drive")
         write_pairs(source.bag, generated_drive(frames, console))
     recording = out / "outputs"
-    options = ReplayOptions(source.bag, source.visible, source.thermal, recording, slop)
+    options = ReplayOptions(
+        source.bag, source.visible, source.thermal, recording, slop,
+        parameters={"working_size": working_size},
+    )  # fmt: skip
     with Progress(console=console) as bar:
         task = bar.add_task("replaying through the node", total=None)
         result = replay(options, lambda n, of: bar.update(task, completed=n, total=of))
@@ -140,5 +148,5 @@ def show(result: ReplayResult, console: Console) -> None:
         work_ms = result.diagnostics.get(Key.WORK.value, "?")
         console.print(
             f"{busy} pairs were dropped: this machine needs {work_ms} ms for a pair, and the node "
-            "fuses the newest one. Smaller images, fewer images a second, or a GPU would help"
+            f"fuses the newest one; {advice_if_slow(result.engine)}"
         )

@@ -36,6 +36,7 @@ def through_node(path: Path, settings: Settings, rate: float, console: Console) 
         parameters: dict[str, object] = {
             "engine": settings.engine,
             "precision": settings.precision,
+            "working_size": settings.working_size,
             "thermal_time_offset": settings.thermal_time_offset,
         }
         if bag == path:  # in a new bag the images are read already

@@ -40,8 +40,9 @@ class FastNet(FusionNetwork):
     initial_gain = 8.0
     # Channels of the stem's input: luma and thermal of four sub-pixels, two of chroma.
     inputs = 4 + 4 + 2
-    luma_kernel: Tensor
-    chroma_kernel: Tensor
+    visible_kernel: Tensor
+    thermal_kernel: Tensor
+    difference_kernel: Tensor
 
     def __init__(
         self,
@@ -52,8 +53,9 @@ class FastNet(FusionNetwork):
         super().__init__()
         w2, w4, w8, w16 = widths
         self.channels = (w4, w8, w16)
-        self.register_buffer("luma_kernel", _subpixel_luma_kernel(), persistent=False)
-        self.register_buffer("chroma_kernel", _chroma_kernel(), persistent=False)
+        kernels = _pixel_kernels(self.inputs)
+        for name, kernel in zip(("visible", "thermal", "difference"), kernels, strict=True):
+            self.register_buffer(f"{name}_kernel", kernel, persistent=False)
         self.stem = RepConv(self.inputs, w2, norm=norm)
         self.down4 = _stage(w2, w4, depths[0], norm)
         self.down8 = _stage(w4, w8, depths[1], norm)
@@ -73,20 +75,18 @@ class FastNet(FusionNetwork):
         _, change, features = self.fuse(visible, thermal)
         return FusionFeatures(change, *features)
 
-    def pixels(self, luma: Tensor, thermal: Tensor, chroma: Tensor) -> Tensor:
+    def pixels(self, visible: Tensor, thermal: Tensor) -> Tensor:
         """The stem's input, (B, inputs, H/2, W/2)."""
-        return torch.cat([luma, thermal, chroma], 1)
+        # Strided convolutions with fixed kernels read interleaved camera pixels directly. On a CPU,
+        # pixel-unshuffle and a concatenation cost three times as much.
+        of_visible = F.conv2d(visible, self.visible_kernel, stride=2)
+        return of_visible + F.conv2d(thermal, self.thermal_kernel, stride=2)
 
     def fuse(
         self, visible: Tensor, thermal: Tensor
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
         """The stem's input at stride 2, the change of luma, the features at strides 4, 8, 16."""
-        # Strided convolutions with fixed kernels read interleaved camera pixels directly. Luma at
-        # full resolution and pixel-unshuffle cost three times as much on a CPU.
-        luma = F.conv2d(visible, self.luma_kernel, stride=2)
-        chroma = F.conv2d(visible, self.chroma_kernel, stride=2)
-        thermal = F.pixel_unshuffle(thermal, 2)
-        pixels = self.pixels(luma, thermal, chroma)
+        pixels = self.pixels(visible, thermal)
         x2 = self.stem(pixels)
         x4 = self.down4(x2)
         x8 = self.down8(x4)
@@ -94,26 +94,30 @@ class FastNet(FusionNetwork):
         y8 = self.up8(x8 + _double(self.lateral8(x16)))
         y4 = self.up4(x4 + _double(self.lateral4(y8)))
         y2 = self.up2(x2 + _double(self.lateral2(y4)))
-        difference = thermal - luma
+        difference = F.conv2d(pixels, self.difference_kernel)
         gain = self.initial_gain * self.mix_gain(y2)
         thermal_share = torch.sigmoid(self.mix_offset(y2) + gain * difference)
         change = thermal_share * difference + self.detail_limit * torch.tanh(self.detail(y2))
         return pixels, F.pixel_shuffle(change, 2), (y4, y8, x16)
 
 
-def _subpixel_luma_kernel() -> Tensor:
-    """Stride-2 kernel BGR -> luma of the four sub-pixels, in pixel-unshuffle's order."""
-    kernel = torch.zeros(4, 3, 2, 2)
+def _pixel_kernels(channels: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Fixed kernels for the stem's input, from 2x2 pixels of both cameras.
+
+    Returns:
+        visible: (channels, 3, 2, 2), stride 2; BGR -> luma of the four sub-pixels in
+            pixel-unshuffle's order, four zeros, then the mean of B - G and of R - G.
+        thermal: (channels, 1, 2, 2), stride 2; the thermal sub-pixels in channels 4 to 7.
+        difference: (4, channels, 1, 1); thermal minus luma of each sub-pixel.
+    """
+    visible, thermal = torch.zeros(channels, 3, 2, 2), torch.zeros(channels, 1, 2, 2)
+    difference = torch.zeros(4, channels, 1, 1)
     for i in range(4):
-        kernel[i, :, i // 2, i % 2] = torch.tensor(LUMA_BGR)
-    return kernel
-
-
-def _chroma_kernel() -> Tensor:
-    """Stride-2 kernel BGR -> mean of B - G and of R - G."""
-    kernel = torch.zeros(2, 3, 2, 2)
-    kernel[0, 0], kernel[1, 2], kernel[:, 1] = 0.25, 0.25, -0.25
-    return kernel
+        visible[i, :, i // 2, i % 2] = torch.tensor(LUMA_BGR)
+        thermal[4 + i, 0, i // 2, i % 2] = 1.0
+        difference[i, i], difference[i, 4 + i] = -1.0, 1.0
+    visible[8, 0], visible[9, 2], visible[8:10, 1] = 0.25, 0.25, -0.25
+    return visible, thermal, difference
 
 
 def _head(in_channels: int, start: float) -> nn.Conv2d:

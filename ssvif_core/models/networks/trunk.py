@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssvif_core.models.blocks import RepConv
-from ssvif_core.models.fusion import FusionFeatures, exposure
+from ssvif_core.models.fusion import FusionFeatures, exposure, spatial_mean
 from ssvif_core.models.heads import Head
 from ssvif_core.models.networks.fast import FastNet
 from ssvif_core.models.registry import fusion_network
@@ -59,6 +59,7 @@ class TrunkNet(FastNet):
     """
 
     inputs = FastNet.inputs + 1  # and the exposure
+    last_channel: Tensor
 
     def __init__(
         self,
@@ -68,10 +69,15 @@ class TrunkNet(FastNet):
         super().__init__(widths, depths, norm=True)
         w2, w4, w8, w16 = widths
         self.channels = (w4 + self.inputs, w8, w16)
+        last_channel = torch.zeros(1, self.inputs, 1, 1)
+        last_channel[:, -1] = 1.0
+        self.register_buffer("last_channel", last_channel, persistent=False)
 
-    def pixels(self, luma: Tensor, thermal: Tensor, chroma: Tensor) -> Tensor:
-        exposed = exposure(luma, thermal).to(luma.dtype).expand_as(luma[:, :1])
-        return torch.cat([luma, thermal, chroma, exposed], 1)
+    def pixels(self, visible: Tensor, thermal: Tensor) -> Tensor:
+        pixels = super().pixels(visible, thermal)
+        means = spatial_mean(pixels)
+        exposed = exposure(luma=means[:, :4], thermal=means[:, 4:8])
+        return pixels + exposed.to(pixels.dtype) * self.last_channel
 
     def forward(self, visible: Tensor, thermal: Tensor) -> FusionFeatures:
         pixels, change, (y4, y8, x16) = self.fuse(visible, thermal)

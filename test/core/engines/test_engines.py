@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from ssvif_core.engines import ENGINES, create_engine, why_not
+from ssvif_core.engines.openvino import OpenVinoEngine
 from ssvif_core.errors import EngineError, InputError, ModelError
 from ssvif_core.graph.export import raw_module, run_module
-from ssvif_core.graph.model_file import DEFAULT_MODEL
+from ssvif_core.graph.model_file import DEFAULT_MODEL, file_of
 from ssvif_core.models import load_model
 from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.recordings.images import read_thermal, read_visible
@@ -83,10 +84,31 @@ def test_auto_takes_the_first_engine_that_works(monkeypatch: pytest.MonkeyPatch,
     assert "skipped: engine openvino: its library cannot be imported" in caplog.text
 
 
+@pytest.mark.slow
+def test_auto_takes_another_precision_if_the_first_agrees_too_little(
+    drive_pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(DEFAULT_MODEL.read_bytes())
+    proto = onnx.load(file_of(DEFAULT_MODEL, "int8"))
+    for tensor in proto.graph.initializer:
+        if tensor.name.endswith("_scale"):  # of quantised values, all wrong by a factor of 3
+            tensor.CopyFrom(numpy_helper.from_array(3 * numpy_helper.to_array(tensor), tensor.name))
+    onnx.save(proto, file_of(model, "int8"))
+    monkeypatch.setattr(OpenVinoEngine, "precisions", ("int8", "fp32"))
+    engine = create_engine("openvino", model, Shapes.of(drive_pairs[0]))
+    assert engine.info.precision == "fp32"
+    assert "(int8, CPU) agrees too little with float32: fused" in caplog.text
+    with pytest.raises(EngineError, match="agrees too little with float32.*Use another precision"):
+        create_engine("openvino", model, Shapes.of(drive_pairs[0]), "int8")
+
+
 def test_unknown_engines_and_precisions_are_refused() -> None:
     with pytest.raises(InputError, match="engine 'openvinno'; expected auto or one of"):
         create_engine("openvinno", DEFAULT_MODEL, SHAPES)
-    with pytest.raises(InputError, match="engine openvino: precision 'f16'; expected fp32, bf16"):
+    with pytest.raises(
+        InputError, match="engine openvino: precision 'f16'; expected (int8, fp32|fp32, int8)"
+    ):
         create_engine("openvino", DEFAULT_MODEL, SHAPES, "f16")
     if why_not("tensorrt"):
         with pytest.raises(EngineError, match="engine tensorrt: no (CUDA device|TensorRT)"):
