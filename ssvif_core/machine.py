@@ -8,7 +8,6 @@ from pathlib import Path
 # What changes the speed of an engine, and for int8 even its results.
 FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "avx512_bf16", "asimddp", "i8mm")
 CPUINFO = Path("/proc/cpuinfo")
-INT8_FLAGS = ("avx_vnni", "avx512_vnni", "amx_int8")  # x86 instructions that add 8-bit products
 
 
 def cpu_flags() -> tuple[str, ...]:
@@ -18,11 +17,6 @@ def cpu_flags() -> tuple[str, ...]:
             present = set(value.split())
             return tuple(flag for flag in FLAGS if flag in present)
     return ()
-
-
-def has_int8_instructions() -> bool:
-    """Whether this is an x86 CPU that is made for int8 networks."""
-    return any(flag in INT8_FLAGS for flag in cpu_flags())
 
 
 def describe_machine() -> str:

@@ -94,7 +94,7 @@ class FusionParameters:
     )
     precision: str = _parameter(
         "auto",
-        "Arithmetic of the engine; auto: fp16 on GPUs, int8 on CPUs with VNNI, fp32 on others.",
+        "Arithmetic of the engine; auto: fp16 on GPUs, int8 on x86-64 CPUs, fp32 on others.",
         choices=("auto", "fp32", "fp16", "int8"),
     )
     working_size: str = _parameter(
