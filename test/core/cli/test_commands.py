@@ -67,7 +67,7 @@ def test_two_engines_fuse_real_pairs_alike(shared: Path, tmp_path: Path) -> None
     for engine in ("openvino", "onnxruntime"):
         result = ssvif(
             "fuse", "--visible", tmp_path / "vi", "--thermal", tmp_path / "ir",
-            "--out", tmp_path / engine, "--engine", engine,
+            "--out", tmp_path / engine, "--engine", engine, "--precision", "fp32",
         )  # fmt: skip
         assert result.returncode == 0, result.stderr
     for path in (tmp_path / "openvino").iterdir():
