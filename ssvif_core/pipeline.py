@@ -66,6 +66,7 @@ class FusionPipeline:
         info: the engine of the last pair.
         not_used: why the engine that was built in the background is not used; empty if it is.
         state: of the thermal stream at the last pair.
+        frame: the thermal image of the last pair as it was shown; None before the first.
 
     >>> pipeline = FusionPipeline()
     >>> pair = Pair(np.zeros((48, 64, 3), np.uint8), np.zeros((24, 32), np.uint16))
@@ -97,6 +98,7 @@ class FusionPipeline:
         self.info: EngineInfo | None = None
         self.not_used = ""
         self.state = StreamState.LIVE
+        self.frame: ThermalFrame | None = None
         self._engines: OrderedDict[Shapes, Engine] = OrderedDict()
         self._better: dict[Shapes, Future[Engine]] = {}
         self._coming: _Preparation | None = None
@@ -128,9 +130,9 @@ class FusionPipeline:
         self.info = engine.info
         if frame is None:
             frame = self.thermal(pair.thermal, pair.thermal_stamp)
-        self.state = frame.state
+        self.state, self.frame = frame.state, frame
         if frame.state is not StreamState.LIVE:
-            return _visible_alone(pair.visible)
+            return visible_alone(pair.visible)
         # Engines read memory as it is. They may refuse read-only memory, such as bytes of a bag.
         return engine.infer(
             np.require(pair.visible, requirements=["C", "W"]),
@@ -299,7 +301,8 @@ class FusionPipeline:
         logger.info("engine %s takes over from %s", engine.info, serving)
 
 
-def _visible_alone(visible: UInt8Array) -> FusionBuffers:
+def visible_alone(visible: UInt8Array) -> FusionBuffers:
+    """The fusion of a visible image, (H, W, 3), with no thermal image: confidence 0 everywhere."""
     nothing = np.zeros(visible.shape[:2], np.uint8)
     return FusionBuffers(np.array(visible), nothing, nothing)
 

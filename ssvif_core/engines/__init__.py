@@ -1,9 +1,10 @@
 """Inference engines: libraries that run the graph, behind one interface.
 
-base      the interface
+base        the interface
 openvino, onnxruntime, tensorrt/    the engines
-choice    which engine and which precision is used here
-verify    whether an engine agrees with float32
+half_size   an engine at half of the visible image's size, for slow machines
+choice      which engine and which precision is used here
+verify      whether an engine agrees with float32
 """
 
 from ssvif_core.engines.base import Engine, EngineInfo

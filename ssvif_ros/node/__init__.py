@@ -1,6 +1,6 @@
 """The fusion node.
 
-fusion_node   puts the parts together and spins
+fusion_node   the managed node: puts the parts together
 interface     topics and services
 parameters    what can be set
 preparation   parameters -> pipeline, calibration, image sizes
@@ -10,9 +10,12 @@ messages      messages -> arrays, arrays -> messages
 worker        matched messages -> pipeline -> outputs, on a thread of its own
 outputs       publishes only what someone listens to
 camera_infos  the camera_info topics of both cameras
+services      switches on and off, saves a pair, reads the model anew
+saved_pairs   one pair as files
 calibration   recalibrates on request and watches the alignment
 status        the keys of the diagnostics, for those who write and who read them
 diagnostics   publishes the state once a second
+entities      what a node has created, and how it goes again
 process       start, spin and end of a process that uses rclpy
 build_engine  a separate executable: builds the TensorRT engine and ends
 """

@@ -43,12 +43,7 @@ def build_engine(node: Node, executor: SingleThreadedExecutor) -> None:
     shapes = known_shapes(parameters, pipeline.calibration)
     if shapes is None:
         pairing_slot = LatestSlot()
-        Pairing(
-            node, parameters.visible_topic, parameters.thermal_topic, parameters.slop,
-            parameters.queue_size, parameters.qos, pairing_slot,
-            transport=parameters.image_transport,
-            thermal_time_offset_s=parameters.thermal_time_offset,
-        )  # fmt: skip
+        Pairing(node, parameters, pairing_slot)
         shapes = _first_shapes(node, pairing_slot, executor, Crop.parse(parameters.thermal_crop))
     if shapes is None:
         return
@@ -67,6 +62,8 @@ def _first_shapes(
     def take() -> None:
         try:
             while not found and (messages := slot.take()) is not None:
+                if messages.visible is None or messages.thermal is None:
+                    continue
                 try:
                     pair = to_pair(messages.visible, messages.thermal, crop=crop)
                     found.append(Shapes.of(pair))

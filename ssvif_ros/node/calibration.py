@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,8 @@ from ssvif_core.cameras.yaml_file import save_camera_pair
 from ssvif_core.errors import SsvifError
 from ssvif_core.types import Pair
 from ssvif_ros.node.interface import CALIBRATE
+from ssvif_ros.node.parameters import FusionParameters
+from ssvif_ros.node.process import tell
 
 GATHERED = 12  # frames for a calibration
 EVERY_S = 0.5  # between them
@@ -44,10 +45,9 @@ class Calibration:
     """Holds the calibration of a node, renews it and watches it.
 
     Args:
-        file: the service writes it there; None: nowhere.
         first: what was read from the file at the start.
-        slop_s: largest difference of stamps in a pair that shows one moment.
-        drift_period_s: between frames for the watch; 0 switches it off.
+        parameters: `slop` bounds the stamps of a pair that shows one moment, `drift_period` is
+            the time between frames for the watch. Both may change.
         on_offset: is called with the time offset (s) of the first calibration.
 
     Attributes:
@@ -57,14 +57,12 @@ class Calibration:
     def __init__(
         self,
         node: Node,
-        file: Path | None,
         first: CameraPair | None,
-        slop_s: float,
-        drift_period_s: float,
+        parameters: FusionParameters,
         on_offset: Callable[[float], None],
     ) -> None:
-        self._node, self.file, self._period_s = node, file, drift_period_s
-        self._slop_s = slop_s
+        self._node, self._parameters = node, parameters
+        self.file = file = parameters.calibration_path  # the service writes it; None: nothing
         self._pair = first
         self._fresh = threading.Event()
         self._windows: dict[str, Camera] = {}
@@ -153,14 +151,15 @@ class Calibration:
         """Whether `look` wants the next pair; a cheap test."""
         if time.monotonic() < self._next:
             return False
-        return self._gathering is not None or (self._pair is not None and self._period_s > 0)
+        is_watched = self._pair is not None and self._parameters.drift_period > 0
+        return self._gathering is not None or is_watched
 
     def look(self, pair: Pair) -> None:
         """Take a copy of a pair, and start the work that was waiting for it.
 
         Pairs that do not show one moment are ignored, because moving objects would look displaced.
         """
-        if abs(pair.visible_stamp - pair.thermal_stamp) > self._slop_s * 1e9:
+        if abs(pair.visible_stamp - pair.thermal_stamp) > self._parameters.slop * 1e9:
             return
         copy = dataclasses.replace(
             pair, visible=np.array(pair.visible), thermal=np.array(pair.thermal)
@@ -173,7 +172,7 @@ class Calibration:
                 self._gathering = None
                 self._start(self._find, gathering)
             return
-        self._next = time.monotonic() + self._period_s
+        self._next = time.monotonic() + self._parameters.drift_period
         if self._checked and _sizes(self._checked[0]) != _sizes(copy):
             self._checked.clear()
         self._checked.append(copy)
@@ -212,6 +211,11 @@ class Calibration:
         self._answer = None
         return response
 
+    def close(self) -> None:
+        """Answer who waits for a calibration."""
+        self._gathering = None
+        self._finish(False, "not calibrated, the old one stays: the node was deactivated")
+
     def _expire(self) -> None:
         if self._gathering is not None and time.monotonic() > self._deadline:
             count, self._gathering = len(self._gathering), None
@@ -248,10 +252,10 @@ class Calibration:
             self._finish(False, f"not calibrated, the old one stays: {error}")
 
     def _finish(self, success: bool, message: str) -> None:
-        logger = self._node.get_logger()
-        (logger.info if success else logger.warning)(message)
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result((success, message))
+        if self._answer is None or self._answer.done():
+            return
+        tell(self._node, success, message)
+        self._answer.set_result((success, message))
 
     # --- the watch
 

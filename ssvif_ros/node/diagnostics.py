@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from rclpy.timer import Timer
 
 from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.thermal import StreamState
 from ssvif_ros.node.calibration import Calibration
 from ssvif_ros.node.interface import DIAGNOSTICS
 from ssvif_ros.node.pairing import LatestSlot, Pairing
-from ssvif_ros.node.status import Key, StreamKey, advice_if_slow
+from ssvif_ros.node.parameters import FusionParameters
+from ssvif_ros.node.status import Key, StreamKey, advice_if_slow, cameras_shown
 from ssvif_ros.node.stream import Stream
 
-SILENT_AFTER_S = 1.0
 DRIFT_S = 300.0  # after which the comparison begins anew
 SLOW_SHARE = 0.1  # of the pairs; if more are replaced by newer ones, the machine is slow
 LONGEST = 600  # characters of a text in diagnostics
@@ -32,7 +34,8 @@ class Counters:
 
     Attributes:
         fused, failed: pairs. unheard: pairs while no one listened.
-        alone: pairs that show the visible image alone, because the thermal stream stood still.
+        stood_still: pairs that show the visible image alone, since the thermal stream stood still.
+        visible_alone, thermal_alone, held: images while one camera was missing.
         engine: in words. building, not_used: see `FusionPipeline`.
         problem: the last error with a pair.
         thermal_state: of the last pair. thermal_doubt: see `ThermalStream.doubt`.
@@ -48,7 +51,10 @@ class Counters:
     building: str = ""
     not_used: str = ""
     problem: str = ""
-    alone: int = 0
+    stood_still: int = 0
+    visible_alone: int = 0
+    thermal_alone: int = 0
+    held: int = 0
     thermal_state: str = StreamState.LIVE.value
     thermal_doubt: str = ""
     latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=300))
@@ -60,8 +66,40 @@ class Counters:
         self.engine, self.building, self.not_used = engine, pipeline.building, pipeline.not_used
 
 
+class StatusPublisher:
+    """Publishes the status of the node on /diagnostics."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._publisher = node.create_publisher(DiagnosticArray, DIAGNOSTICS.name, 10)
+
+    def publish(self, level: bytes, message: str, values: Mapping[str, object]) -> None:
+        """Publish a status."""
+        status = DiagnosticStatus(
+            level=level,
+            name=f"{self._node.get_fully_qualified_name().lstrip('/')}: fusion",
+            message=_short(message),
+            hardware_id="",
+            values=[KeyValue(key=key, value=_short(str(value))) for key, value in values.items()],
+        )
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(array)
+
+
+def every_second(node: Node, work: Callable[[], None]) -> Timer:
+    """Call `work` once a second by a steady clock.
+
+    With use_sim_time and a paused bag, the node's own clock stands still.
+    """
+    return node.create_timer(1.0, work, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+
 class Diagnostics:
-    """Publishes the state of a node at 1 Hz. Its worst problem is the status message."""
+    """Publishes the state of a node at 1 Hz. Its worst problem is the status message.
+
+    It is made for the time in which the node is active.
+    """
 
     def __init__(
         self,
@@ -70,35 +108,21 @@ class Diagnostics:
         slot: LatestSlot,
         counters: Counters,
         calibration: Calibration,
-        slop_s: float,
+        parameters: FusionParameters,
     ) -> None:
         self._calibration = calibration
         self._node, self._pairing, self._slot = node, pairing, slot
-        self._counters, self._slop_s = counters, slop_s
+        self._counters, self._parameters = counters, parameters
         self._last = self._counts()
         # When the difference of the cameras' clocks was first looked at, and what it was (s).
         self._clocks: tuple[float, float] | None = None
-        self._publisher = node.create_publisher(DiagnosticArray, DIAGNOSTICS.name, 10)
-        # A steady clock: with use_sim_time a paused bag would silence the node.
-        self._timer = node.create_timer(
-            1.0, self.publish, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
+        self._publisher = StatusPublisher(node)
+        every_second(node, self.publish)
 
     def publish(self) -> None:
         """Publish the present state."""
         level, message = self._state()
-        status = DiagnosticStatus(
-            level=level,
-            name=f"{self._node.get_fully_qualified_name().lstrip('/')}: fusion",
-            message=_short(message),
-            hardware_id="",
-            values=[
-                KeyValue(key=key, value=_short(str(value))) for key, value in self._values().items()
-            ],
-        )
-        array = DiagnosticArray(status=[status])
-        array.header.stamp = self._node.get_clock().now().to_msg()
-        self._publisher.publish(array)
+        self._publisher.publish(level, message, self._values())
         self._last = self._counts()
 
     def _counts(self) -> dict[str, int]:
@@ -111,7 +135,7 @@ class Diagnostics:
             "failed": counters.failed,
             "unheard": counters.unheard,
             "replaced": self._slot.replaced,
-            "alone": counters.alone,
+            "stood still": counters.stood_still,
             "too old": self._pairing.too_old,
             **{f"refused {stream.name}": stream.refused for stream in streams},
         }
@@ -121,6 +145,8 @@ class Diagnostics:
         new = {name: count - self._last[name] for name, count in self._counts().items()}
         if new["failed"]:
             return ERROR, self._counters.problem
+        if not self._pairing.is_subscribed:
+            return OK, "no one listens to the outputs, so nothing is received"
         warning = (
             self._namesakes()
             or self._refused(new)
@@ -165,12 +191,18 @@ class Diagnostics:
                 )
         return ""
 
+    @property
+    def _cameras(self) -> str:
+        return cameras_shown(self._pairing.missing, self._parameters.on_missing)
+
     def _silence(self) -> str:
+        limit_s = self._parameters.camera_timeout
         silent = [
             stream
             for stream in self._pairing.streams
-            if stream.silence is None or stream.silence > SILENT_AFTER_S
+            if stream.silence is None or stream.silence > limit_s
         ]
+        shown = f"; shown: {self._cameras}" if self._pairing.missing else ""
         for stream in silent:
             if stream.wrong_type:
                 return f"{stream.topic} has messages of type {stream.wrong_type}, and no images"
@@ -180,8 +212,8 @@ class Diagnostics:
             return "no images from either camera; are the cameras, or the bag, still running?"
         for stream in silent:
             if stream.silence is None:
-                return f"no {stream.name} image yet on {stream.topic}; {_advice(stream)}"
-            return f"no {stream.name} image for {stream.silence:.1f} s on {stream.topic}"
+                return f"no {stream.name} image yet on {stream.topic}; {_advice(stream)}{shown}"
+            return f"no {stream.name} image for {stream.silence:.1f} s on {stream.topic}{shown}"
         return ""
 
     def _unpaired(self, new: dict[str, int]) -> str:
@@ -191,10 +223,10 @@ class Diagnostics:
         for stream in (visible, thermal):
             if stream.last_stamp == 0:
                 return f"no pairs: the {stream.name} stamps are 0; let the driver set them"
-        offset_s = (visible.lag_ns - thermal.lag_ns) * 1e-9
-        if abs(offset_s) < self._slop_s:
+        offset_s, slop_s = (visible.lag_ns - thermal.lag_ns) * 1e-9, self._parameters.slop
+        if abs(offset_s) < slop_s:
             return (
-                f"no pairs: stamps of the cameras are never nearer than slop ({self._slop_s} s); "
+                f"no pairs: stamps of the cameras are never nearer than slop ({slop_s} s); "
                 "raise slop, or use pairing: visible_rate"
             )
         side = "behind" if offset_s > 0 else "ahead of"
@@ -202,7 +234,7 @@ class Diagnostics:
         advice = f", or set thermal_time_offset: {constant:.3f}" if abs(constant) < 1e6 else ""
         return (
             f"no pairs: thermal stamps are {abs(offset_s):.3f} s {side} the visible ones, and slop "
-            f"is {self._slop_s} s; let both drivers stamp with one clock{advice}"
+            f"is {slop_s} s; let both drivers stamp with one clock{advice}"
         )
 
     def _drift(self) -> str:
@@ -215,7 +247,7 @@ class Diagnostics:
         if self._clocks is None or now_s - self._clocks[0] > DRIFT_S:
             self._clocks = now_s, apart_s
         elapsed_s, moved_s = now_s - self._clocks[0], apart_s - self._clocks[1]
-        if elapsed_s < 10 or abs(moved_s) < 0.5 * self._slop_s:
+        if elapsed_s < 10 or abs(moved_s) < 0.5 * self._parameters.slop:
             return ""
         return (
             f"the clocks of the cameras drift apart by {1000 * moved_s / elapsed_s:.1f} ms in a "
@@ -225,10 +257,10 @@ class Diagnostics:
     def _thermal(self, new: dict[str, int]) -> str:
         if new["fused"] and self._counters.thermal_doubt:
             return self._counters.thermal_doubt
-        if new["alone"]:
+        if new["stood still"]:
             return (
                 f"the thermal stream is {self._counters.thermal_state} (flat-field correction?): "
-                f"{new['alone']} pairs in the last second show the visible image alone"
+                f"{new['stood still']} pairs in the last second show the visible image alone"
             )
         if new["too old"]:
             return (
@@ -278,7 +310,11 @@ class Diagnostics:
             Key.FUSED_PER_SECOND.value: counters.fused - self._last["fused"],
             Key.LAST_PROBLEM.value: counters.problem,
             Key.THERMAL_STATE.value: counters.thermal_state,
-            Key.VISIBLE_ALONE.value: counters.alone,
+            Key.CAMERAS.value: self._cameras,
+            Key.STOOD_STILL.value: counters.stood_still,
+            Key.VISIBLE_ALONE.value: counters.visible_alone,
+            Key.THERMAL_ALONE.value: counters.thermal_alone,
+            Key.HELD.value: counters.held,
             Key.THERMAL_TOO_OLD.value: pairing.too_old,
             Key.DRIFT.value: "not known" if drift is None else f"{drift:.1f}",
         }

@@ -58,8 +58,8 @@ FUSED_INFO = Interface(
 )  # fmt: skip
 LABEL_INFO = Interface(
     "~/segmentation/label_info", "std_msgs/String",
-    'latched JSON with the classes: `{"classes": [{"id": 0, "name": "background", "rgb": '
-    "[0, 0, 0]}, ...]}`",
+    'latched JSON with the classes, and with the cameras that the image shows: `{"classes": '
+    '[{"id": 0, "name": "background", "rgb": [0, 0, 0]}, ...], "cameras": "both"}`',
 )  # fmt: skip
 THERMAL_TIME = Interface(
     "~/thermal_time", "sensor_msgs/TimeReference",
@@ -68,6 +68,17 @@ THERMAL_TIME = Interface(
 DIAGNOSTICS = Interface(
     "/diagnostics", "diagnostic_msgs/DiagnosticArray", "the state of the node, once a second"
 )
+ENABLE = Interface(
+    "~/enable", "std_srvs/SetBool", "false: receive and publish nothing until true comes"
+)
+SAVE_PAIR = Interface(
+    "~/save_pair", "std_srvs/Trigger",
+    "writes the next pair, its fused image and its labels into `save_folder`, as `ssvif` reads it",
+)  # fmt: skip
+RELOAD_MODEL = Interface(
+    "~/reload_model", "std_srvs/Trigger",
+    "reads the file of `model` anew; the old model goes on if the new one cannot be used",
+)  # fmt: skip
 CALIBRATE = Interface(
     "~/calibrate", "std_srvs/Trigger",
     "calibrates the cameras from the pairs of the next six seconds",
@@ -84,4 +95,4 @@ SUBSCRIBED = (
     Interface("thermal/camera_info", "sensor_msgs/CameraInfo", "the same for the thermal camera"),
 )  # fmt: skip
 PUBLISHED = (*OUTPUTS, FUSED_INFO, LABEL_INFO, THERMAL_TIME, DIAGNOSTICS)
-SERVICES = (CALIBRATE,)
+SERVICES = (CALIBRATE, ENABLE, SAVE_PAIR, RELOAD_MODEL)

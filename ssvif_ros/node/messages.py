@@ -50,10 +50,19 @@ def to_pair(
     """
     return Pair(
         visible_array(visible, depth),
-        thermal_image(thermal, crop),
+        thermal_array(thermal, crop),
         stamp_of(visible.header),
         stamp_of(thermal.header),
     )
+
+
+def thermal_array(message: CameraMessage, crop: Crop | None = None) -> AnyArray:
+    """A thermal image message as counts, (h, w) uint8 or uint16.
+
+    Raises:
+        InputError: the message cannot be used.
+    """
+    return thermal_image(message, crop)
 
 
 def visible_array(message: CameraMessage, depth: BitDepth | None = None) -> UInt8Array:

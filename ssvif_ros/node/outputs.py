@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -19,9 +20,11 @@ from ssvif_ros.node import interface
 from ssvif_ros.node.messages import compressed_message, image_message
 from ssvif_ros.node.parameters import FusionParameters
 
+BOTH = "both"  # cameras that the image shows
+
 
 class Outputs:
-    """The node's publishers. `parameters` may change at run time (alpha, JPEG quality).
+    """The node's publishers. `parameters` may change at run time.
 
     Attributes:
         info_of_fused: gives the camera_info of a fused image with this header; None if unknown.
@@ -32,27 +35,39 @@ class Outputs:
         self.info_of_fused: Callable[[Header], CameraInfo | None] = lambda _header: None
         self._colours: UInt8Array | None = None
         self._names: tuple[str, ...] = ()
+        self._cameras = BOTH
         self._label_info = node.create_publisher(
             String,
             interface.LABEL_INFO.name,
             QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
         )
         self._thermal_time = node.create_publisher(TimeReference, interface.THERMAL_TIME.name, 10)
-        self._fused_info = (
-            node.create_publisher(CameraInfo, interface.FUSED_INFO.name, 10)
-            if parameters.publish_fused
-            else None
+        self._fused_info = node.create_publisher(CameraInfo, interface.FUSED_INFO.name, 10)
+        self._all = self._fused, self._overlay, self._labels, self._confidence = tuple(
+            Output(node, output) for output in interface.OUTPUTS
         )
-        self._fused, self._overlay, self._labels, self._confidence = (
-            Output(node, output, getattr(parameters, output.parameter))
-            for output in interface.OUTPUTS
-        )
+        self.offer()
 
     @property
     def wanted(self) -> bool:
         """Whether anyone listens to anything that needs a fusion."""
-        outputs = (self._fused, self._overlay, self._labels, self._confidence)
-        return any(output.wanted for output in outputs)
+        return any(output.wanted for output in self._all)
+
+    def offer(self) -> None:
+        """Offer the topics that the parameters ask for, and no others."""
+        for output in self._all:
+            output.offer(getattr(self.parameters, output.parameter))
+
+    def recolour(self, palette: str) -> None:
+        """Take other class colours.
+
+        Raises:
+            InputError: see `class_colours`.
+        """
+        class_colours(palette, self._names)
+        names, self._names = self._names, ()
+        self.parameters.overlay_palette = palette
+        self.set_classes(names)
 
     def set_classes(self, names: Sequence[str]) -> None:
         """Publish class names and colours, latched, if they are new."""
@@ -60,19 +75,30 @@ class Outputs:
             return
         self._names = tuple(names)
         self._colours = class_colours(self.parameters.overlay_palette, names)
+        self._publish_classes()
+
+    def set_cameras(self, cameras: str) -> None:
+        """Publish what the image shows from now on, latched with the classes."""
+        if cameras != self._cameras:
+            self._cameras = cameras
+            self._publish_classes()
+
+    def _publish_classes(self) -> None:
+        assert self._colours is not None
         classes = [
             {"id": index, "name": name, "rgb": [int(c) for c in colour[::-1]]}
-            for index, (name, colour) in enumerate(zip(names, self._colours, strict=True))
+            for index, (name, colour) in enumerate(zip(self._names, self._colours, strict=True))
         ]
-        self._label_info.publish(String(data=json.dumps({"classes": classes})))
+        text = json.dumps({"classes": classes, "cameras": self._cameras})
+        self._label_info.publish(String(data=text))
 
-    def publish(self, fusion: Fusion, header: Header, thermal: Header) -> None:
+    def publish(self, fusion: Fusion, header: Header, thermal: Header | None) -> None:
         """Publish a fusion with the visible image's header, and the time of its thermal image."""
-        if _listened(self._thermal_time):
+        if thermal is not None and _listened(self._thermal_time):
             self._thermal_time.publish(
                 TimeReference(header=header, time_ref=thermal.stamp, source=thermal.frame_id)
             )
-        if self._fused_info is not None and _listened(self._fused_info):
+        if _listened(self._fused_info):
             info = self.info_of_fused(header)
             if info is not None:
                 self._fused_info.publish(info)
@@ -88,30 +114,50 @@ class Outputs:
 
 
 class Output:
-    """One image topic. Colour topics have a JPEG topic `/compressed`, as in image_transport."""
+    """One image topic. Colour topics have a JPEG topic `/compressed`, as in image_transport.
 
-    def __init__(self, node: Node, output: interface.ImageOutput, offered: bool) -> None:
-        self._encoding, topic = output.encoding, output.name
-        # Reliable, like image_transport: reliable and best-effort subscribers both match.
-        qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-        self._image = node.create_publisher(Image, topic, qos) if offered else None
-        self._jpeg = (
-            node.create_publisher(CompressedImage, topic + "/compressed", qos)
-            if offered and output.has_jpeg
-            else None
-        )
+    Attributes:
+        parameter: the name of the parameter that offers it.
+    """
+
+    # Reliable, like image_transport: reliable and best-effort subscribers both match.
+    qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+
+    def __init__(self, node: Node, output: interface.ImageOutput) -> None:
+        self._node, self._output = node, output
+        self.parameter = output.parameter
+        self._lock = threading.Lock()  # the worker publishes, the executor offers
+        self._image: Publisher | None = None
+        self._jpeg: Publisher | None = None
+
+    def offer(self, offered: bool) -> None:
+        """Offer the topic, or take it back."""
+        topic = self._output.name
+        with self._lock:
+            if offered and self._image is None:
+                self._image = self._node.create_publisher(Image, topic, self.qos)
+                if self._output.has_jpeg:
+                    self._jpeg = self._node.create_publisher(
+                        CompressedImage, topic + "/compressed", self.qos
+                    )
+            elif not offered:
+                for publisher in filter(None, (self._image, self._jpeg)):
+                    self._node.destroy_publisher(publisher)
+                self._image = self._jpeg = None
 
     @property
     def wanted(self) -> bool:
         """Whether anyone listens."""
-        return _listened(self._image) or _listened(self._jpeg)
+        with self._lock:
+            return _listened(self._image) or _listened(self._jpeg)
 
     def publish(self, image: UInt8Array, header: Header, quality: int) -> None:
         """Publish on the topics that have listeners; `quality` is of the JPEG."""
-        if self._image is not None and _listened(self._image):
-            self._image.publish(image_message(image, self._encoding, header))
-        if self._jpeg is not None and _listened(self._jpeg):
-            self._jpeg.publish(compressed_message(image, quality, header))
+        with self._lock:
+            if self._image is not None and _listened(self._image):
+                self._image.publish(image_message(image, self._output.encoding, header))
+            if self._jpeg is not None and _listened(self._jpeg):
+                self._jpeg.publish(compressed_message(image, quality, header))
 
 
 def class_colours(text: str, names: Sequence[str]) -> UInt8Array:

@@ -20,22 +20,26 @@ from rclpy.node import Node
 
 from ssvif_core.types import stamp_of
 from ssvif_ros.node.messages import CameraMessage
+from ssvif_ros.node.parameters import FusionParameters
 from ssvif_ros.node.stream import Stream, Subscriber
 
 KEPT_NS = 1_000_000_000  # messages within this time of a jump are kept
+LINGER_S = 2.0  # after which nothing is received any more, if no one wants it
 
 
 @dataclass(frozen=True)
 class MatchedMessages:
-    """A visible and a thermal message that belong together.
+    """A visible and a thermal message that belong together, or one while the other is missing.
 
     Attributes:
         arrival: when the second of them came, by `time.monotonic`.
+        held: `visible` or `thermal` if this is an old image, used because no new one comes.
     """
 
-    visible: CameraMessage
-    thermal: CameraMessage
+    visible: CameraMessage | None
+    thermal: CameraMessage | None
     arrival: float
+    held: str = ""
 
 
 class LatestSlot:
@@ -86,19 +90,19 @@ class LatestSlot:
 class Pairing:
     """Subscribes to both cameras and puts matches into `slot`.
 
+    With `pairing: nearest`, each thermal image is in one pair, with the nearest visible one. With
+    `visible_rate`, every visible image is paired with the nearest thermal one that has come. While
+    one camera is silent, the images of the other are handed over alone (`on_missing`).
+
     Args:
         node: the node that subscribes.
-        slop_s: the stamps of a pair are less than this apart, seconds.
-        queue_size: messages of each camera that may wait for their partner.
-        qos, transport: see `Subscriber`.
-        max_age_s: with None, each thermal image is in one pair, with the nearest visible one.
-            Otherwise every visible image is paired with the nearest thermal one that has come, if
-            that is not older, seconds.
-
-        thermal_time_offset_s: is added to thermal stamps, besides that of the calibration.
+        parameters: topics, qos, transport, `pairing`, and limits that may change.
+        is_wanted: whether images are needed now. They are not received otherwise.
 
     Attributes:
         offset_s: what is added to thermal stamps in all.
+        missing: `visible` or `thermal` while this camera alone is silent; otherwise empty.
+        on_missing: called when that changes.
         on_reset: called when time jumps, so that old images do not influence new ones.
         pairs: matches so far. resets: jumps so far.
         too_old: visible images without a thermal one that is young enough.
@@ -107,30 +111,32 @@ class Pairing:
     def __init__(
         self,
         node: Node,
-        visible_topic: str,
-        thermal_topic: str,
-        slop_s: float,
-        queue_size: int,
-        qos: str,
+        parameters: FusionParameters,
         slot: LatestSlot,
-        max_age_s: float | None = None,
-        transport: str = "auto",
-        thermal_time_offset_s: float = 0.0,
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._max_age_s, self.too_old = max_age_s, 0
-        self.own_offset_s = thermal_time_offset_s
+        self._node, self._parameters, self._slot = node, parameters, slot
+        self._is_wanted, self._wanted_at = is_wanted, time.monotonic()
+        self._slop_s = parameters.slop
+        self.too_old = 0
+        self.missing = ""
+        self.own_offset_s = parameters.thermal_time_offset
         self.set_offset(0.0)
-        self._node, self._slop_s, self._queue_size = node, slop_s, queue_size
-        self._slot = slot
         self.on_reset: Callable[[], None] = lambda: None
+        self.on_missing: Callable[[str], None] = lambda _camera: None
+        topics = parameters.visible_topic, parameters.thermal_topic
         self.visible, self.thermal = (
-            Stream("visible", node.resolve_topic_name(visible_topic), queue_size),
-            Stream("thermal", node.resolve_topic_name(thermal_topic), queue_size),
+            Stream(name, node.resolve_topic_name(topic), parameters.queue_size)
+            for name, topic in zip(("visible", "thermal"), topics, strict=True)
         )
+        self._last: dict[str, CameraMessage] = {}
         self._subscribers = [
-            Subscriber(node, stream, topic, transport, qos, queue_size, self._receive)
-            for stream, topic in zip(self.streams, (visible_topic, thermal_topic), strict=True)
-        ]
+            Subscriber(
+                node, stream, topic, parameters.image_transport, parameters.qos,
+                parameters.queue_size, self._receive,
+            )
+            for stream, topic in zip(self.streams, topics, strict=True)
+        ]  # fmt: skip
         self.pairs = 0
         self.resets = 0
         self._synchroniser = self._new_synchroniser()
@@ -142,14 +148,22 @@ class Pairing:
         )
         # A steady clock: with use_sim_time and no /clock the node would never subscribe.
         self._timer = node.create_timer(
-            0.1, self._choose_subscriptions, clock=Clock(clock_type=ClockType.STEADY_TIME)
+            0.1, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
-        self._choose_subscriptions()
+
+    def close(self) -> None:
+        """Give up what the node itself does not destroy."""
+        self._jump_handle.unregister()
 
     @property
     def streams(self) -> tuple[Stream, Stream]:
         """The visible and the thermal stream."""
         return self.visible, self.thermal
+
+    @property
+    def is_subscribed(self) -> bool:
+        """Whether images are received, or will be when someone sends them."""
+        return self.visible.subscribed_at is not None
 
     def set_offset(self, calibrated_s: float) -> None:
         """Add the time offset of a calibration (seconds) to thermal stamps from now on."""
@@ -161,7 +175,7 @@ class Pairing:
         for stream in self.streams:
             stream.filter = SimpleFilter()
         synchroniser = ApproximateTimeSynchronizer(
-            [stream.filter for stream in self.streams], self._queue_size, self._slop_s
+            [stream.filter for stream in self.streams], self._parameters.queue_size, self._slop_s
         )
         synchroniser.registerCallback(self._hand_over)
         return synchroniser
@@ -182,12 +196,18 @@ class Pairing:
         if stream.note(message):
             self._reset(f"stamps of {stream.topic} jumped back", jumped=stream)
         stream.recent.append(message)
-        if self._max_age_s is None:
+        self._last[stream.name] = message
+        if self._slop_s != self._parameters.slop:
+            self._slop_s = self._parameters.slop
+            self._synchroniser = self._new_synchroniser()
+        if self.missing:
+            self._hand_over_alone(stream, message)
+        if self._parameters.pairing == "nearest":
             stream.filter.signalMessage(message)
         elif stream is self.visible:
-            self._pair_with_nearest(message, self._max_age_s)
+            self._pair_with_nearest(message)
 
-    def _pair_with_nearest(self, visible: CameraMessage, max_age_s: float) -> None:
+    def _pair_with_nearest(self, visible: CameraMessage) -> None:
         """Pair a visible image with the nearest thermal image that has come."""
         stamp = stamp_of(visible.header)
         age_ns, thermal = min(
@@ -195,8 +215,8 @@ class Pairing:
             key=lambda candidate: candidate[0],
             default=(0, None),
         )
-        if thermal is None or age_ns > max_age_s * 1e9:
-            self.too_old += 1
+        if thermal is None or age_ns > self._parameters.thermal_max_age * 1e9:
+            self.too_old += not self.missing
             return
         self.pairs += 1
         self._slot.put(MatchedMessages(visible, thermal, time.monotonic()))
@@ -219,10 +239,46 @@ class Pairing:
                     for message in stream.recent
                     if abs(stamp_of(message.header) - jumped.last_stamp) < KEPT_NS
                 ]
-            stream.recent = deque(kept, maxlen=self._queue_size)
+            stream.recent = deque(kept, maxlen=self._parameters.queue_size)
             for message in kept:
                 stream.filter.signalMessage(message)
 
-    def _choose_subscriptions(self) -> None:
-        for subscriber in self._subscribers:
-            subscriber.choose()
+    # --- ten times a second
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if self._is_wanted():
+            self._wanted_at = now
+        if now - self._wanted_at > LINGER_S:
+            for subscriber in self._subscribers:
+                subscriber.drop()
+        else:
+            for subscriber in self._subscribers:
+                subscriber.choose()
+        self._watch()
+
+    def _watch(self) -> None:
+        """Find out whether one camera alone is silent."""
+        limit_s = self._parameters.camera_timeout
+        silent = [stream for stream in self.streams if stream.waiting_s > limit_s]
+        missing = silent[0].name if len(silent) == 1 else ""
+        other = self.thermal if missing == "visible" else self.visible
+        if missing and (other.last_arrival is None or self._parameters.on_missing == "stop"):
+            missing = ""
+        if missing != self.missing:
+            self.missing = missing
+            self.on_missing(missing)
+
+    def _hand_over_alone(self, stream: Stream, message: CameraMessage) -> None:
+        """Hand over an image whose partner is missing, with the partner's last one on `hold`."""
+        if stream.name == self.missing:  # it is back
+            self._watch()
+            return
+        held = self._last.get(self.missing) if self._parameters.on_missing == "hold" else None
+        images = {stream.name: message, self.missing: held}
+        self._slot.put(
+            MatchedMessages(
+                images["visible"], images["thermal"], time.monotonic(),
+                held="" if held is None else self.missing,
+            )
+        )  # fmt: skip

@@ -27,7 +27,11 @@ def _parameter(
     choices: tuple[str, ...] = (),
     live: bool = False,
 ) -> Any:
-    """A field with description, range or choices; `live` ones may change at run time."""
+    """A field with description, range or choices.
+
+    Args:
+        live: it may change while the node is active. Others are read when it is configured.
+    """
     return dataclasses.field(
         default=default,
         metadata={
@@ -61,10 +65,14 @@ class FusionParameters:
         choices=("nearest", "visible_rate"),
     )
     thermal_max_age: float = _parameter(
-        0.15, "Largest age of a thermal image with visible_rate, seconds.", low=0.001, high=10.0
+        0.15,
+        "Largest age of a thermal image with visible_rate, seconds.",
+        low=0.001,
+        high=10.0,
+        live=True,
     )
     slop: float = _parameter(
-        0.02, "Largest stamp difference within a pair, seconds.", low=0.0001, high=10.0
+        0.02, "Largest stamp difference within a pair, seconds.", low=0.0001, high=10.0, live=True
     )
     thermal_time_offset: float = _parameter(
         0.0, "Seconds to add to thermal stamps, besides the time offset of the calibration.",
@@ -72,6 +80,20 @@ class FusionParameters:
     )  # fmt: skip
     queue_size: int = _parameter(
         10, "Images of each camera that may wait for their partner.", low=1, high=100
+    )
+    camera_timeout: float = _parameter(
+        1.0, "Seconds without an image after which a camera counts as missing.",
+        low=0.1, high=3600.0, live=True,
+    )  # fmt: skip
+    on_missing: str = _parameter(
+        "passthrough",
+        "While one camera is missing: passthrough shows the other alone; hold fuses the last image "
+        "of the missing one; stop shows nothing.",
+        choices=("passthrough", "hold", "stop"),
+        live=True,
+    )
+    lazy: bool = _parameter(
+        True, "Receive images only while someone listens to an output.", live=True
     )
     qos: str = _parameter(
         "auto",
@@ -104,7 +126,10 @@ class FusionParameters:
     )
     threads: int = _parameter(0, "CPU threads of the engine; 0 lets it choose.", low=0, high=256)
     model: str = _parameter(
-        "", "ONNX file of `ssvif export`, or engine file; empty takes the shipped model."
+        "",
+        "ONNX file of `ssvif export`, or engine file; empty: the shipped model. ~/reload_model "
+        "reads it anew.",
+        live=True,
     )
     visible_width: int = _parameter(
         0, "Image size to prepare the engine for; 0 waits for the first pair.",
@@ -124,44 +149,58 @@ class FusionParameters:
         "auto",
         "auto: 8-bit images as they are, others percentile; plateau; temperature: a fixed range.",
         choices=MODES,
+        live=True,
     )
     thermal_low: float = _parameter(
         0.0, "Counts (with temperature: degC) shown as black; see thermal_high.",
-        low=-300.0, high=65535.0,
+        low=-300.0, high=65535.0, live=True
     )  # fmt: skip
     thermal_high: float = _parameter(
         0.0, "Counts (degC) shown as white; both 0: from the scene, or 0 to 40 degC.",
-        low=-300.0, high=65535.0,
+        low=-300.0, high=65535.0, live=True
     )  # fmt: skip
     thermal_scale: float = _parameter(
-        0.04, "Kelvin per count of a radiometric camera.", low=1e-6, high=10.0
+        0.04, "Kelvin per count of a radiometric camera.", low=1e-6, high=10.0, live=True
     )
     thermal_offset: float = _parameter(
-        -273.15, "Temperature of count 0, degC.", low=-1000.0, high=1000.0
+        -273.15, "Temperature of count 0, degC.", low=-1000.0, high=1000.0, live=True
     )
     thermal_smoothing: float = _parameter(
         0.9,
         "Smoothing of the thermal range over time; 0 judges each frame alone.",
         low=0.0,
         high=0.99,
+        live=True,
     )
-    thermal_repair: bool = _parameter(True, "Replace dead and hot pixels of the thermal camera.")
-    publish_fused: bool = _parameter(True, "Offer ~/fused/image and its JPEG topic.")
-    publish_overlay: bool = _parameter(True, "Offer ~/segmentation/overlay and its JPEG topic.")
-    publish_labels: bool = _parameter(True, "Offer ~/segmentation/labels.")
-    publish_confidence: bool = _parameter(True, "Offer ~/segmentation/confidence.")
+    thermal_repair: bool = _parameter(
+        True, "Replace dead and hot pixels of the thermal camera.", live=True
+    )
+    publish_fused: bool = _parameter(True, "Offer ~/fused/image and its JPEG topic.", live=True)
+    publish_overlay: bool = _parameter(
+        True, "Offer ~/segmentation/overlay and its JPEG topic.", live=True
+    )
+    publish_labels: bool = _parameter(True, "Offer ~/segmentation/labels.", live=True)
+    publish_confidence: bool = _parameter(True, "Offer ~/segmentation/confidence.", live=True)
     overlay_alpha: float = _parameter(
         0.4, "Share of the class colour in the overlay.", low=0.0, high=1.0, live=True
     )
     overlay_palette: str = _parameter(
-        "", "Class colours RRGGBB in the order of classes, with commas; empty takes ours."
+        "",
+        "Class colours RRGGBB in the order of classes, with commas; empty takes ours.",
+        live=True,
     )
     drift_period: float = _parameter(
         20.0, "Seconds between frames that check the calibration; 0.0: never.",
-        low=0.0, high=3600.0,
+        low=0.0, high=3600.0, live=True
     )  # fmt: skip
     jpeg_quality: int = _parameter(
         85, "Quality of the compressed images.", low=1, high=100, live=True
+    )
+    save_folder: str = _parameter(
+        "", "Folder for the pairs of `~/save_pair`; empty: the service refuses.", live=True
+    )
+    autostart: bool = _parameter(
+        True, "Configure and activate the node at the start; false: a lifecycle manager does."
     )
 
     def __post_init__(self) -> None:
@@ -178,7 +217,7 @@ class FusionParameters:
             )
         if 0 < self.visible_bits < 8:
             raise InputError(f"parameter visible_bits={self.visible_bits}; expected 0, or 8 to 16")
-        Crop.parse(self.thermal_crop)  # raises if it is malformed
+        _ = Crop.parse(self.thermal_crop), self.thermal  # they raise if they are malformed
         if self.thermal_bits not in (8, 16):
             raise InputError(f"parameter thermal_bits={self.thermal_bits}; expected 8 or 16")
         if self.model and not Path(self.model).is_file():
@@ -212,9 +251,7 @@ class FusionParameters:
 
 def descriptor(field: dataclasses.Field[Any]) -> ParameterDescriptor:
     """The ROS descriptor of a field of `FusionParameters`."""
-    result = ParameterDescriptor(
-        description=field.metadata["description"], read_only=not field.metadata["live"]
-    )
+    result = ParameterDescriptor(description=field.metadata["description"])
     if field.metadata["choices"]:
         result.additional_constraints = "One of " + ", ".join(field.metadata["choices"])
     if field.metadata["range"]:
@@ -224,6 +261,22 @@ def descriptor(field: dataclasses.Field[Any]) -> ParameterDescriptor:
         else:
             result.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
     return result
+
+
+def is_live(name: str) -> bool:
+    """Whether a parameter may change while the node is configured."""
+    fields = {field.name: field for field in dataclasses.fields(FusionParameters)}
+    return bool(fields[name].metadata["live"])
+
+
+def read(node: Node) -> FusionParameters:
+    """The present values of the declared parameters.
+
+    Raises:
+        InputError: they cannot be used.
+    """
+    names = (field.name for field in dataclasses.fields(FusionParameters))
+    return FusionParameters(**{name: node.get_parameter(name).value for name in names})
 
 
 def declare(node: Node) -> FusionParameters:

@@ -81,6 +81,14 @@ def spin(executor: SingleThreadedExecutor, node: Node) -> None:
             )  # fmt: skip
 
 
+def tell(node: Node, success: bool, message: str) -> None:
+    """Log the outcome of a request. rclpy allows one severity for each line of code."""
+    if success:
+        node.get_logger().info(message)
+    else:
+        node.get_logger().warning(message)
+
+
 def _leave(code: int) -> NoReturn:
     """End the process without finalising Python.
 

@@ -27,7 +27,11 @@ class Key(str, Enum):
     FUSED_PER_SECOND = "fused per second"
     LAST_PROBLEM = "last problem"
     THERMAL_STATE = "thermal stream"
-    VISIBLE_ALONE = "visible alone"
+    CAMERAS = "cameras shown"
+    STOOD_STILL = "visible alone, thermal stands still"
+    VISIBLE_ALONE = "visible alone, thermal missing"
+    THERMAL_ALONE = "thermal alone, visible missing"
+    HELD = "with a held image"
     THERMAL_TOO_OLD = "no thermal image young enough"
     DRIFT = "calibration off by pixels"
     THERMAL_AGE = "thermal age p50 ms"
@@ -56,6 +60,20 @@ LOSSES = {
     "bad image": Key.DROPPED_BAD_IMAGE,
     "no one listened yet": Key.SKIPPED_UNHEARD,
 }
+
+
+def cameras_shown(missing: str, on_missing: str) -> str:
+    """What the outputs show, in words.
+
+    Args:
+        missing: `visible` or `thermal` if this camera alone is silent; otherwise empty.
+        on_missing: the parameter.
+    """
+    if not missing:
+        return "both"
+    if on_missing == "hold":
+        return f"both, {missing} held"
+    return "thermal alone" if missing == "visible" else "visible alone"
 
 
 def advice_if_slow(engine: str) -> str:

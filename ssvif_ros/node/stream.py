@@ -43,6 +43,7 @@ class Stream:
         refused: messages whose stamps cannot be used.
         wrong_type: of the messages of a publisher on the topic, if it sends no images.
         last_stamp: of the last message, ns. last_arrival: its arrival, by `time.monotonic`.
+        subscribed_at: the same clock; None while there is no subscription.
         recent: the last messages.
     """
 
@@ -56,6 +57,7 @@ class Stream:
         self.wrong_type = ""
         self.last_stamp: int | None = None
         self.last_arrival: float | None = None
+        self.subscribed_at: float | None = None
         self.recent: deque[CameraMessage] = deque(maxlen=kept)
         self._missing = MissingImages()
         self._lags_ns: deque[int] = deque(maxlen=30)
@@ -96,6 +98,18 @@ class Stream:
     def missing(self) -> int:
         """Images that never arrived, judged by the stamps."""
         return self._missing.count
+
+    def rest(self) -> None:
+        """Forget when messages came, because nothing is subscribed to now."""
+        self.subscribed_at = self.last_arrival = None
+        self._missing.restart()
+        self._lags_ns.clear()
+
+    @property
+    def waiting_s(self) -> float:
+        """Seconds without a message since the last one, or since the subscription."""
+        started = self.last_arrival or self.subscribed_at
+        return 0.0 if started is None else time.monotonic() - started
 
     @property
     def silence(self) -> float | None:
@@ -143,8 +157,17 @@ class Subscriber:
         self._source: Source | None = None
         self._subscription: Any = None
 
+    def drop(self) -> None:
+        """Subscribe to nothing."""
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+        self._subscription = self._source = None
+        self._stream.rest()
+
     def choose(self) -> None:
         """Subscribe when publishers are known, and again when they offer something else."""
+        if self._stream.subscribed_at is None:
+            self._stream.subscribed_at = time.monotonic()
         source = self._offered()
         if source is None or source == self._source:
             return

@@ -34,6 +34,7 @@ def test_the_running_node_has_exactly_the_interface_of_the_reference() -> None:
     try:
         node = FusionNode(context=context)
         try:
+            node.start()
             name, space = node.get_name(), node.get_namespace()
             published = dict(node.get_publisher_names_and_types_by_node(name, space))
             services = dict(node.get_service_names_and_types_by_node(name, space))
@@ -55,7 +56,7 @@ def test_the_running_node_has_exactly_the_interface_of_the_reference() -> None:
 
 
 def _is_ros_itself(topic: str) -> bool:
-    return topic in ("/rosout", "/parameter_events")
+    return topic in ("/rosout", "/parameter_events") or topic.endswith("/transition_event")
 
 
 def test_every_key_of_the_diagnostics_is_written_once() -> None:

@@ -79,8 +79,8 @@ class FastNet(FusionNetwork):
         """The stem's input, (B, inputs, H/2, W/2)."""
         # Strided convolutions with fixed kernels read interleaved camera pixels directly. On a CPU,
         # pixel-unshuffle and a concatenation cost three times as much.
-        of_visible = F.conv2d(visible, self.visible_kernel, stride=2)
-        return of_visible + F.conv2d(thermal, self.thermal_kernel, stride=2)
+        of_visible = _exact_conv2d(visible, self.visible_kernel, stride=2)
+        return of_visible + _exact_conv2d(thermal, self.thermal_kernel, stride=2)
 
     def fuse(
         self, visible: Tensor, thermal: Tensor
@@ -94,11 +94,19 @@ class FastNet(FusionNetwork):
         y8 = self.up8(x8 + _double(self.lateral8(x16)))
         y4 = self.up4(x4 + _double(self.lateral4(y8)))
         y2 = self.up2(x2 + _double(self.lateral2(y4)))
-        difference = F.conv2d(pixels, self.difference_kernel)
+        difference = _exact_conv2d(pixels, self.difference_kernel)
         gain = self.initial_gain * self.mix_gain(y2)
         thermal_share = torch.sigmoid(self.mix_offset(y2) + gain * difference)
         change = thermal_share * difference + self.detail_limit * torch.tanh(self.detail(y2))
         return pixels, F.pixel_shuffle(change, 2), (y4, y8, x16)
+
+
+def _exact_conv2d(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
+    """A convolution that mixed-precision training leaves in float32: bfloat16 has 8 bits."""
+    if not torch.is_autocast_enabled(x.device.type):
+        return F.conv2d(x, kernel, stride=stride)
+    with torch.autocast(x.device.type, enabled=False):
+        return F.conv2d(x.float(), kernel, stride=stride)
 
 
 def _pixel_kernels(channels: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -63,7 +63,7 @@ def test_colour_outputs_have_a_jpeg_topic_and_class_colours_are_latched(robot: M
 
 
 def test_pairs_are_skipped_while_no_one_listens(robot: MakeRobot) -> None:
-    r = robot(outputs=())
+    r = robot({"lazy": "false"}, outputs=())
     r.send_pair(0)
     state = r.state(lambda v, _: v["skipped, no one listens"] == "1", "a skipped pair")
     assert state["fused"] == "0"
@@ -361,7 +361,8 @@ def test_only_live_parameters_change_at_run_time(robot: MakeRobot) -> None:
     (overlay,) = r.fused(1, "segmentation/overlay")
     assert overlay.data == r.received["fused/image"][0].data
     assert not set_parameter("overlay_alpha", 2.0)
-    assert not set_parameter("slop", 0.5)
+    assert set_parameter("slop", 0.5)
+    assert not set_parameter("thermal_time_offset", 0.5)
 
 
 def start(*parameters: str) -> subprocess.CompletedProcess[str]:

@@ -150,7 +150,7 @@ def test_a_frozen_thermal_stream_is_reported_and_not_fused(robot: MakeRobot) -> 
     assert (visible_array(r.received["fused/image"][-1]) == visible).all()
     assert (visible_array(r.received["fused/image"][0]) != visible).any()
     state = r.state(lambda v, _: v["thermal stream"] == "frozen", "frozen")
-    assert int(state["visible alone"]) >= 5
+    assert int(state["visible alone, thermal stands still"]) >= 5
 
 
 SIZES = (320, 240), (160, 128)
