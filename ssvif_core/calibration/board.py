@@ -165,12 +165,13 @@ def _corners(grey: UInt8Array, size: tuple[int, int]) -> Float32Array | None:
 
 
 def _circles(grey: UInt8Array, size: tuple[int, int]) -> Float32Array | None:
-    settings = cv2.SimpleBlobDetector.Params()
+    # These names exist in every version of OpenCV.
+    settings = cv2.SimpleBlobDetector_Params()  # type: ignore[attr-defined]
     settings.blobColor = 0
     settings.minArea, settings.maxArea = 12, grey.size / 30
     settings.minDistBetweenBlobs = 4
     settings.minThreshold, settings.maxThreshold, settings.thresholdStep = 10, 245, 10
-    detector = cv2.SimpleBlobDetector.create(settings)
+    detector = cv2.SimpleBlobDetector_create(settings)  # type: ignore[attr-defined]
     centres: Float32Array
     for flags in (0, cv2.CALIB_CB_CLUSTERING):
         success, centres = cv2.findCirclesGrid(
@@ -313,12 +314,21 @@ def _fit_extrinsics(
     thermal_points = [thermal.undistorted(thermal.to_full(view.thermal)) for view in views]
     no_distortion = np.zeros(5)
     # The points are undistorted, so this works for any lens model. Thermal first: x_v = R x_t + t.
-    _, _, _, _, _, rotation, translation, _, _, turns, origins, _ = cv2.stereoCalibrateExtended(
+    results = cv2.stereoCalibrateExtended(
         [layout] * len(views), _as_points(thermal_points), _as_points(visible_points),
         thermal.matrix.copy(), no_distortion, visible.matrix.copy(), no_distortion, thermal.size,
         np.eye(3), np.zeros(3), flags=cv2.CALIB_FIX_INTRINSIC,
         criteria=(cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-9),
     )  # fmt: skip
+    rotation, translation = results[5:7]
+    if len(results) == 12:
+        turns, origins = results[9:11]
+    else:  # before OpenCV 4.7 this function does not return where the boards are
+        poses = [
+            cv2.solvePnP(layout, points[:, None], thermal.matrix, no_distortion)[1:]
+            for points in thermal_points
+        ]
+        turns, origins = zip(*poses, strict=True)
     camera_pair = CameraPair(visible, thermal, PlaneMapping(rotation, translation, distance))
     errors, mapping_errors = [], []
     for view, points, turn, origin in zip(views, thermal_points, turns, origins, strict=True):

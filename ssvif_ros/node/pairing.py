@@ -130,6 +130,7 @@ class Pairing:
             for name, topic in zip(("visible", "thermal"), topics, strict=True)
         )
         self._last: dict[str, CameraMessage] = {}
+        self._sending_since: dict[str, float] = {}  # by camera; without a longer pause
         self._subscribers = [
             Subscriber(
                 node, stream, topic, parameters.image_transport, parameters.qos,
@@ -187,6 +188,8 @@ class Pairing:
         self._slot.put(MatchedMessages(visible, thermal, time.monotonic()))
 
     def _receive(self, stream: Stream, message: CameraMessage) -> None:
+        if stream.last_arrival is None or stream.waiting_s > self._parameters.camera_timeout:
+            self._sending_since[stream.name] = time.monotonic()
         if stamp_of(message.header) < 0:  # rclpy raises for such a time
             stream.refuse()
             return
@@ -258,13 +261,17 @@ class Pairing:
         self._watch()
 
     def _watch(self) -> None:
-        """Find out whether one camera alone is silent."""
-        limit_s = self._parameters.camera_timeout
+        """Find out whether one camera alone is silent.
+
+        The other must have sent for as long: cameras, and bags after a pause, do not start at once.
+        """
+        limit_s, now = self._parameters.camera_timeout, time.monotonic()
         silent = [stream for stream in self.streams if stream.waiting_s > limit_s]
-        missing = silent[0].name if len(silent) == 1 else ""
-        other = self.thermal if missing == "visible" else self.visible
-        if missing and (other.last_arrival is None or self._parameters.on_missing == "stop"):
-            missing = ""
+        missing = ""
+        if len(silent) == 1 and self._parameters.on_missing != "stop":
+            other = self.thermal if silent[0] is self.visible else self.visible
+            if now - self._sending_since.get(other.name, now) > limit_s:
+                missing = silent[0].name
         if missing != self.missing:
             self.missing = missing
             self.on_missing(missing)
