@@ -18,7 +18,7 @@ DEMO = $(foreach option,BAG:bag VISIBLE:visible THERMAL:thermal SLOP:slop VIDEO:
 pass = $(if $($(firstword $(1))),--$(lastword $(1)) "$($(firstword $(1)))")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train demo test test-fast lint format docs bench clean
+.PHONY: help setup setup-train demo test test-fast test-oldest test-newest test-kilted lint format docs bench clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -40,6 +40,38 @@ test: setup-train lint  ## Check style and types, run all tests
 test-fast: setup-train  ## The inner loop: quick tests without ROS, under 90 seconds
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -m "not slow and not ros" test/core
 
+# Other versions lie in folders that come before the locked ones.
+OLDEST := $(foreach opencv,4.5.5.64 4.6.0.66,$(VENV)/opencv-$(opencv))
+NEWEST := $(VENV)/newest
+
+test-oldest: setup-train $(OLDEST)  ## The tests with OpenCV as in Ubuntu 22.04 and 24.04, NumPy 1
+	for folder in $(OLDEST); do \
+	  PYTHONPATH=$$folder OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q --dist loadfile test/core \
+	    || exit 1; \
+	done
+
+test-newest: setup-train $(NEWEST)  ## The tests with the newest OpenCV, NumPy and engines
+	PYTHONPATH=$(NEWEST) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q --dist loadfile test/core
+
+test-kilted: setup-train .venv-kilted/.made  ## The ROS tests on ROS 2 Kilted and newer
+	.venv-kilted/bin/python -m pytest -n 2 -q --dist loadfile test/ros
+
+$(OLDEST): $(VENV)/opencv-%:
+	$(PIP) --no-deps --target $@ opencv-python-headless==$* numpy==1.26.4
+
+$(NEWEST):
+	$(PIP) --no-deps --target $@ opencv-python-headless numpy onnxruntime openvino
+
+# Its own ROS, and behind it the packages of $(VENV).
+.venv-kilted/.made: $(VENV)/.train
+	$(PYTHON) -m venv .venv-kilted
+	.venv-kilted/bin/python -m pip install --quiet --disable-pip-version-check 'ros-rclpy[fastrtps]' \
+	  ros-kilted-sensor-msgs ros-kilted-std-srvs ros-kilted-diagnostic-msgs
+	$(BIN)/python -c "import sysconfig; print('import site; site.addsitedir(%r)' \
+	  % sysconfig.get_path('purelib'))" > .venv-kilted/rest.pth
+	mv .venv-kilted/rest.pth .venv-kilted/lib/python3*/site-packages/
+	@touch $@
+
 lint: setup-train  ## Check style, types and layers; builds the documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -59,7 +91,7 @@ bench: setup-train  ## Measure engines and node; writes docs/results/bench.json
 	$(BIN)/python tools/bench.py
 
 clean:  ## Remove the environment and what the demo made
-	rm -rf $(VENV) demo_out demo_out_bag site build install log
+	rm -rf $(VENV) .venv-kilted demo_out demo_out_bag site build install log
 
 $(VENV)/.run: requirements/run.txt setup.py pip_ros/pyproject.toml
 	@echo "setting up $(VENV) (a few hundred MB to fetch)"

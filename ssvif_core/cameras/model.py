@@ -199,7 +199,7 @@ class Camera:
             rays = _rays_of_fisheye(self._rays(shown.reshape(-1, 2)), self.distortion)
         else:
             distortion = np.array(self.distortion)
-            rays = cv2.undistortPointsIter(shown, self.matrix, distortion, None, None, _CRITERIA)
+            rays = _undistorted(shown, self.matrix, distortion)
         return (_homogeneous(rays.reshape(-1, 2)) @ self.matrix.T)[:, :2]
 
     def distorted(self, points: Float64Array) -> Float64Array:
@@ -383,6 +383,19 @@ def _matrix(values: Any, name: str) -> Float64Array:
         raise InputError(f"{name} {matrix.reshape(-1).tolist()}; expected an invertible matrix")
     matrix.setflags(write=False)
     return matrix
+
+
+def _undistorted(
+    points: Float64Array, matrix: Float64Array, distortion: Float64Array
+) -> Float64Array:
+    """Pixels (n, 1, 2) -> rays, as exactly as `_CRITERIA` says."""
+    if hasattr(cv2, "undistortPointsIter"):
+        return np.asarray(
+            cv2.undistortPointsIter(points, matrix, distortion, None, None, _CRITERIA), np.float64
+        )
+    # OpenCV 5 has one function for both, which the types of OpenCV 4 do not know.
+    undistort: Any = cv2.undistortPoints
+    return np.asarray(undistort(points, matrix, distortion, criteria=_CRITERIA), np.float64)
 
 
 def _rays_of_fisheye(shown: Float64Array, distortion: tuple[float, ...]) -> Float64Array:

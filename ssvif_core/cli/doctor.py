@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ssvif_core.engines import ENGINES, why_not
+from ssvif_core.engines.tensorrt.cuda import driver_cuda
 from ssvif_core.graph.model_file import DEFAULT_MODEL
 
 # Module -> distributions that may contain it.
@@ -78,6 +79,17 @@ def _ros() -> str:
     return f"no installation is sourced; {rclpy}"
 
 
+def _cuda_advice(bindings: str, driver: tuple[int, int] | None) -> list[str]:
+    """What to do if cuda-bindings, of this version or "-", does not fit the driver's CUDA."""
+    if driver is None or bindings == "-" or bindings.split(".")[0] == str(driver[0]):
+        return []
+    major, minor = driver
+    return [
+        f"cuda-bindings {bindings} does not fit the driver, which has CUDA {major}.{minor}; run "
+        f"`pip install 'cuda-bindings>={major},<{major + 1}'`"
+    ]
+
+
 def _advice() -> list[str]:
     advice = []
     if "_ARRAY_API" in _state("cv_bridge") or "BROKEN" in _state("cv_bridge"):
@@ -96,6 +108,7 @@ def _advice() -> list[str]:
             "need one too: set FASTDDS_DEFAULT_PROFILES_FILE and FASTRTPS_DEFAULT_PROFILES_FILE "
             "to config/fastdds.xml"
         )
+    advice += _cuda_advice(_version(("cuda-bindings",)), driver_cuda())
     buffer = Path("/proc/sys/net/core/rmem_max")
     if buffer.is_file() and int(buffer.read_text()) < 4_000_000:
         advice.append(

@@ -11,7 +11,13 @@ import cv2
 import numpy as np
 
 from ssvif_core.errors import InputError
-from ssvif_core.recordings.picture_headers import TIFF_ZERO, bits_of_picture, tiff_tag
+from ssvif_core.recordings.picture_headers import (
+    SIGNED,
+    TIFF_FORMAT,
+    TIFF_ZERO,
+    bits_of_picture,
+    tiff_tag,
+)
 from ssvif_core.recordings.pixels import thermal_pixels, visible_pixels
 from ssvif_core.types import AnyArray, UInt8Array
 
@@ -119,6 +125,8 @@ def decode_image(path: Path) -> AnyArray:
             f"{path}: not a readable image ({data.size} bytes); expected a whole "
             "PNG, JPEG, BMP or TIFF file"
         )
+    if image.dtype == np.uint16 and tiff_tag(bytes(data), TIFF_FORMAT) == SIGNED:
+        image = image.view(np.int16)  # OpenCV 4.5 takes such files for unsigned
     if image.dtype == np.uint16 and tiff_tag(bytes(data), TIFF_ZERO) == 0:
         image = np.iinfo(np.uint16).max - image  # OpenCV does this for 8 bits only
     return np.asarray(image)

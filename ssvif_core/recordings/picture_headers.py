@@ -7,7 +7,8 @@ import struct
 PNG_START, JPEG_START = b"\x89PNG", b"\xff\xd8"
 TIFF_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 # Tags; the last is 0 if 0 is white.
-TIFF_WIDTH, TIFF_HEIGHT, TIFF_BITS, TIFF_ZERO = 256, 257, 258, 262
+TIFF_WIDTH, TIFF_HEIGHT, TIFF_BITS, TIFF_ZERO, TIFF_FORMAT = 256, 257, 258, 262, 339
+SIGNED = 2  # a value of TIFF_FORMAT
 
 
 def size_of_picture(data: bytes) -> tuple[int, int] | None:
@@ -52,7 +53,7 @@ def _size_of_jpeg(data: bytes) -> tuple[int, int] | None:
 
 
 def tiff_tag(data: bytes, tag: int) -> int | None:
-    """The number behind a tag of the first picture of a TIFF; None if there is none."""
+    """The first number behind a tag of the first picture of a TIFF; None if there is none."""
     order = TIFF_ORDERS.get(data[:4])
     if order is None:
         return None
@@ -61,12 +62,15 @@ def tiff_tag(data: bytes, tag: int) -> int | None:
         (count,) = struct.unpack_from(f"{order}H", data, start)
         for entry in range(count):
             place = start + 2 + 12 * entry
-            found, kind = struct.unpack_from(f"{order}HH", data, place)
-            if found == tag:
-                (value,) = struct.unpack_from(
-                    f"{order}{'H' if kind == 3 else 'I'}", data, place + 8
-                )
-                return int(value)
+            found, kind, length = struct.unpack_from(f"{order}HHI", data, place)
+            if found != tag:
+                continue
+            value_type = "H" if kind == 3 else "I"
+            place += 8
+            if length * struct.calcsize(value_type) > 4:  # the values lie elsewhere
+                (place,) = struct.unpack_from(f"{order}I", data, place)
+            (value,) = struct.unpack_from(f"{order}{value_type}", data, place)
+            return int(value)
     except struct.error:
         return None
     return None

@@ -35,6 +35,19 @@ class Device:
         return f"{self.name} (compute capability {self.compute_capability})"
 
 
+def driver_cuda() -> tuple[int, int] | None:
+    """The newest CUDA that the installed driver can run, (major, minor); None without a driver.
+
+    It asks the driver itself, since cuda-bindings of another major version cannot.
+    """
+    number = ctypes.c_int()
+    try:
+        ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(number))
+    except (OSError, AttributeError):
+        return None
+    return number.value // 1000, number.value % 1000 // 10
+
+
 def find_device() -> Device:
     """The first GPU of CUDA_VISIBLE_DEVICES.
 

@@ -116,3 +116,20 @@ def test_doctor_shows_what_works() -> None:
     assert result.returncode == 0, result.stderr
     for text in ("openvino", "tensorrt", "ROS:", "shipped model: there", "stand-in"):
         assert text in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("bindings", "driver", "advice"),
+    [
+        ("13.5.0", (12, 6), "'cuda-bindings>=12,<13'"),
+        ("12.9.1", (13, 0), "'cuda-bindings>=13,<14'"),
+        ("13.0.1", (13, 2), ""), ("-", (12, 6), ""), ("13.5.0", None, ""),
+    ],
+)  # fmt: skip
+def test_doctor_tells_cuda_bindings_that_do_not_fit(
+    bindings: str, driver: tuple[int, int] | None, advice: str
+) -> None:
+    from ssvif_core.cli.doctor import _cuda_advice
+
+    assert advice in "".join(_cuda_advice(bindings, driver))
+    assert bool(advice) == bool(_cuda_advice(bindings, driver))

@@ -93,7 +93,8 @@ def test_auto_takes_another_precision_if_the_first_agrees_too_little(
     proto = onnx.load(file_of(DEFAULT_MODEL, "int8"))
     for tensor in proto.graph.initializer:
         if tensor.name.endswith("_scale"):  # of quantised values, all wrong by a factor of 3
-            tensor.CopyFrom(numpy_helper.from_array(3 * numpy_helper.to_array(tensor), tensor.name))
+            wrong = numpy_helper.to_array(tensor) * np.float32(3)
+            tensor.CopyFrom(numpy_helper.from_array(wrong, tensor.name))
     onnx.save(proto, file_of(model, "int8"))
     monkeypatch.setattr(OpenVinoEngine, "precisions", ("int8", "fp32"))
     engine = create_engine("openvino", model, Shapes.of(drive_pairs[0]))

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
 from ssvif_core.errors import InputError
 from ssvif_core.recordings.images import read_thermal, read_visible
@@ -18,7 +19,10 @@ from ssvif_core.types import AnyArray
 
 def write(path: Path, image: AnyArray) -> Path:
     path.parent.mkdir(exist_ok=True)
-    assert cv2.imwrite(str(path), image)
+    if image.dtype == np.int16:  # OpenCV 4.5 cannot write it
+        tifffile.imwrite(path, image, photometric="minisblack" if image.ndim == 2 else "rgb")
+    else:
+        assert cv2.imwrite(str(path), image)
     return path
 
 
