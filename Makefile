@@ -18,7 +18,7 @@ DEMO = $(foreach option,BAG:bag VISIBLE:visible THERMAL:thermal SLOP:slop VIDEO:
 pass = $(if $($(firstword $(1))),--$(lastword $(1)) "$($(firstword $(1)))")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train demo test test-fast test-oldest test-newest test-kilted lint format docs bench clean
+.PHONY: help setup setup-train demo test test-fast test-oldest test-newest test-kilted faults lint format docs bench clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -39,6 +39,10 @@ test: setup-train lint  ## Check style and types, run all tests
 
 test-fast: setup-train  ## The inner loop: quick tests without ROS, under 90 seconds
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -m "not slow and not ros" test/core
+
+faults: setup-train  ## Inject faults into a running node; writes docs/results/faults.json
+	$(BIN)/python -m pytest -q --timeout 2400 test/faults
+	$(BIN)/python tools/faults_page.py
 
 # Other versions lie in folders that come before the locked ones.
 OLDEST := $(foreach opencv,4.5.5.64 4.6.0.66,$(VENV)/opencv-$(opencv))

@@ -5,6 +5,7 @@ from launch.actions import (
     EmitEvent,
     ExecuteProcess,
     IncludeLaunchDescription,
+    OpaqueFunction,
     RegisterEventHandler,
 )
 from launch.event_handlers import OnProcessExit
@@ -24,8 +25,45 @@ ARGUMENTS = [
     ("rate", "1.0", "Playback speed."),
     ("visible_image", "visible/image_raw", "Topic of the visible images in the bag."),
     ("thermal_image", "thermal/image_raw", "Topic of the thermal images in the bag."),
+    ("fused_image", "~/fused/image", "Topic of the fused image."),
+    ("namespace", "", "Namespace of the node and of its relative topics."),
     ("config_file", PathJoinSubstitution([SHARE, "config", "fusion.yaml"]), "Parameter file."),
 ]
+
+
+def full_name(topic, namespace):
+    """The name of a topic that the node in this namespace knows as `topic`."""
+    space = "/" + namespace.strip("/") if namespace.strip("/") else ""
+    if topic.startswith("/"):
+        return topic
+    if topic.startswith("~/"):
+        return f"{space}/fusion_node/{topic[2:]}"
+    return f"{space}/{topic}"
+
+
+def recorder(context):
+    """Records inputs, outputs and diagnostics."""
+    namespace, visible, thermal, fused = (
+        LaunchConfiguration(name).perform(context)
+        for name in ("namespace", "visible_image", "thermal_image", "fused_image")
+    )
+    segmentation = [f"~/segmentation/{name}" for name in ("overlay", "labels", "label_info")]
+    topics = [visible, thermal, fused, *segmentation, "/diagnostics"]
+    return [
+        ExecuteProcess(
+            cmd=[
+                "ros2",
+                "bag",
+                "record",
+                "--storage",
+                "mcap",
+                "--output",
+                LaunchConfiguration("output"),
+                *(full_name(topic, namespace) for topic in topics),
+            ],
+            output="screen",
+        )
+    ]
 
 
 def generate_launch_description():
@@ -35,6 +73,8 @@ def generate_launch_description():
             "config_file": LaunchConfiguration("config_file"),
             "visible_image": LaunchConfiguration("visible_image"),
             "thermal_image": LaunchConfiguration("thermal_image"),
+            "fused_image": LaunchConfiguration("fused_image"),
+            "namespace": LaunchConfiguration("namespace"),
             "use_sim_time": "true",
         }.items(),
     )
@@ -52,21 +92,7 @@ def generate_launch_description():
         ],
         output="screen",
     )
-    record = ExecuteProcess(
-        cmd=[
-            "ros2",
-            "bag",
-            "record",
-            "--storage",
-            "mcap",
-            "--output",
-            LaunchConfiguration("output"),
-            "/fusion_node/fused/image",
-            "/fusion_node/segmentation/overlay",
-            "/diagnostics",
-        ],
-        output="screen",
-    )
+    record = OpaqueFunction(function=recorder)
     end = RegisterEventHandler(
         OnProcessExit(target_action=play, on_exit=[EmitEvent(event=Shutdown(reason="bag played"))])
     )

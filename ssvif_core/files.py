@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from ssvif_core.errors import InputError
+
+LARGEST_YAML = 16_000_000  # bytes
 
 
 def write_atomically(path: Path, data: bytes | str, mode: int = 0o644) -> None:
@@ -34,6 +39,48 @@ def write_atomically(path: Path, data: bytes | str, mode: int = 0o644) -> None:
     except BaseException:
         os.unlink(unfinished)
         raise
+
+
+def read_yaml(path: Path, loader: type[yaml.BaseLoader] | type[yaml.SafeLoader]) -> Any:
+    """The values of a YAML file.
+
+    Args:
+        loader: `yaml.SafeLoader`, or `yaml.BaseLoader`, to which everything is text.
+
+    Raises:
+        InputError: it is no file, cannot be read, is very large, or is no YAML.
+    """
+    try:
+        if path.exists() and not path.is_file():  # a pipe would wait for ever
+            raise InputError(f"{path}: not a file; expected a YAML file")
+        if path.stat().st_size > LARGEST_YAML:
+            raise InputError(f"{path}: {path.stat().st_size} bytes; expected a small YAML file")
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise InputError(f"{path}: cannot be read ({reason})") from error
+    return parse_yaml(text, str(path), loader)
+
+
+def parse_yaml(
+    text: str,
+    origin: str,
+    loader: type[yaml.BaseLoader] | type[yaml.SafeLoader] = yaml.SafeLoader,
+) -> Any:
+    """The values of a YAML text.
+
+    Args:
+        origin: of the text, for the error.
+
+    Raises:
+        InputError: it is no YAML.
+    """
+    try:
+        return yaml.load(text, loader)
+    except yaml.YAMLError as error:
+        raise InputError(f"{origin}: not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"{origin}: not valid YAML: brackets are nested too deeply") from error
 
 
 def fingerprint(path: Path) -> tuple[tuple[str, int, int], ...]:

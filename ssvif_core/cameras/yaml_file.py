@@ -23,7 +23,7 @@ import yaml
 
 from ssvif_core.cameras.model import Camera, CameraPair, PlaneMapping
 from ssvif_core.errors import InputError
-from ssvif_core.files import write_atomically
+from ssvif_core.files import read_yaml, write_atomically
 from ssvif_core.types import Float64Array
 
 FORMAT = 1
@@ -35,12 +35,7 @@ def load_camera_pair(path: Path) -> CameraPair:
     Raises:
         InputError: the file is missing, is not YAML, has another format, or a value is invalid.
     """
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the camera pair cannot be read ({error})") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not readable as YAML ({error})") from error
+    values = read_yaml(path, yaml.SafeLoader)
     try:
         # Check the format first: another format may have other keys.
         if isinstance(values, Mapping) and "format" in values:

@@ -81,3 +81,8 @@ def main() -> None:
     except SsvifError as error:
         print(f"ssvif: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        # A path of any option may be unusable: too long, on a full disk, without permission.
+        name = "" if error.filename is None else f"{error.filename}: "
+        print(f"ssvif: {name}{error.strerror or error}", file=sys.stderr)
+        sys.exit(2)

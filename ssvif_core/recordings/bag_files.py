@@ -18,6 +18,7 @@ from rich.console import Console
 from rosbags.rosbag2 import Reader
 
 from ssvif_core.errors import InputError
+from ssvif_core.files import read_yaml
 from ssvif_core.recordings.mcap_file import McapFile
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
@@ -200,6 +201,8 @@ def storage_files(path: Path) -> list[Path]:
     """
     if path.is_file():
         return [path]
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path}: neither a file nor a folder; expected a bag")
     files = sorted(file for file in path.iterdir() if is_storage_file(file))
     # `zstd -d` keeps the compressed file beside its content.
     files = [f for f in files if not (_is_compressed(f) and f.with_suffix("") in files)]
@@ -249,10 +252,10 @@ def is_storage_file(path: Path) -> bool:
 def _listed_files(folder: Path) -> list[str]:
     """The names of the files that metadata.yaml lists; none if it is missing or senseless."""
     try:
-        content = yaml.safe_load((folder / "metadata.yaml").read_text())
+        content = read_yaml(folder / "metadata.yaml", yaml.SafeLoader)
         listed = content["rosbag2_bagfile_information"]["relative_file_paths"]
         return [Path(name).name for name in listed]
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+    except (InputError, KeyError, TypeError):
         return []
 
 

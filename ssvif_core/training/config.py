@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import yaml
 
 from ssvif_core.errors import InputError
+from ssvif_core.files import parse_yaml, read_yaml
 from ssvif_core.losses.consistency import ConsistencyConfig
 from ssvif_core.losses.fusion import FusionLossWeights, TargetConfig
 from ssvif_core.losses.weighting import WEIGHTINGS
@@ -142,12 +143,7 @@ def load_config(path: Path, overrides: list[str]) -> TrainConfig:
         InputError: the file cannot be read, a key is unknown (the message names the most similar
             one), or a value has another type or is out of range.
     """
-    try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from error
+    values = read_yaml(path, yaml.SafeLoader) or {}
     if not isinstance(values, dict):
         raise InputError(f"{path}: {values!r:.60}; expected keys and values")
     for override in overrides:
@@ -166,10 +162,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals:
         raise InputError(f"override '{override}'; expected key=value, as in seed=3")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"override '{override}': not valid YAML: {error}") from error
+    value = parse_yaml(text, f"override '{override}'")
     *parents, last = key.split(".")
     branch: Any = values
     for parent in parents:

@@ -10,13 +10,16 @@ from contextlib import suppress
 from typing import NoReturn, TypeVar
 
 import rclpy
+from rclpy.exceptions import NameValidationException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 
 from ssvif_core.errors import SsvifError
 from ssvif_ros.transport import use_transport_profile
 
 N = TypeVar("N", bound=Node)
+RCLError = rclpy_implementation.RCLError
 
 
 def run(
@@ -39,11 +42,21 @@ def run(
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     use_transport_profile()
-    rclpy.init(args=arguments)
+    try:
+        rclpy.init(args=arguments)
+    except RCLError as error:  # a parameter file or a remapping is malformed
+        print(f"{name}: {_first_part(error)}", file=sys.stderr)
+        _leave(2)
     executor, node, code = SingleThreadedExecutor(), None, 0
     try:
         node = create()
         work(node, executor)
+    except (OSError, RCLError, NameValidationException) as error:
+        if rclpy.ok():  # a parameter has a path or a name that cannot be used
+            rclpy.logging.get_logger(name).fatal(_first_part(error))
+            code = 2
+        else:
+            code = interrupted
     except SsvifError as error:
         rclpy.logging.get_logger(name).fatal(str(error))
         code = 2
@@ -79,6 +92,11 @@ def spin(executor: SingleThreadedExecutor, node: Node) -> None:
                 f"a message or a request could not be handled ({error!r}); the node goes on. "
                 "Please report this", throttle_duration_sec=1.0,
             )  # fmt: skip
+
+
+def _first_part(error: Exception) -> str:
+    """The message without the places in the C code that rcl appends."""
+    return str(error).partition(", at /")[0].strip()
 
 
 def tell(node: Node, success: bool, message: str) -> None:

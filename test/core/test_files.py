@@ -8,10 +8,11 @@ import threading
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ssvif_core import files
 from ssvif_core.errors import InputError
-from ssvif_core.files import fingerprint, write_atomically
+from ssvif_core.files import LARGEST_YAML, fingerprint, read_yaml, write_atomically
 
 
 def test_bytes_and_text_are_written(tmp_path: Path) -> None:
@@ -118,3 +119,19 @@ def test_the_fingerprint_changes_with_the_file(tmp_path: Path) -> None:
     assert fingerprint(path) != first
     with pytest.raises(InputError, match="none: cannot be read"):
         fingerprint(tmp_path / "none")
+
+
+def test_odd_yaml_files_are_refused(tmp_path: Path) -> None:
+    odd = {"deep": "[" * 5000, "bytes": "\udcff", "unclosed": "a: ["}
+    for name, text in odd.items():
+        path = tmp_path / f"{name}.yaml"
+        path.write_bytes(text.encode(errors="surrogateescape"))
+        with pytest.raises(InputError, match=f"{name}.yaml: (not valid YAML|cannot be read)"):
+            read_yaml(path, yaml.SafeLoader)
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(InputError, match="pipe.yaml: not a file"):
+        read_yaml(tmp_path / "pipe.yaml", yaml.SafeLoader)
+    with (tmp_path / "large.yaml").open("wb") as file:
+        file.truncate(LARGEST_YAML + 1)
+    with pytest.raises(InputError, match="large.yaml: 16000001 bytes; expected a small YAML file"):
+        read_yaml(tmp_path / "large.yaml", yaml.SafeLoader)

@@ -224,3 +224,55 @@ class Robot:
         self.node.destroy_node()
         rclpy.shutdown(context=self.context)
         return code
+
+
+Messages = tuple[Image | None, Image | None]
+
+
+class Cameras:
+    """Sends pairs of images at a steady rate in the background.
+
+    Attributes:
+        sent: the cameras that send.
+        alter: changes what is sent: number, visible, thermal -> visible, thermal (None: nothing).
+        number: of the last pair.
+    """
+
+    def __init__(
+        self, robot: Robot, period_s: float = PERIOD * 1e-9, size: tuple[int, int] = (64, 48)
+    ) -> None:
+        self.sent = {"visible", "thermal"}
+        self.alter: Callable[[int, Image, Image], Messages] = lambda _, v, t: (v, t)
+        self.number = 0
+        self._robot, self._stop = robot, threading.Event()
+        self._period_s, self._scene = period_s, scene(size)
+        self._thread = threading.Thread(target=self._send)
+        self._thread.start()
+
+    def _send(self) -> None:
+        visible, thermal = self._scene
+        next_s = time.monotonic()
+        while not self._stop.wait(max(0.0, next_s - time.monotonic())):
+            next_s = max(next_s + self._period_s, time.monotonic())
+            self.number += 1
+            stamp = START + round(self.number * self._period_s * 1e9)
+            thermal[0, 0] = 7000 + self.number % 50  # equal images would count as frozen
+            images = {
+                "visible": image(visible, "bgr8", stamp, "visible_frame"),
+                "thermal": image(thermal, "mono16", stamp, "thermal_frame"),
+            }
+            sent = self.sent
+            altered = self.alter(self.number, images["visible"], images["thermal"])
+            self._robot.send(
+                *(
+                    each if name in sent else None
+                    for name, each in zip(images, altered, strict=True)
+                )
+            )
+
+    def __enter__(self) -> Cameras:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()

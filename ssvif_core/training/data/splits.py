@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 
 from ssvif_core.errors import InputError
-from ssvif_core.files import write_atomically
+from ssvif_core.files import read_yaml, write_atomically
 from ssvif_core.recordings.sources import Listing, some
 
 logger = logging.getLogger(__name__)
@@ -61,13 +61,8 @@ def read_split(path: Path) -> Split:
     Raises:
         InputError: the file cannot be read, has another form, or has a name in two parts.
     """
-    try:
-        # BaseLoader reads everything as text, so that the name 00123 needs no quotes.
-        values = yaml.load(path.read_text(), yaml.BaseLoader)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from error
+    # BaseLoader reads everything as text, so that the name 00123 needs no quotes.
+    values = read_yaml(path, yaml.BaseLoader)
     if not isinstance(values, dict) or not values.keys() <= set(PARTS):
         keys = f"the keys {', '.join(values)}" if isinstance(values, dict) else "no keys"
         raise InputError(f"{path}: a split with {keys}; expected lists {', '.join(PARTS)}")

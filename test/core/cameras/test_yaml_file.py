@@ -53,7 +53,7 @@ mapping: {kind: homography, matrix: [2, 0, 0, 0, 2, 0, 0, 0, 1]}
         ("[2, 0, 0, 0, 2, 0, 0, 0, 1]", "[2, 0]", "expected nine numbers"),
         ("[2, 0, 0, 0, 2, 0, 0, 0, 1]", "[0, 0, 0, 0, 2, 0, 0, 0, 1]", "invertible"),
         ("height: 480}", "height: 480, distortion: [1, 0, 0, 0]}", "without a camera matrix"),
-        ("format: 1", "format: [", "not readable as YAML"),
+        ("format: 1", "format: [", "not valid YAML"),
         (GOOD, "- 1", "expected keys with values"),
         ("format: 1", "format: 1\ntime_offset: soon", "not a camera pair"),
     ],
@@ -71,5 +71,5 @@ def test_an_invalid_file_gives_an_error_that_names_the_mistake(
 
 
 def test_a_missing_file_gives_an_error_with_its_path(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nowhere.yaml: the camera pair cannot be read"):
+    with pytest.raises(InputError, match="nowhere.yaml: cannot be read"):
         load_camera_pair(tmp_path / "nowhere.yaml")

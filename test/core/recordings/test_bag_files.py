@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mcap.writer import Writer as McapWriter
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from ssvif_core.errors import InputError
+from ssvif_core.recordings.bag_files import storage_files
 from ssvif_core.recordings.bag_pairs import BagStream, choose_topics
 from ssvif_core.recordings.bags import (
     IMAGE_TYPE,
@@ -247,3 +249,10 @@ def test_a_flipped_bit_is_told_and_costs_only_its_part(
     if len(found) < COUNT:
         with pytest.raises(InputError, match="damaged|not a readable bag|breaks off"):
             numbers(broken)
+
+
+def test_a_pipe_is_no_bag(tmp_path: Path) -> None:
+    pipe = tmp_path / "a.mcap"
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match="a.mcap: neither a file nor a folder; expected a bag"):
+        storage_files(pipe)

@@ -39,9 +39,11 @@ Start = Callable[..., "Launch"]
 class Launch:
     """A running launch, and its output so far."""
 
-    def __init__(self, environment: dict[str, str], *arguments: str) -> None:
+    def __init__(
+        self, environment: dict[str, str], *arguments: str, file: str = "fusion.launch.py"
+    ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", RUN, str(ROOT / "launch/fusion.launch.py"), *arguments],
+            [sys.executable, "-c", RUN, str(ROOT / "launch" / file), *arguments],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         self.lines: list[str] = []
@@ -89,7 +91,8 @@ def start(tmp_path: Path, next_domain: Callable[[], int]) -> Start:
         "HOME": str(tmp_path),
         "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
     }
-    return lambda *arguments: Launch(environment, *arguments)
+    environment["PATH"] = f"{tmp_path / 'bin'}:{environment['PATH']}"
+    return lambda *arguments, **options: Launch(environment, *arguments, **options)
 
 
 def write(path: Path, parameters: str) -> None:
@@ -132,3 +135,33 @@ def test_an_unknown_parameter_in_the_file_is_named(start: Start, tmp_path: Path)
     launch.wait_for("parameter slopp is unknown to this node; did you mean slop?")
     launch.process.send_signal(signal.SIGINT)
     assert launch.end() == 0
+
+
+def test_a_lifecycle_manager_may_start_the_node(start: Start) -> None:
+    launch = start("autostart:=false")
+    launch.wait_for("process started with pid")
+    time.sleep(3)
+    assert "engine openvino" not in launch.output, "it is not configured"
+    launch.process.send_signal(signal.SIGINT)
+    assert launch.end() == 0
+
+
+def test_a_replay_records_the_topics_of_its_namespace(start: Start, tmp_path: Path) -> None:
+    """`ros2` is a program that writes down its arguments, since rosbag2 is not at hand."""
+    program = tmp_path / "bin/ros2"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/called\nsleep 2\n')
+    program.chmod(0o755)
+    launch = start(
+        "bag:=drive", "namespace:=robot1", "fused_image:=/all/fused", "thermal_image:=~/ir",
+        file="replay.launch.py",
+    )  # fmt: skip
+    launch.end()
+    (recorded,) = [
+        line for line in (tmp_path / "called").read_text().splitlines() if "record" in line
+    ]
+    node = "/robot1/fusion_node"
+    assert recorded.split("fusion_outputs ")[1].split() == [
+        "/robot1/visible/image_raw", f"{node}/ir", "/all/fused", f"{node}/segmentation/overlay",
+        f"{node}/segmentation/labels", f"{node}/segmentation/label_info", "/diagnostics",
+    ]  # fmt: skip

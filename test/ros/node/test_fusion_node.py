@@ -485,3 +485,38 @@ def test_clocks_that_drift_apart_are_told_before_pairs_are_lost(robot: MakeRobot
         return "drift apart by 1." in status.message or "drift apart by 0.9" in status.message
 
     r.state(told, "the drift", timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-p", "calibration_file:={0}/brackets.yaml"), "brackets are nested too deeply"),
+        (("-p", f"calibration_file:=/tmp/{'x' * 300}.yaml"), "File name too long"),
+        (("-p", f"model:=/tmp/{'x' * 300}.onnx"), "File name too long"),
+        (("-p", "visible_topic:='a b!'"), "must not contain characters other than"),
+        (("--params-file", "{0}/bad.yaml"), "Couldn't parse params file"),
+        (("-r", "__ns:=bad ns"), "Couldn't parse remap rule"),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_one_sentence(
+    arguments: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "brackets.yaml").write_text("[" * 5000)
+    (tmp_path / "bad.yaml").write_text("fusion_node: [")
+    given = [argument.format(tmp_path) for argument in arguments]
+    result = subprocess.run(
+        [sys.executable, "-m", "ssvif_ros.node.fusion_node", "--ros-args", *given],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert message in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.8])
+def test_a_signal_during_the_imports_shows_no_traceback(seconds: float) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ssvif_ros.node.fusion_node"], stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    assert "Traceback" not in process.communicate(timeout=30)[1]

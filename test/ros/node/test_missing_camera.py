@@ -3,47 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from harness import PERIOD, START, Robot, image, scene
+from harness import Cameras, Robot, scene
 
 MakeRobot = Callable[..., Robot]
-
-
-class Cameras:
-    """Sends images of both cameras at 30 Hz, or of one of them."""
-
-    def __init__(self, robot: Robot) -> None:
-        self.sent = {"visible", "thermal"}
-        self._robot, self._stop = robot, threading.Event()
-        self._thread = threading.Thread(target=self._send)
-        self._thread.start()
-
-    def _send(self) -> None:
-        visible, thermal = scene()
-        index = 0
-        while not self._stop.wait(PERIOD * 1e-9):
-            stamp = START + index * PERIOD
-            thermal[0, 0] = 7000 + index % 50
-            self._robot.send(
-                image(visible, "bgr8", stamp, "visible_frame") if "visible" in self.sent else None,
-                image(thermal, "mono16", stamp, "thermal_frame")
-                if "thermal" in self.sent
-                else None,
-            )
-            index += 1
-
-    def __enter__(self) -> Cameras:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
 
 def pixels(message: Any) -> np.ndarray:
