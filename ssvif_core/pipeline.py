@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import OrderedDict
 from concurrent.futures import Future
@@ -106,6 +107,7 @@ class FusionPipeline:
         self._refused: dict[Shapes, tuple[SsvifError, object]] = {}
         self._calibration = calibration
         self._hand_over = hand_over
+        self._model_name = ""
         self._is_half = working_size == "half"
 
     def __call__(self, pair: Pair, frame: ThermalFrame | None = None) -> FusionBuffers:
@@ -141,6 +143,14 @@ class FusionPipeline:
         )
 
     # --- the model
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model file, and the first digits of its SHA-256 when it was first read."""
+        if not self._model_name:
+            digest = hashlib.sha256(self.model.read_bytes()).hexdigest()[:12]
+            self._model_name = f"{self.model.name} (sha256 {digest})"
+        return self._model_name
 
     @property
     def class_names(self) -> tuple[str, ...]:

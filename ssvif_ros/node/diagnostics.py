@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -24,6 +26,7 @@ from ssvif_ros.node.stream import Stream
 
 DRIFT_S = 300.0  # after which the comparison begins anew
 SLOW_SHARE = 0.1  # of the pairs; if more are replaced by newer ones, the machine is slow
+STEPS = (Key.WAIT, Key.CONVERT, Key.INFER, Key.PUBLISH)  # of the latency
 LONGEST = 600  # characters of a text in diagnostics
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
@@ -41,7 +44,8 @@ class Counters:
         thermal_state: of the last pair. thermal_doubt: see `ThermalStream.doubt`.
         latencies_s: from match to publishing, of the last pairs.
         ages_s: between the stamps of a pair, of the last pairs.
-        work_s: time that the worker needed, of the last pairs.
+        work_s: time that the worker needed, of the last pairs. steps_s: the same by step.
+        model: name and hash of the model file.
     """
 
     fused: int = 0
@@ -60,10 +64,15 @@ class Counters:
     latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=300))
     ages_s: deque[float] = field(default_factory=lambda: deque(maxlen=300))
     work_s: deque[float] = field(default_factory=lambda: deque(maxlen=300))
+    steps_s: dict[Key, deque[float]] = field(
+        default_factory=lambda: {step: deque(maxlen=300) for step in STEPS}
+    )
+    model: str = ""
 
     def note_engine(self, engine: str, pipeline: FusionPipeline) -> None:
         """Note which engine serves, and what happens to a better one."""
         self.engine, self.building, self.not_used = engine, pipeline.building, pipeline.not_used
+        self.model = pipeline.model_name
 
 
 class StatusPublisher:
@@ -138,6 +147,7 @@ class Diagnostics:
             "stood still": counters.stood_still,
             "too old": self._pairing.too_old,
             **{f"refused {stream.name}": stream.refused for stream in streams},
+            **{stream.name: stream.received for stream in streams},
         }
 
     def _state(self) -> tuple[bytes, str]:
@@ -294,6 +304,8 @@ class Diagnostics:
         for stream in pairing.streams:
             values |= {
                 StreamKey.RECEIVED.of(stream.name): stream.received,
+                StreamKey.RATE.of(stream.name): stream.received - self._last[stream.name],
+                StreamKey.GAP.of(stream.name): round(1000 * stream.take_longest_gap()),
                 StreamKey.MISSING.of(stream.name): stream.missing,
                 StreamKey.LOST.of(stream.name): stream.lost,
                 StreamKey.REFUSED.of(stream.name): stream.refused,
@@ -317,7 +329,12 @@ class Diagnostics:
             Key.HELD.value: counters.held,
             Key.THERMAL_TOO_OLD.value: pairing.too_old,
             Key.DRIFT.value: "not known" if drift is None else f"{drift:.1f}",
+            Key.MODEL.value: counters.model,
+            Key.MEMORY.value: round(_memory_mb()),
         }
+        for step, seconds in counters.steps_s.items():
+            if seconds:
+                values[step.value] = f"{1000 * np.median(list(seconds)):.1f}"
         if counters.ages_s:
             values[Key.THERMAL_AGE.value] = f"{1000 * np.median(list(counters.ages_s)):.1f}"
         if counters.work_s:
@@ -329,6 +346,15 @@ class Diagnostics:
 
 
 WAITING = "waiting for images"
+
+
+def _memory_mb() -> float:
+    """Resident memory of this process; 0 where /proc does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def _advice(stream: Stream) -> str:

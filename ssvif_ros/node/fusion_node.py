@@ -178,6 +178,8 @@ class FusionNode(LifecycleNode):
         """Take other parameters, or say why not. rclpy has checked types and ranges."""
         names = {field.name for field in dataclasses.fields(FusionParameters)}
         values = {each.name: each.value for each in parameters if each.name in names}
+        if not values:
+            return SetParametersResult(successful=True)
         fixed = [name for name in values if not is_live(name)]
         if fixed and self._pipeline is not None:
             return SetParametersResult(

@@ -10,6 +10,7 @@ import numpy as np
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, TimeReference
 from std_msgs.msg import Header, String
 
@@ -20,6 +21,8 @@ from ssvif_ros.node import interface
 from ssvif_ros.node.messages import compressed_message, image_message
 from ssvif_ros.node.parameters import FusionParameters
 
+# history, depth and reliability can be set with parameters `qos_overrides.TOPIC.publisher.depth`
+OVERRIDES = QoSOverridingOptions.with_default_policies()
 BOTH = "both"  # cameras that the image shows
 
 
@@ -120,9 +123,6 @@ class Output:
         parameter: the name of the parameter that offers it.
     """
 
-    # Reliable, like image_transport: reliable and best-effort subscribers both match.
-    qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-
     def __init__(self, node: Node, output: interface.ImageOutput) -> None:
         self._node, self._output = node, output
         self.parameter = output.parameter
@@ -135,11 +135,14 @@ class Output:
         topic = self._output.name
         with self._lock:
             if offered and self._image is None:
-                self._image = self._node.create_publisher(Image, topic, self.qos)
+                self._image = self._node.create_publisher(
+                    Image, topic, _image_qos(), qos_overriding_options=OVERRIDES
+                )
                 if self._output.has_jpeg:
                     self._jpeg = self._node.create_publisher(
-                        CompressedImage, topic + "/compressed", self.qos
-                    )
+                        CompressedImage, topic + "/compressed", _image_qos(),
+                        qos_overriding_options=OVERRIDES,
+                    )  # fmt: skip
             elif not offered:
                 for publisher in filter(None, (self._image, self._jpeg)):
                     self._node.destroy_publisher(publisher)
@@ -158,6 +161,14 @@ class Output:
                 self._image.publish(image_message(image, self._output.encoding, header))
             if self._jpeg is not None and _listened(self._jpeg):
                 self._jpeg.publish(compressed_message(image, quality, header))
+
+
+def _image_qos() -> QoSProfile:
+    """Reliable, like image_transport: reliable and best-effort subscribers both match.
+
+    A new one for each publisher, since rclpy writes overrides into it.
+    """
+    return QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 
 
 def class_colours(text: str, names: Sequence[str]) -> UInt8Array:

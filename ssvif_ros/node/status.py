@@ -38,12 +38,20 @@ class Key(str, Enum):
     WORK = "work per pair p50 ms"
     LATENCY_P50 = "latency p50 ms"
     LATENCY_P95 = "latency p95 ms"
+    WAIT = "of it: wait for the worker, p50 ms"
+    CONVERT = "of it: messages to arrays, p50 ms"
+    INFER = "of it: engine, p50 ms"
+    PUBLISH = "of it: outputs, p50 ms"
+    MODEL = "model"
+    MEMORY = "memory MB"
 
 
 class StreamKey(str, Enum):
     """Keys that each camera has; `of` gives the key of one camera."""
 
     RECEIVED = "received"
+    RATE = "images per second"
+    GAP = "longest gap in the last second, ms"
     MISSING = "never arrived"
     LOST = "lost, says DDS"
     REFUSED = "with a stamp below zero"

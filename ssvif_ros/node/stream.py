@@ -60,13 +60,17 @@ class Stream:
         self.subscribed_at: float | None = None
         self.recent: deque[CameraMessage] = deque(maxlen=kept)
         self._missing = MissingImages()
+        self._longest_gap_s = 0.0
         self._lags_ns: deque[int] = deque(maxlen=30)
 
     def note(self, message: CameraMessage) -> bool:
         """Count a message; return whether its stamp jumped back."""
         stamp = stamp_of(message.header)
         self.received += 1
-        self.last_arrival = time.monotonic()
+        now = time.monotonic()
+        if self.last_arrival is not None:
+            self._longest_gap_s = max(self._longest_gap_s, now - self.last_arrival)
+        self.last_arrival = now
         step_ns = 0 if self.last_stamp is None else stamp - self.last_stamp
         if -JUMP_BACK_NS <= step_ns < 0:
             self._missing.overtaken()
@@ -78,6 +82,11 @@ class Stream:
         self._missing.note(stamp)
         self._lags_ns.append(stamp - time.time_ns())
         return step_ns < 0
+
+    def take_longest_gap(self) -> float:
+        """The longest time between two messages since the last call, seconds."""
+        gap_s, self._longest_gap_s = self._longest_gap_s, 0.0
+        return gap_s
 
     def refuse(self) -> None:
         """Count a message whose stamp cannot be used."""

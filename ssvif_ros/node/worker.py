@@ -6,6 +6,7 @@ reported, counted and left behind: the node goes on.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from ssvif_core.recordings.pixels import BitDepth
 from ssvif_core.thermal import StreamState, ThermalConfig, ThermalStream
 from ssvif_core.types import Pair, Shapes, stamp_of
 from ssvif_ros.node.calibration import Calibration
-from ssvif_ros.node.diagnostics import Counters
+from ssvif_ros.node.diagnostics import STEPS, Counters
 from ssvif_ros.node.messages import CameraMessage, thermal_array, to_pair, visible_array
 from ssvif_ros.node.outputs import Outputs
 from ssvif_ros.node.pairing import LatestSlot, MatchedMessages
@@ -148,6 +149,7 @@ class Worker:
             self._counters.visible_alone += 1
             return
         pair = self._pair_of(visible, thermal)
+        converted_s = time.monotonic()
         if not is_heard:
             self._watch(pair, self._pipeline.thermal(pair.thermal, pair.thermal_stamp).state)
             return
@@ -155,8 +157,12 @@ class Worker:
             return
         frame = self._pipeline.frame if messages.held == "thermal" else None
         fusion = self._pipeline(pair, frame)
+        fused_s = time.monotonic()
         self._outputs.publish(fusion, self._header_of(visible, thermal), thermal.header)
-        self._counters.work_s.append(time.monotonic() - start_s)
+        moments = (messages.arrival, start_s, converted_s, fused_s, time.monotonic())
+        self._counters.work_s.append(moments[-1] - start_s)
+        for step, (begin, end) in zip(STEPS, itertools.pairwise(moments), strict=True):
+            self._counters.steps_s[step].append(end - begin)
         if visible is None or messages.held:
             self._counters.thermal_alone += visible is None
             self._counters.held += bool(messages.held)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from harness import Robot, scene
+from harness import Cameras, Robot, scene
 from rcl_interfaces.msg import ParameterValue
 from std_srvs.srv import SetBool, Trigger
 from test_lifecycle import call, set_parameter, text
@@ -148,3 +148,27 @@ def test_a_wider_slop_pairs_what_did_not_fit(robot: MakeRobot) -> None:
     r.state(lambda values, _: values["visible received"] == "1", "the image")
     assert set_parameter(r, "slop", number(0.01)).successful
     r.fuse(1)
+
+
+def test_diagnostics_show_rates_gaps_steps_model_and_memory(robot: MakeRobot) -> None:
+    r = robot()
+    with Cameras(r):
+        r.fused(40)
+        state = r.state(lambda values, _: int(values["fused"]) > 40, "figures")
+    for camera in ("visible", "thermal"):
+        assert 15 <= int(state[f"{camera} images per second"]) <= 45
+        assert 20 <= int(state[f"{camera} longest gap in the last second, ms"]) < 1000
+    steps = [float(value) for key, value in state.items() if key.startswith("of it: ")]
+    assert len(steps) == 4
+    assert sum(steps) < 2 * float(state["latency p50 ms"]) + 2
+    assert state["model"].startswith("ssvif_s.onnx (sha256 ")
+    assert 100 < int(state["memory MB"]) < 1500
+
+
+def test_the_qos_of_outputs_can_be_overridden(robot: MakeRobot) -> None:
+    name = "qos_overrides./fusion_node/fused/image.publisher"
+    r = robot({f"{name}.reliability": "best_effort", f"{name}.depth": 1})
+    (info,) = r.node.get_publishers_info_by_topic("/fusion_node/fused/image")
+    assert info.qos_profile.reliability.name == "BEST_EFFORT"
+    (other,) = r.node.get_publishers_info_by_topic("/fusion_node/segmentation/overlay")
+    assert other.qos_profile.reliability.name == "RELIABLE"
