@@ -23,7 +23,10 @@ setup(
     # On a robot rosdep brings what package.xml names; elsewhere the locked files in requirements/
     # do. Listing it here would make pip replace the distribution's OpenCV and NumPy.
     install_requires=["setuptools"],
-    extras_require={"ray": ["ray>=2.50"]},  # `ssvif evaluate --ray`; both ends in one version
+    extras_require={
+        "ray": ["ray>=2.50"],  # `ssvif evaluate --ray`; both ends in one version
+        "prometheus": ["prometheus-client>=0.20"],  # the parameter prometheus_file
+    },
     python_requires=">=3.10",
     zip_safe=False,
     maintainer="SSVIF for robots maintainers",

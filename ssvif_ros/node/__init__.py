@@ -16,6 +16,7 @@ calibration   recalibrates on request and watches the alignment
 status        the keys of the diagnostics, for those who write and who read them
 diagnostics   publishes the state once a second
 entities      what a node has created, and how it goes again
+prometheus    the figures of the diagnostics as a text file
 process       start, spin and end of a process that uses rclpy
 build_engine  a separate executable: builds the TensorRT engine and ends
 """

@@ -21,6 +21,7 @@ from ssvif_ros.node.calibration import Calibration
 from ssvif_ros.node.interface import DIAGNOSTICS
 from ssvif_ros.node.pairing import LatestSlot, Pairing
 from ssvif_ros.node.parameters import FusionParameters
+from ssvif_ros.node.prometheus import PrometheusFile
 from ssvif_ros.node.status import Key, StreamKey, advice_if_slow, cameras_shown
 from ssvif_ros.node.stream import Stream
 
@@ -126,12 +127,24 @@ class Diagnostics:
         # When the difference of the cameras' clocks was first looked at, and what it was (s).
         self._clocks: tuple[float, float] | None = None
         self._publisher = StatusPublisher(node)
+        self._prometheus: PrometheusFile | None = None
+        if parameters.prometheus_file:
+            path = Path(parameters.prometheus_file).expanduser()
+            self._prometheus = PrometheusFile(path, node.get_fully_qualified_name())
         every_second(node, self.publish)
 
     def publish(self) -> None:
         """Publish the present state."""
         level, message = self._state()
-        self._publisher.publish(level, message, self._values())
+        values = self._values()
+        self._publisher.publish(level, message, values)
+        if self._prometheus is not None:
+            try:
+                self._prometheus.write(values)
+            except OSError as error:
+                self._node.get_logger().warning(
+                    f"prometheus_file: {error}", throttle_duration_sec=60.0
+                )
         self._last = self._counts()
 
     def _counts(self) -> dict[str, int]:

@@ -199,6 +199,9 @@ class FusionParameters:
     save_folder: str = _parameter(
         "", "Folder for the pairs of `~/save_pair`; empty: the service refuses.", live=True
     )
+    prometheus_file: str = _parameter(
+        "", "File for the figures of the diagnostics, which Prometheus reads; empty: none."
+    )
     autostart: bool = _parameter(
         True, "Configure and activate the node at the start; false: a lifecycle manager does."
     )

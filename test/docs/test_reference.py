@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import rclpy
@@ -53,6 +54,23 @@ def test_the_running_node_has_exactly_the_interface_of_the_reference() -> None:
     for each in interface.SERVICES:
         topic = each.name.replace("~", "/fusion_node")
         assert services[topic] == [each.type.replace("/", "/srv/")]
+    allowed = _allowed_by_the_security_policy()
+    assert allowed["topic"] >= set(published) and allowed["service"] >= set(services)
+
+
+def _allowed_by_the_security_policy() -> dict[str, set[str]]:
+    """The full names of published topics and offered services in config/sros2_policy.xml."""
+    policy = ElementTree.parse(ROOT / "config/sros2_policy.xml")
+    names: dict[str, set[str]] = {"topic": set(), "service": set()}
+    for path, kind in (
+        ("topics[@publish]/topic", "topic"),
+        ("services[@reply]/service", "service"),
+    ):
+        for element in policy.iterfind(f".//{path}"):
+            text = element.text or ""
+            is_own = text.startswith("~/")
+            names[kind].add(f"/fusion_node/{text[2:]}" if is_own else f"/{text}")
+    return names
 
 
 def _is_ros_itself(topic: str) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from harness import Cameras, Robot, scene
+from prometheus_client.parser import text_string_to_metric_families
 from rcl_interfaces.msg import ParameterValue
 from std_srvs.srv import SetBool, Trigger
 from test_lifecycle import call, set_parameter, text
@@ -172,3 +173,15 @@ def test_the_qos_of_outputs_can_be_overridden(robot: MakeRobot) -> None:
     assert info.qos_profile.reliability.name == "BEST_EFFORT"
     (other,) = r.node.get_publishers_info_by_topic("/fusion_node/segmentation/overlay")
     assert other.qos_profile.reliability.name == "RELIABLE"
+
+
+def test_prometheus_reads_the_figures_from_a_file(robot: MakeRobot, tmp_path: Path) -> None:
+    file = tmp_path / "fusion.prom"
+    r = robot({"prometheus_file": str(file)})
+    r.fuse(0)
+    r.state(lambda values, _: values["fused"] == "1", "the pair")
+    text = file.read_text()
+    assert 'ssvif_fused{node="/fusion_node"} 1.0' in text
+    assert "# HELP ssvif_dropped_engine_busy dropped, engine busy" in text
+    names = {family.name for family in text_string_to_metric_families(text)}
+    assert {"ssvif_latency_p50_ms", "ssvif_visible_images_per_second"} <= names
