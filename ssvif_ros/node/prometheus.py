@@ -55,7 +55,7 @@ class PrometheusFile:
 def metric_name(key: str) -> str:
     """The name of the metric of a key.
 
-    >>> metric_name("dropped, engine busy")
-    'ssvif_dropped_engine_busy'
+    >>> metric_name("a key, with signs")
+    'ssvif_a_key_with_signs'
     """
     return "ssvif_" + re.sub(r"[^a-z0-9]+", "_", key.lower()).strip("_")
