@@ -17,9 +17,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ros"))
 
-from harness import Robot
+from harness import Cameras, Robot
 
 from ssvif_core.machine import describe_machine
+from ssvif_core.types import stamp_of
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 1.0  # from the end of a fault to the next fused pair
@@ -42,12 +43,16 @@ def robot(next_domain: Callable[[], int]) -> Iterator[Callable[..., Robot]]:
 
 @pytest.fixture
 def recovered() -> Callable[..., None]:
-    """Waits for a fused pair after the end of a fault, and notes how long it took."""
+    """Waits for a pair sent after the end of a fault to be fused, and notes how long it took."""
 
-    def wait(fault: str, robot: Robot, since: float | None = None, **figures: object) -> None:
-        start = time.monotonic() if since is None else since
-        count = len(robot.received["fused/image"])
-        robot.wait(lambda: len(robot.received["fused/image"]) > count, "a fused pair", 30)
+    def wait(fault: str, robot: Robot, cameras: Cameras, **figures: object) -> None:
+        start, number = time.monotonic(), cameras.number
+
+        def is_fused() -> bool:
+            good = {cameras.stamp(n) for n in range(number + 1, cameras.number + 1)}
+            return any(stamp_of(each.header) in good for each in robot.received["fused/image"])
+
+        robot.wait(is_fused, "a fused pair", 30)
         seconds = time.monotonic() - start
         _results.append({"fault": fault, "seconds": round(seconds, 2), **figures})
         assert seconds < LIMIT_S, f"{fault}: {seconds:.2f} s"

@@ -72,7 +72,7 @@ def test_the_node_is_killed_and_started_again(robot: MakeRobot, recovered: Recov
         )  # fmt: skip
         threading.Thread(target=r._read_log, daemon=True).start()
         r.wait(lambda: "thermal: subscribed to" in "".join(r.log[lines:]), "the new node")
-        recovered("node killed (-9) and started again: from its subscription", r)
+        recovered("node killed (-9) and started again: from its subscription", r, cameras)
 
 
 def test_a_subscriber_is_killed(robot: MakeRobot, recovered: Recovered) -> None:
@@ -82,7 +82,7 @@ def test_a_subscriber_is_killed(robot: MakeRobot, recovered: Recovered) -> None:
         victim = listener(r)
         victim.kill()
         victim.wait()
-        recovered("subscriber killed (-9)", r)
+        recovered("subscriber killed (-9)", r, cameras)
 
 
 def test_a_publisher_is_killed(robot: MakeRobot, recovered: Recovered, tmp_path: Path) -> None:
@@ -100,8 +100,8 @@ def test_a_publisher_is_killed(robot: MakeRobot, recovered: Recovered, tmp_path:
     r.wait(lambda: len(r.received["fused/image"]) >= 5, "five fused pairs")
     player.kill()
     player.wait()
-    with Cameras(r):
-        recovered("publisher of both cameras killed (-9), another one begins", r)
+    with Cameras(r) as cameras:
+        recovered("publisher of both cameras killed (-9), another one begins", r, cameras)
 
 
 @pytest.mark.parametrize("count", [50])
@@ -116,7 +116,7 @@ def test_subscribers_come_and_go(robot: MakeRobot, recovered: Recovered, count: 
             )
             time.sleep(0.05)
             r.node.destroy_subscription(subscription)
-        recovered(f"{count} subscribers came and went", r,
+        recovered(f"{count} subscribers came and went", r, cameras,
                   memory_mb=round(memory_mb(r) - before, 1))  # fmt: skip
 
 
@@ -134,7 +134,7 @@ def test_a_camera_is_silent_for_five_seconds(
         time.sleep(5)
         cameras.sent = {"visible", "thermal"}
         r.state(lambda values, _: values["cameras shown"] == "both", "both cameras", 10)
-        recovered(f"{camera} camera silent for 5 s", r)
+        recovered(f"{camera} camera silent for 5 s", r, cameras)
 
 
 def _stamped(message: Image, stamp: int) -> Image:
@@ -194,7 +194,7 @@ def _other_size(number: int, visible: Image, thermal: Image) -> Any:
         ("stamps 0", _zero),
         ("stamps an hour ahead", _shift(3600)),
         ("stamps 37 s ahead (TAI)", _shift(37)),
-        ("stamps an hour back", _shift(-600)),
+        ("stamps ten minutes back", _shift(-600)),
         ("rgb8 and mono8 in place of bgr8 and mono16", _other_encoding),
         ("every fifth pair of another size", _other_size),
     ],
@@ -208,7 +208,7 @@ def test_odd_streams(
         normal, cameras.alter = cameras.alter, alter
         time.sleep(3)
         cameras.alter = normal
-        recovered(f"for 3 s: {name}", r)
+        recovered(f"for 3 s: {name}", r, cameras)
 
 
 # --- bad images
@@ -246,7 +246,7 @@ def test_bad_images(robot: MakeRobot, recovered: Recovered, camera: str, name: s
         normal, cameras.alter = cameras.alter, alter
         time.sleep(1.5)
         cameras.alter = normal
-        recovered(f"{camera} images for 1.5 s: {name}", r)
+        recovered(f"{camera} images for 1.5 s: {name}", r, cameras)
 
 
 def test_two_thousand_fuzzed_messages(robot: MakeRobot, recovered: Recovered) -> None:
@@ -272,7 +272,7 @@ def test_two_thousand_fuzzed_messages(robot: MakeRobot, recovered: Recovered) ->
             r.send(fuzzed(), fuzzed())
             time.sleep(0.002)
         cameras.sent = {"visible", "thermal"}
-        recovered("2000 fuzzed messages", r)
+        recovered("2000 fuzzed messages", r, cameras)
 
 
 # --- files and parameters
@@ -288,9 +288,9 @@ def test_files_are_damaged_while_the_node_runs(
         running(cameras, r)
         model.write_bytes(DEFAULT_MODEL.read_bytes()[:1000])
         calibration.write_text("[" * 5000)
-        recovered("model file cut and calibration file damaged while it runs", r)
+        recovered("model file cut and calibration file damaged while it runs", r, cameras)
         model.unlink()
-        recovered("model file removed while it runs", r)
+        recovered("model file removed while it runs", r, cameras)
 
 
 def test_an_unwritable_home(robot: MakeRobot, recovered: Recovered, tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_an_unwritable_home(robot: MakeRobot, recovered: Recovered, tmp_path: Pa
     r = robot(environment=environment)
     with Cameras(r) as cameras:
         running(cameras, r)
-        recovered("HOME and cache cannot be written", r)
+        recovered("HOME and cache cannot be written", r, cameras)
 
 
 def test_a_full_disk(robot: MakeRobot, recovered: Recovered, tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_a_full_disk(robot: MakeRobot, recovered: Recovered, tmp_path: Path) -> 
         future = client.call_async(Trigger.Request())
         r.wait(future.done, "an answer")
         assert not future.result().success
-        recovered("~/save_pair into a place that cannot be written", r)
+        recovered("~/save_pair into a place that cannot be written", r, cameras)
 
 
 def test_a_thousand_parameter_sets(robot: MakeRobot, recovered: Recovered) -> None:
@@ -349,7 +349,7 @@ def test_a_thousand_parameter_sets(robot: MakeRobot, recovered: Recovered) -> No
         ])  # fmt: skip
         last = client.call_async(reset)
         r.wait(last.done, "the last answer", 60)
-        recovered("1000 parameter sets, a half of them senseless", r)
+        recovered("1000 parameter sets, a half of them senseless", r, cameras)
 
 
 # --- load

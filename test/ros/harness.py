@@ -249,13 +249,17 @@ class Cameras:
         self._thread = threading.Thread(target=self._send)
         self._thread.start()
 
+    def stamp(self, number: int) -> int:
+        """The stamp of a pair, ns."""
+        return START + round(number * self._period_s * 1e9)
+
     def _send(self) -> None:
         visible, thermal = self._scene
         next_s = time.monotonic()
         while not self._stop.wait(max(0.0, next_s - time.monotonic())):
             next_s = max(next_s + self._period_s, time.monotonic())
             self.number += 1
-            stamp = START + round(self.number * self._period_s * 1e9)
+            stamp = self.stamp(self.number)
             thermal[0, 0] = 7000 + self.number % 50  # equal images would count as frozen
             images = {
                 "visible": image(visible, "bgr8", stamp, "visible_frame"),
