@@ -25,6 +25,7 @@ setup(
     install_requires=["setuptools"],
     extras_require={
         "ray": ["ray>=2.50"],  # `ssvif evaluate --ray`; both ends in one version
+        "test": ["pytest"],  # `colcon test` looks for it here
         "prometheus": ["prometheus-client>=0.20"],  # the parameter prometheus_file
     },
     python_requires=">=3.10",

@@ -12,6 +12,11 @@ from pathlib import Path
 
 import cv2
 import pytest
+
+# `colcon test` on a robot: what needs a package that is not installed is skipped.
+if "COLCON" in os.environ:
+    pytest_plugins = ["missing_packages"]
+
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from ssvif_core.recordings.bags import (

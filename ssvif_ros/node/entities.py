@@ -25,8 +25,10 @@ class Entities:
 
 
 def _all(node: Node) -> dict[str, list[Any]]:
+    # rclpy subscribes to /clock whenever use_sim_time is set, and needs that subscription.
+    subscriptions = [each for each in node.subscriptions if each.topic_name != "/clock"]
     return {
-        "subscription": list(node.subscriptions),
+        "subscription": subscriptions,
         "service": list(node.services),
         "client": list(node.clients),
         "timer": list(node.timers),

@@ -126,3 +126,12 @@ def test_fifty_cycles_leak_nothing(robot: MakeRobot) -> None:
     after = held()
     assert after[0] < before[0] + 15, f"{before} -> {after}"
     assert after[1] <= before[1] + 1 and after[2] <= before[2] + 2, f"{before} -> {after}"
+
+
+def test_the_clock_stays_when_the_node_is_cleaned_up(robot: MakeRobot) -> None:
+    r = managed(robot)
+    assert change(r, T.TRANSITION_CONFIGURE)
+    assert set_parameter(r, "use_sim_time", ParameterValue(type=1, bool_value=True)).successful
+    r.wait(lambda: r.node.count_subscribers("/clock") == 1, "the subscription")
+    assert change(r, T.TRANSITION_CLEANUP)
+    assert r.node.count_subscribers("/clock") == 1
