@@ -269,6 +269,7 @@ def _fusion_node(
         "visible_topic": options.visible,
         "thermal_topic": options.thermal,
         "slop": float(options.slop_s),
+        "lazy": "false",  # the first images must not be missed
         **sizes,
         **options.parameters,
     }
