@@ -148,8 +148,11 @@ class FusionPipeline:
     def model_name(self) -> str:
         """Name of the model file, and the first digits of its SHA-256 when it was first read."""
         if not self._model_name:
-            digest = hashlib.sha256(self.model.read_bytes()).hexdigest()[:12]
-            self._model_name = f"{self.model.name} (sha256 {digest})"
+            try:
+                digest = f"sha256 {hashlib.sha256(self.model.read_bytes()).hexdigest()[:12]}"
+            except OSError:  # an engine may serve longer than its file exists
+                digest = "file cannot be read"
+            self._model_name = f"{self.model.name} ({digest})"
         return self._model_name
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import cv2
+import numpy as np
 
 from ssvif_core.engines.base import Engine
 from ssvif_core.graph.contract import new_outputs
@@ -48,6 +49,10 @@ class HalfSizeEngine(Engine):
         self.info = dataclasses.replace(engine.info, working_size="half")
         self._small_size = (engine.shapes.width, engine.shapes.height)
         self._outputs = new_outputs(shapes)
+        small, full = (engine.shapes.height, engine.shapes.width), (shapes.height, shapes.width)
+        self._small = np.empty((*small, 3), np.uint8)
+        self._small_change = np.empty((*small, 3), np.int16)
+        self._change = np.empty((*full, 3), np.int16)
 
     def register(self, sampling: SamplingMap) -> None:
         grid, coverage = (
@@ -59,11 +64,12 @@ class HalfSizeEngine(Engine):
     def infer(
         self, visible: UInt8Array, thermal: AnyArray, thermal_range: Float32Array
     ) -> FusionBuffers:
-        small = cv2.resize(visible, self._small_size, interpolation=cv2.INTER_AREA)
+        small, small_change, change = self._small, self._small_change, self._change
+        cv2.resize(visible, self._small_size, dst=small, interpolation=cv2.INTER_AREA)
         fusion = self._engine.infer(small, thermal, thermal_range)
         outputs, size = self._outputs, (self.shapes.width, self.shapes.height)
-        change = cv2.subtract(fusion.fused, small, dtype=cv2.CV_16S)
-        change = cv2.resize(change, size, interpolation=cv2.INTER_LINEAR)
+        cv2.subtract(fusion.fused, small, dst=small_change, dtype=cv2.CV_16S)
+        cv2.resize(small_change, size, dst=change, interpolation=cv2.INTER_LINEAR)
         cv2.add(visible, change, dst=outputs.fused, dtype=cv2.CV_8U)
         cv2.resize(fusion.labels, size, dst=outputs.labels, interpolation=cv2.INTER_NEAREST)
         cv2.resize(fusion.confidence, size, dst=outputs.confidence, interpolation=cv2.INTER_NEAREST)

@@ -17,7 +17,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ros"))
 
-from harness import Cameras, Robot
+from harness import Cameras, Robot, robots
 
 from ssvif_core.machine import describe_machine
 from ssvif_core.types import stamp_of
@@ -30,15 +30,7 @@ _results: list[dict[str, Any]] = []
 @pytest.fixture
 def robot(next_domain: Callable[[], int]) -> Iterator[Callable[..., Robot]]:
     """Creates robots, each with its own node. They are closed after the test."""
-    robots: list[Robot] = []
-
-    def create(*arguments: object, **options: object) -> Robot:
-        robots.append(Robot(next_domain(), *arguments, **options))  # type: ignore[arg-type]
-        return robots[-1]
-
-    yield create
-    for robot in robots:
-        robot.close()
+    yield from robots(next_domain)
 
 
 @pytest.fixture

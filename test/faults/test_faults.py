@@ -56,6 +56,13 @@ def running(cameras: Cameras, r: Robot) -> None:
     r.wait(lambda: len(r.received["fused/image"]) >= 5, "five fused pairs")
 
 
+def disturb(cameras: Cameras, alter: Callable[..., Any], seconds: float) -> None:
+    """Let the cameras send altered images for some time."""
+    normal, cameras.alter = cameras.alter, alter
+    time.sleep(seconds)
+    cameras.alter = normal
+
+
 # --- programs that die
 
 
@@ -205,9 +212,7 @@ def test_odd_streams(
     r = robot()
     with Cameras(r) as cameras:
         running(cameras, r)
-        normal, cameras.alter = cameras.alter, alter
-        time.sleep(3)
-        cameras.alter = normal
+        disturb(cameras, alter, 3)
         recovered(f"for 3 s: {name}", r, cameras)
 
 
@@ -243,9 +248,7 @@ def test_bad_images(robot: MakeRobot, recovered: Recovered, camera: str, name: s
     r = robot()
     with Cameras(r) as cameras:
         running(cameras, r)
-        normal, cameras.alter = cameras.alter, alter
-        time.sleep(1.5)
-        cameras.alter = normal
+        disturb(cameras, alter, 1.5)
         recovered(f"{camera} images for 1.5 s: {name}", r, cameras)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness import Robot
+from harness import Robot, robots
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,15 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def robot(next_domain: Callable[[], int]) -> Iterator[Callable[..., Robot]]:
     """Creates robots, each with its own node. They are closed after the test."""
-    robots: list[Robot] = []
-
-    def create(*arguments: object, **options: object) -> Robot:
-        robots.append(Robot(next_domain(), *arguments, **options))  # type: ignore[arg-type]
-        return robots[-1]
-
-    yield create
-    for robot in robots:
-        robot.close()
+    yield from robots(next_domain)
 
 
 @pytest.fixture(scope="module")

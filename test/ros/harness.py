@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -224,6 +224,19 @@ class Robot:
         self.node.destroy_node()
         rclpy.shutdown(context=self.context)
         return code
+
+
+def robots(next_domain: Callable[[], int]) -> Iterator[Callable[..., Robot]]:
+    """For a fixture: creates robots, each with its own node, and closes them after the test."""
+    created: list[Robot] = []
+
+    def create(*arguments: Any, **options: Any) -> Robot:
+        created.append(Robot(next_domain(), *arguments, **options))
+        return created[-1]
+
+    yield create
+    for robot in created:
+        robot.close()
 
 
 Messages = tuple[Image | None, Image | None]

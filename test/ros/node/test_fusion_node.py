@@ -512,11 +512,25 @@ def test_what_cannot_be_used_is_told_in_one_sentence(
     assert message in result.stderr and "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("seconds", [0.3, 0.8])
-def test_a_signal_during_the_imports_shows_no_traceback(seconds: float) -> None:
+@pytest.mark.parametrize("package", ["ssvif_ros", "numpy", "cv2"])
+def test_a_signal_during_the_imports_shows_no_traceback(package: str) -> None:
+    """Python tells when a package has been imported; then the signal comes."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "ssvif_ros.node.fusion_node"], stderr=subprocess.PIPE, text=True
-    )
-    time.sleep(seconds)
+        [sys.executable, "-X", "importtime", "-m", "ssvif_ros.node.fusion_node"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    assert any(line.rpartition("|")[2].strip() == package for line in process.stderr)
     process.send_signal(signal.SIGINT)
     assert "Traceback" not in process.communicate(timeout=30)[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_node_that_ends_leaves_no_shared_memory(robot: MakeRobot, number: int) -> None:
+    r = robot()
+    r.fuse(0)
+    maps = Path(f"/proc/{r.process.pid}/maps").read_text()
+    # The files of ports belong to several processes.
+    mapped = {word for word in maps.split() if word.startswith("/dev/shm/") and "port" not in word}
+    assert r.close(number) == 0
+    assert [name for name in mapped if Path(name).exists()] == []
