@@ -70,7 +70,7 @@ def run(
     finally:
         if node is not None:
             node.destroy_node()
-        # Otherwise the DDS participant lives on, and its shared memory (34 MB) outlives the process.
+        # Otherwise the DDS participant lives on, and 34 MB of shared memory outlive the process.
         node = None
         executor.shutdown(timeout_sec=0)
         gc.collect()
