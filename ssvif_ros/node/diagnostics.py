@@ -114,6 +114,7 @@ class Diagnostics:
     def __init__(
         self,
         node: Node,
+        publisher: StatusPublisher,
         pairing: Pairing,
         slot: LatestSlot,
         counters: Counters,
@@ -126,7 +127,7 @@ class Diagnostics:
         self._last = self._counts()
         # When the difference of the cameras' clocks was first looked at, and what it was (s).
         self._clocks: tuple[float, float] | None = None
-        self._publisher = StatusPublisher(node)
+        self._publisher = publisher
         self._prometheus: PrometheusFile | None = None
         if parameters.prometheus_file:
             path = Path(parameters.prometheus_file).expanduser()

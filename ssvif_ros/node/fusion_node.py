@@ -59,6 +59,7 @@ class FusionNode(LifecycleNode):
         super().__init__("fusion_node", **node_arguments)
         self.parameters: FusionParameters = declare(self)
         self.problem: Exception | None = None
+        self._is_starting = False
         self._pipeline: FusionPipeline | None = None
         self._running: Running | None = None
         self._unconfigured = Entities(self)
@@ -70,12 +71,14 @@ class FusionNode(LifecycleNode):
         Raises:
             SsvifError: a parameter, the model file or the engine cannot be used.
         """
+        self._is_starting = True
         for trigger in (self.trigger_configure, self.trigger_activate):
             if trigger() is not TransitionCallbackReturn.SUCCESS:
                 if not self.context.ok():
                     raise ExternalShutdownException
                 assert self.problem is not None
                 raise self.problem
+        self._is_starting = False
 
     # --- transitions
     #
@@ -112,7 +115,7 @@ class FusionNode(LifecycleNode):
             step()
         except Exception as error:
             self.problem = error
-            if self.context.ok() and not self.parameters.autostart:  # else `start` raises it
+            if self.context.ok() and not self._is_starting:  # `start` raises it
                 is_expected = isinstance(error, SsvifError)
                 self.get_logger().error(str(error) if is_expected else repr(error))
             return TransitionCallbackReturn.ERROR
@@ -152,7 +155,9 @@ class FusionNode(LifecycleNode):
 
     def _activate(self) -> None:
         assert self._pipeline is not None
-        self._running = Running(self, self._pipeline, self._outputs, self._counters, self._first)
+        self._running = Running(
+            self, self._pipeline, self._outputs, self._counters, self._status, self._first
+        )
 
     def _deactivate(self) -> None:
         running, self._running = self._running, None
@@ -218,6 +223,7 @@ class Running:
         pipeline: FusionPipeline,
         outputs: Outputs,
         counters: Counters,
+        status: StatusPublisher,
         first: Shapes | None,
     ) -> None:
         self._parameters = p = node.parameters
@@ -241,7 +247,7 @@ class Running:
         )  # fmt: skip
         self._pairing.on_reset = self._worker.reset_stream
         self._pairing.on_missing = self._show_cameras
-        Diagnostics(node, self._pairing, slot, counters, self._calibration, p)
+        Diagnostics(node, status, self._pairing, slot, counters, self._calibration, p)
         self._worker.start()
 
     def _is_wanted(self) -> bool:

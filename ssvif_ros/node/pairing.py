@@ -266,7 +266,15 @@ class Pairing:
         The other must have sent for as long: cameras, and bags after a pause, do not start at once.
         """
         limit_s, now = self._parameters.camera_timeout, time.monotonic()
-        silent = [stream for stream in self.streams if stream.waiting_s > limit_s]
+        thermal_limit_s = limit_s
+        if self._parameters.pairing == "visible_rate":  # older thermal images are still fused
+            thermal_limit_s = max(limit_s, self._parameters.thermal_max_age)
+        limits_s = limit_s, thermal_limit_s
+        silent = [
+            stream
+            for stream, limit in zip(self.streams, limits_s, strict=True)
+            if stream.waiting_s > limit
+        ]
         missing = ""
         if len(silent) == 1 and self._parameters.on_missing != "stop":
             other = self.thermal if silent[0] is self.visible else self.visible

@@ -95,12 +95,17 @@ def test_an_error_leaves_a_node_that_can_be_configured_again(
     fuse_when_subscribed(r, 0)
 
 
-def test_what_is_read_at_configuration_says_so(robot: MakeRobot) -> None:
+def test_what_is_read_at_configuration_says_so(robot: MakeRobot, tmp_path: Path) -> None:
     r = robot()
     answer = set_parameter(r, "engine", text("onnxruntime"))
     assert not answer.successful
     assert "engine is read when the node is configured; deactivate and clean up" in answer.reason
     assert change(r, T.TRANSITION_DEACTIVATE) and change(r, T.TRANSITION_CLEANUP)
+    (tmp_path / "broken.yaml").write_text("[")
+    assert set_parameter(r, "calibration_file", text(str(tmp_path / "broken.yaml"))).successful
+    assert not change(r, T.TRANSITION_CONFIGURE)
+    r.wait_for_log("broken.yaml: not valid YAML")
+    assert set_parameter(r, "calibration_file", text("")).successful
     assert set_parameter(r, "engine", text("onnxruntime")).successful
     assert change(r, T.TRANSITION_CONFIGURE) and change(r, T.TRANSITION_ACTIVATE)
     fuse_when_subscribed(r, 0)

@@ -48,6 +48,20 @@ def test_without_thermal_images_the_visible_image_is_shown(robot: MakeRobot, pai
         r.state(lambda _, s: s.message == "fusing", "no warning")
 
 
+def test_old_thermal_images_are_fused_as_long_as_visible_rate_allows(robot: MakeRobot) -> None:
+    r = robot({"pairing": "visible_rate", "thermal_max_age": 3.0, "camera_timeout": 0.5})
+    with Cameras(r) as cameras:
+        r.fused(5)
+        cameras.sent = {"visible"}
+        r.wait(lambda: shown(r) == "visible alone", "the change")
+        stamps = [(m.header.stamp.sec, m.header.stamp.nanosec) for m in r.received["fused/image"]]
+        assert len(stamps) == len(set(stamps)), "no visible image is shown twice"
+        state = r.state(
+            lambda values, _: int(values["visible alone, thermal missing"]) > 0, "alone"
+        )
+        assert int(state["fused"]) > 5 + 30, "pairs were fused after the camera had stopped"
+
+
 def test_without_visible_images_the_thermal_image_is_shown(robot: MakeRobot) -> None:
     r = robot()
     with Cameras(r) as cameras:
