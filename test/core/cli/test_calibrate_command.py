@@ -120,7 +120,7 @@ def test_a_recording_without_the_board_is_refused_and_nothing_is_written(tmp_pat
         (["--target", "chessboard"], "--board chessboard; expected, for example"),
         (
             ["--board", SPECIFICATION, "--start", "nowhere.yaml"],
-            "nowhere.yaml: the camera pair cannot",
+            "nowhere.yaml: cannot be read",
         ),
         (["--keep-mapping"], "--keep-mapping needs --start"),
         (["--visible", "/one"], "belong together"),
