@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import hypothesis
 import pytest
 
 # `colcon test` on a robot: what needs a package that is not installed is skipped.
@@ -32,6 +33,12 @@ from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.types import Pair
 from ssvif_ros.replay.process import is_free
 from ssvif_ros.transport import use_transport_profile
+
+# The time of a property test says how busy the machine is.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 # Set before rclpy is imported: no message may leave this machine or reach other ROS programs.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"

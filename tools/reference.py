@@ -51,7 +51,7 @@ def topics() -> str:
     from ssvif_ros.node import interface
 
     published = []
-    for each in interface.PUBLISHED:
+    for each in (*interface.PUBLISHED, *interface.WITH_VISION_MSGS):
         published.append((f"`{each.name}`", each.type, each.description))
         if isinstance(each, interface.ImageOutput):
             published[-1] = (*published[-1][:2], f"{each.encoding}; {each.description}")

@@ -24,6 +24,7 @@ from ssvif_core.evaluation.results import (
     PairScores,
     RobotRun,
 )
+from ssvif_core.evaluation.summary import CHANGE
 from ssvif_core.evaluation.tables import four_digits
 from ssvif_core.metrics.ranking import LOWER_IS_BETTER
 from ssvif_core.page import INK, calm, colour, new_figure, render, to_svg
@@ -36,8 +37,9 @@ LOWER = LOWER_IS_BETTER | {"average rank"}
 NAMES = {
     "person_contrast": "person contrast kept",
     "person_contrast_p10": "person contrast kept, p10",
+    "label_change": "label change",
 }
-PAIR_NAMES = {"person_contrast": "least person contrast kept"}
+PAIR_NAMES = {"person_contrast": "least person contrast kept", "label_change": "label change"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def write_report(path: Path, evaluation: Evaluation) -> None:
     shown = shown_pairs(evaluation)
     summary = _ranked((method, _means(method)) for method in evaluation.methods)
     rows = _pair_rows(evaluation.rows)
-    keys = (*evaluation.metrics, "person_contrast", "person_contrast_p10", "flicker", "wobble")
+    keys = (*evaluation.metrics, "person_contrast", "person_contrast_p10", *CHANGE)
     page = render(
         Path(__file__).with_name("report.html.jinja"),
         title=path.resolve().parent.name,

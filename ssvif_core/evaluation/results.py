@@ -18,7 +18,8 @@ class PairScores:
     """One method's scores on one pair.
 
     pair: name, unique in the evaluation. input: the folder, video or bag of the pair.
-    scores: by metric: the nine, Qcb and Nabf; also `flicker` and `wobble` if the frame has a
+    scores: by metric: the nine, Qcb and Nabf; also `flicker`, `wobble` and, with
+        labels, `label_change` if the frame has a
         predecessor.
     persons_kept: share of contrast kept for each person of the mask or boxes.
     block: name shared by neighbouring frames of a stream (about a second, 30 frames). They are
@@ -38,8 +39,8 @@ class MethodSummary:
     """One method over all pairs.
 
     means: by metric, the mean with its bootstrap interval; also `person_contrast` and
-        `person_contrast_p10` (mean and 10th percentile over persons), `flicker` and `wobble`,
-        if they exist.
+        `person_contrast_p10` (mean and 10th percentile over persons), and the changes between
+        frames, if they exist.
     ranks: by metric of the nine, among all methods; 1 is best. Empty for a single method.
     average_rank: mean of the ranks with its bootstrap interval; None for a single method.
     persons: number of persons behind `person_contrast`.

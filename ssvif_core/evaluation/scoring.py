@@ -76,7 +76,9 @@ class _FusedPair:
         return AnalysedImage(luma_of_bgr(self.visible)), AnalysedImage(self.thermal)
 
     def luma(self, method: str) -> LumaFrame:
-        return LumaFrame(luma_of_bgr(self.visible), self.thermal, luma_of_bgr(self.fused[method]))
+        fused = luma_of_bgr(self.fused[method])
+        labels = self.labels if method == OURS else None
+        return LumaFrame(luma_of_bgr(self.visible), self.thermal, fused, labels)
 
 
 class Scorer:
@@ -162,6 +164,8 @@ class Scorer:
             change = flicker(previous.luma(method), frame)
             if change.valid:
                 scores |= {"flicker": change.flicker, "wobble": change.wobble}
+                if not np.isnan(change.label_change):
+                    scores["label_change"] = change.label_change
         persons = region_contrast(frame.visible, frame.thermal, frame.fused, regions)
         kept = tuple(person.kept for person in persons)
         return PairScores(pair.item.name, input_name, method, scores, kept, _block(pair.item))

@@ -20,7 +20,7 @@ from ssvif_core.metrics import (
 from ssvif_core.metrics.ranking import LOWER_IS_BETTER
 
 METRICS = (*FUSION_METRICS, "Qcb", "Nabf")
-CHANGE = ("flicker", "wobble")
+CHANGE = ("flicker", "wobble", "label_change")
 # Bad values mean that a person or the scene was lost, or that the stream flickers.
 WORST_METRICS = ("person_contrast", "VIF", "Qabf", "SSIM", "flicker")
 WORST = 3  # cases of each method and metric

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from ssvif_core.metrics.fusion import FUSION_METRICS
 from ssvif_core.types import Float64Array, Int64Array
 
-LOWER_IS_BETTER = frozenset({"Nabf", "flicker", "wobble"})
+LOWER_IS_BETTER = frozenset({"Nabf", "flicker", "wobble", "label_change"})
 
 DRAWN_AT_ONCE = 4_000_000  # numbers in memory while drawing; long recordings have many samples
 

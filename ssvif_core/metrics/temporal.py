@@ -1,4 +1,4 @@
-"""Flicker of a fused stream, which the scores of single frames cannot measure.
+"""Flicker of a fused stream and its labels, which the scores of single frames cannot measure.
 
 The earlier frame is warped onto the later one along the optical flow, as in the warping error of
 Lai et al., ECCV 2018 ("Learning Blind Video Temporal Consistency", eq. 8-9). Pixels without a
@@ -13,6 +13,11 @@ change that the sources show as well (noise, a lamp, an error of the flow) does 
 Both are in grey levels; 0 is best. Flicker is local. Wobble is a change of the whole frame's
 brightness, which noise cannot hide. The maximum of the sources and any blend with fixed weights
 score 0.
+
+    label change = share of pixels with labels(next) != warp(labels(previous))
+
+A label does not change if it moves with its object. A border that lies differently by a pixel
+counts.
 """
 
 from __future__ import annotations
@@ -37,11 +42,13 @@ class LumaFrame:
 
     Attributes:
         visible, thermal, fused: (H, W) uint8 or float in 0..255, H and W at least 32.
+        labels: class ids of the fused image, (H, W); None if it has none.
     """
 
     visible: AnyArray
     thermal: AnyArray
     fused: AnyArray
+    labels: UInt8Array | None = None
 
 
 @dataclass(frozen=True)
@@ -54,12 +61,14 @@ class Flicker:
         warp_error: mean |change(F)|, for comparison with the literature.
         valid: share of pixels that counted, 0 to 1. The others are occluded or left the image.
             If it is 0, the other values are NaN.
+        label_change: share of the valid pixels whose label changes, 0 to 1; NaN without labels.
     """
 
     flicker: float
     wobble: float
     warp_error: float
     valid: float
+    label_change: float = np.nan
 
 
 def flicker(previous: LumaFrame, current: LumaFrame) -> Flicker:
@@ -87,12 +96,23 @@ def flicker(previous: LumaFrame, current: LumaFrame) -> Flicker:
         wobble=max(whole, 0.0),
         warp_error=float(np.mean(np.abs(fused), dtype=np.float64)),
         valid=share,
+        label_change=_label_change(previous.labels, current.labels, flow, valid),
     )
 
 
 def stream_flicker(frames: Iterable[LumaFrame]) -> Iterator[Flicker]:
     """:func:`flicker` of all neighbouring frames, lazily; N frames give N - 1 results."""
     return (flicker(previous, current) for previous, current in pairwise(frames))
+
+
+def _label_change(
+    before: UInt8Array | None, after: UInt8Array | None, flow: Float32Array, valid: BoolArray
+) -> float:
+    if before is None or after is None:
+        return np.nan
+    x, y = _positions(flow)
+    moved = cv2.remap(before, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    return float(np.mean((moved != after)[valid]))
 
 
 def _texture(visible: Luma, thermal: Luma) -> UInt8Array:

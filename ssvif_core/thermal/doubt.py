@@ -1,4 +1,4 @@
-"""What makes thermal images doubtful: a wrong byte order, a wrong temperature scale."""
+"""What makes thermal images doubtful: byte order, temperature scale, saturation."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ SMOOTHER = 0.25  # with its bytes swapped, an image of wrong byte order has this
 SCALES = ((0.01, -273.15), (0.04, -273.15), (0.1, -273.15), (0.1, -100.0), (1 / 64, -273.15))
 POSSIBLE_C = (-100.0, 500.0)  # the median of a scene, degC
 USUAL_C = (-40.0, 60.0)
+BITS = (8, 10, 12, 14, 16)  # of thermal cameras
+SATURATED = 0.2  # a larger share of the image is told
 
 
 def has_swapped_bytes(thermal: AnyArray) -> bool:
@@ -54,3 +56,25 @@ likely is 0.01 and -273.15 (20 degC)'
         f"by thermal_scale {scale:g} and thermal_offset {offset:g} the scene has {celsius:.0f} "
         f"degC (count {count:.0f}); {advice}"
     )
+
+
+def saturation(thermal: AnyArray) -> tuple[float, int]:
+    """Share of the pixels at the largest count that the camera has, and this count.
+
+    Cameras have 8, 10, 12, 14 or 16 bits. Only an image that reaches the largest count of one of
+    these is saturated.
+
+    Args:
+        thermal: counts, (h, w).
+
+    >>> image = np.full((10, 10), 9000, np.uint16)
+    >>> image[:3] = 2**14 - 1
+    >>> saturation(image)
+    (0.3, 16383)
+    >>> saturation(image // 2)
+    (0.0, 8191)
+    """
+    largest = int(thermal.max())
+    if largest + 1 not in (1 << bits for bits in BITS if bits <= 8 * thermal.itemsize):
+        return 0.0, largest
+    return float((thermal == largest).mean()), largest

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ssvif_core.errors import InputError
-from ssvif_core.thermal.doubt import has_swapped_bytes, impossible_scale
+from ssvif_core.thermal.doubt import SATURATED, has_swapped_bytes, impossible_scale, saturation
 from ssvif_core.thermal.gain import NARROWEST, PlateauTone, ThermalGain, is_range
 from ssvif_core.thermal.repair import DeadPixels
 from ssvif_core.thermal.shutter import ShutterWatch, StreamState
@@ -129,6 +129,7 @@ class ThermalStream:
     Attributes:
         doubt: a sentence that says why the images cannot be right; empty if they can. It is found
             anew at every 30th frame.
+        saturated: share of the pixels at the largest count that the camera has, likewise.
 
     >>> frame = ThermalStream()(np.full((8, 8), 7300, np.uint16))
     >>> frame.range, str(frame.state)
@@ -142,7 +143,7 @@ class ThermalStream:
         self.pixels, self.watch = DeadPixels(), ShutterWatch()
         self._format: tuple[tuple[int, ...], np.dtype[Any]] | None = None
         self._state = StreamState.LIVE  # of the previous frame
-        self.doubt = ""
+        self.doubt, self.saturated = "", 0.0
         self._count = 0
 
     def reset(self) -> None:
@@ -186,11 +187,20 @@ class ThermalStream:
         return ThermalFrame(thermal, self._range.copy(), state)
 
     def _doubt(self, thermal: AnyArray) -> str:
+        self.saturated, largest = saturation(thermal)
         if has_swapped_bytes(thermal):
             return (
                 "thermal images are noise, and smooth with swapped bytes; is_bigendian of the "
                 "driver is wrong"
             )
         if self.config.mode == "temperature":
-            return impossible_scale(thermal, self.config.scale, self.config.offset)
+            doubt = impossible_scale(thermal, self.config.scale, self.config.offset)
+            if doubt:
+                return doubt
+        if self.saturated > SATURATED:
+            return (
+                f"{100 * self.saturated:.0f} % of the thermal image is at the camera's largest "
+                f"count ({largest}), so hot things cannot be told apart; set the camera to its "
+                "gain mode for hot scenes"
+            )
         return ""

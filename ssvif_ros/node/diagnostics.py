@@ -42,7 +42,7 @@ class Counters:
         visible_alone, thermal_alone, held: images while one camera was missing.
         engine: in words. building, not_used: see `FusionPipeline`.
         problem: the last error with a pair.
-        thermal_state: of the last pair. thermal_doubt: see `ThermalStream.doubt`.
+        thermal_state: of the last pair. thermal_doubt, thermal_saturated: see `ThermalStream`.
         latencies_s: from match to publishing, of the last pairs.
         ages_s: between the stamps of a pair, of the last pairs.
         work_s: time that the worker needed, of the last pairs. steps_s: the same by step.
@@ -62,6 +62,7 @@ class Counters:
     held: int = 0
     thermal_state: str = StreamState.LIVE.value
     thermal_doubt: str = ""
+    thermal_saturated: float = 0.0
     latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=300))
     ages_s: deque[float] = field(default_factory=lambda: deque(maxlen=300))
     work_s: deque[float] = field(default_factory=lambda: deque(maxlen=300))
@@ -336,6 +337,7 @@ class Diagnostics:
             Key.FUSED_PER_SECOND.value: counters.fused - self._last["fused"],
             Key.LAST_PROBLEM.value: counters.problem,
             Key.THERMAL_STATE.value: counters.thermal_state,
+            Key.SATURATED.value: f"{100 * counters.thermal_saturated:.1f}",
             Key.CAMERAS.value: self._cameras,
             Key.STOOD_STILL.value: counters.stood_still,
             Key.VISIBLE_ALONE.value: counters.visible_alone,

@@ -34,6 +34,7 @@ from ssvif_ros.node.process import run, spin
 from ssvif_ros.node.saved_pairs import PairSaver
 from ssvif_ros.node.services import Services
 from ssvif_ros.node.status import Key, cameras_shown
+from ssvif_ros.node.vision_outputs import require_vision_msgs
 from ssvif_ros.node.worker import Worker
 
 SMALL = Shapes(height=32, width=32, thermal_height=16, thermal_width=16, thermal_bytes=2)
@@ -194,6 +195,8 @@ class FusionNode(LifecycleNode):
             )
         try:
             dataclasses.replace(self.parameters, **values)  # raises if they do not fit together
+            if values.get("publish_detections"):
+                require_vision_msgs()
             if "overlay_palette" in values and self._pipeline is not None:
                 self._outputs.recolour(values["overlay_palette"])
         except SsvifError as error:

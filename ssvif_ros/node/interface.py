@@ -61,6 +61,15 @@ LABEL_INFO = Interface(
     'latched JSON with the classes, and with the cameras that the image shows: `{"classes": '
     '[{"id": 0, "name": "background", "rgb": [0, 0, 0]}, ...], "cameras": "both"}`',
 )  # fmt: skip
+CLASS_MAP = Interface(
+    "~/segmentation/class_map", "vision_msgs/LabelInfo",
+    "the names of the classes, latched, if vision_msgs is installed",
+)  # fmt: skip
+DETECTIONS = Interface(
+    "~/detections", "vision_msgs/Detection2DArray",
+    "a box for each connected region of a class, largest first, with the name of the class and its "
+    "mean probability; offered with `publish_detections`",
+)  # fmt: skip
 THERMAL_TIME = Interface(
     "~/thermal_time", "sensor_msgs/TimeReference",
     "the header of the fused image, and the time of its thermal image",
@@ -95,4 +104,5 @@ SUBSCRIBED = (
     Interface("thermal/camera_info", "sensor_msgs/CameraInfo", "the same for the thermal camera"),
 )  # fmt: skip
 PUBLISHED = (*OUTPUTS, FUSED_INFO, LABEL_INFO, THERMAL_TIME, DIAGNOSTICS)
+WITH_VISION_MSGS = (CLASS_MAP, DETECTIONS)
 SERVICES = (CALIBRATE, ENABLE, SAVE_PAIR, RELOAD_MODEL)

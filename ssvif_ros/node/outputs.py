@@ -20,6 +20,7 @@ from ssvif_core.types import Fusion, UInt8Array
 from ssvif_ros.node import interface
 from ssvif_ros.node.messages import compressed_message, image_message
 from ssvif_ros.node.parameters import FusionParameters
+from ssvif_ros.node.vision_outputs import VisionOutputs
 
 # history, depth and reliability can be set with parameters `qos_overrides.TOPIC.publisher.depth`
 OVERRIDES = QoSOverridingOptions.with_default_policies()
@@ -46,6 +47,7 @@ class Outputs:
         )
         self._thermal_time = node.create_publisher(TimeReference, interface.THERMAL_TIME.name, 10)
         self._fused_info = node.create_publisher(CameraInfo, interface.FUSED_INFO.name, 10)
+        self._vision = VisionOutputs(node, parameters)
         self._all = self._fused, self._overlay, self._labels, self._confidence = tuple(
             Output(node, output) for output in interface.OUTPUTS
         )
@@ -54,10 +56,15 @@ class Outputs:
     @property
     def wanted(self) -> bool:
         """Whether anyone listens to anything that needs a fusion."""
-        return any(output.wanted for output in self._all)
+        return self._vision.wanted or any(output.wanted for output in self._all)
 
     def offer(self) -> None:
-        """Offer the topics that the parameters ask for, and no others."""
+        """Offer the topics that the parameters ask for, and no others.
+
+        Raises:
+            InputError: detections are asked for, and vision_msgs is not installed.
+        """
+        self._vision.offer()
         for output in self._all:
             output.offer(getattr(self.parameters, output.parameter))
 
@@ -78,6 +85,7 @@ class Outputs:
             return
         self._names = tuple(names)
         self._colours = class_colours(self.parameters.overlay_palette, names)
+        self._vision.set_classes(names)
         self._publish_classes()
 
     def set_cameras(self, cameras: str) -> None:
@@ -109,6 +117,7 @@ class Outputs:
         self._fused.publish(fusion.fused, header, quality)
         self._labels.publish(fusion.labels, header, quality)
         self._confidence.publish(fusion.confidence, header, quality)
+        self._vision.publish(fusion, header)
         if self._overlay.wanted and self._colours is not None:
             overlay = draw_overlay(
                 fusion.fused, fusion.labels, self._colours, self.parameters.overlay_alpha

@@ -181,6 +181,15 @@ class FusionParameters:
     )
     publish_labels: bool = _parameter(True, "Offer ~/segmentation/labels.", live=True)
     publish_confidence: bool = _parameter(True, "Offer ~/segmentation/confidence.", live=True)
+    publish_detections: bool = _parameter(
+        False, "Offer ~/detections: boxes of the classes; needs vision_msgs.", live=True
+    )
+    detection_area: int = _parameter(
+        60, "Smallest region that becomes a detection, pixels.", low=1, high=1_000_000, live=True
+    )
+    detection_confidence: float = _parameter(
+        0.7, "Least mean probability of the class in a detection.", low=0.0, high=1.0, live=True
+    )
     overlay_alpha: float = _parameter(
         0.4, "Share of the class colour in the overlay.", low=0.0, high=1.0, live=True
     )

@@ -27,6 +27,7 @@ class Key(str, Enum):
     FUSED_PER_SECOND = "fused per second"
     LAST_PROBLEM = "last problem"
     THERMAL_STATE = "thermal stream"
+    SATURATED = "thermal pixels at the largest count, %"
     CAMERAS = "cameras shown"
     STOOD_STILL = "visible alone, thermal stands still"
     VISIBLE_ALONE = "visible alone, thermal missing"

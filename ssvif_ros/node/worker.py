@@ -294,6 +294,7 @@ class Worker:
         counters.note_engine(str(self._pipeline.info), self._pipeline)
         counters.thermal_state = state.value
         counters.thermal_doubt = self._pipeline.thermal.doubt
+        counters.thermal_saturated = self._pipeline.thermal.saturated
         counters.stood_still += state is not StreamState.LIVE
         counters.ages_s.append(abs(pair.visible_stamp - pair.thermal_stamp) * 1e-9)
         counters.fused += 1

@@ -407,7 +407,7 @@ sizes = st.integers(1, 9)
 dtypes = ("u1", "i1", "u2", "i2", "i4", "f4", "f8")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(sizes, sizes, st.integers(1, 6), st.sampled_from(dtypes), st.integers(0, 3))
 def test_images_survive_a_message(
     height: int, width: int, channels: int, dtype: str, padding: int
@@ -420,7 +420,7 @@ def test_images_survive_a_message(
 
 
 @BIG_ENDIAN
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sizes, sizes, st.integers(1, 4), st.sampled_from(dtypes))
 def test_big_endian_images_survive_a_message(
     height: int, width: int, channels: int, dtype: str
@@ -431,7 +431,7 @@ def test_big_endian_images_survive_a_message(
     assert equal(bridge.imgmsg_to_cv2(msg), pixels)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     sizes,
     sizes,

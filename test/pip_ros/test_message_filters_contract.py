@@ -325,7 +325,7 @@ def test_a_callback_that_raises_releases_lock_and_messages(make: Callable[..., A
 arrivals = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 60)), max_size=60)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(arrivals, st.integers(1, 6), st.integers(1, 30), st.integers(2, 3))
 def test_every_set_is_within_the_slop_and_uses_each_message_once(
     events: list[tuple[int, int]], queue_size: int, slop: int, count: int
@@ -352,7 +352,7 @@ def test_every_set_is_within_the_slop_and_uses_each_message_once(
         assert used.isdisjoint(id(m) for queue in sync.queues for m in queue.values())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=1, max_size=30),
     st.randoms(use_true_random=False),
@@ -375,7 +375,7 @@ def test_two_cameras_with_jitter_give_all_pairs_in_order(
     ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40)), st.booleans())
 def test_exact_gives_all_common_stamps_in_order(
     left: set[int], right: set[int], left_first: bool

@@ -79,7 +79,7 @@ def test_a_board_with_other_counts_is_not_found() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(
     arrays.arrays(
         st.sampled_from([np.uint8, np.uint16]),

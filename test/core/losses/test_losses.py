@@ -43,7 +43,7 @@ def test_ssim_agrees_with_scikit_image() -> None:
     assert abs(similarity[8:-8, 8:-8] - expected[8:-8, 8:-8]).max() < 2e-3
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_the_target_is_an_image(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -94,3 +94,26 @@ def test_rejected_input():
     tiny = np.zeros((16, 64), np.uint8)
     with pytest.raises(ValueError, match="at least 32 pixels"):
         flicker(LumaFrame(tiny, tiny, tiny), LumaFrame(tiny, tiny, tiny))
+
+
+def with_labels(frame: LumaFrame, left: float) -> LumaFrame:
+    """The frame with an object of 30x40 pixels whose left edge is at a column."""
+    labels = np.zeros((120, 160), np.uint8)
+    labels[40:80, round(left) : round(left) + 30] = 1
+    return LumaFrame(frame.visible, frame.thermal, frame.fused, labels)
+
+
+def test_labels_that_move_with_the_scene_do_not_change():
+    before, after = camera(blend, (-6, 0), frames=2)
+    assert flicker(with_labels(before, 60), with_labels(after, 66)).label_change == 0
+
+
+def test_the_share_of_changed_labels_is_measured():
+    before, after = camera(blend, frames=2)
+    pair = flicker(with_labels(before, 60), with_labels(after, 63))
+    assert pair.label_change == pytest.approx(2 * 3 * 40 / (120 * 160))
+
+
+def test_frames_without_labels_have_no_label_change():
+    before, after = camera(blend, frames=2)
+    assert np.isnan(flicker(before, with_labels(after, 60)).label_change)

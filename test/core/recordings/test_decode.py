@@ -43,7 +43,7 @@ def test_every_encoding_of_the_table_has_an_encoder() -> None:
 # --- visible
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(COLOURS)), sides, sides, paddings, st.booleans(), st.integers(0, 99))
 def test_colours_are_read_back(
     name: str, height: int, width: int, padding: int, big: bool, seed: int
@@ -58,7 +58,7 @@ def test_colours_are_read_back(
     assert np.array_equal(visible(encoded(name.upper(), bgr, padding, big)), result)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(sorted(GREY)), sides, sides, paddings, st.booleans(), st.integers(0, 99))
 def test_grey_becomes_equal_colours(
     name: str, height: int, width: int, padding: int, big: bool, seed: int
@@ -69,7 +69,7 @@ def test_grey_becomes_equal_colours(
     assert np.array_equal(result, cv2.merge([grey] * 3))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(sorted(BAYER)), st.integers(3, 20), st.integers(3, 20), paddings, st.booleans()
 )
@@ -144,7 +144,7 @@ def test_the_bits_may_be_given_by_hand_or_by_the_name() -> None:
 # --- thermal
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(sorted(GREY)), sides, sides, paddings, st.booleans(), st.integers(0, 99))
 def test_counts_are_read_back_unchanged(
     name: str, height: int, width: int, padding: int, big: bool, seed: int
@@ -305,7 +305,7 @@ def test_a_picture_whose_size_cannot_be_known_before_is_refused(suffix: str) -> 
         thermal_image(compressed(np.zeros((20, 30), np.uint8), "x", suffix))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=300), st.sampled_from(["jpeg", "png", "16UC1; compressedDepth png", ""]))
 def test_any_bytes_give_a_picture_or_a_sentence(data: bytes, format: str) -> None:
     for head in (b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"):

@@ -30,7 +30,7 @@ def late(stamps: list[int], rate: float, jitter: float, seed: int) -> list[int]:
     return [stamp + round(draw.uniform(0, jitter) * 1e9 / rate) for stamp in stamps]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.sampled_from([9, 30, 60, 120]), st.floats(0, 0.45), st.integers(0, 10**6))
 def test_late_stamps_are_no_loss(rate: int, jitter: float, seed: int) -> None:
     """A driver that stamps on arrival stamps some images late. One mistake in 200 is allowed."""
@@ -67,7 +67,7 @@ def test_a_camera_that_changes_to_an_odd_rate_loses_nothing() -> None:
     assert missing(fast + [fast[-1] + stamp for stamp in regular(60, 20)[1:]]) <= 1
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     stream=st.sampled_from([(9, 0.1), (9, 0.25), (30, 0.02), (30, 0.4), (60, 0.2), (120, 0.35)]),
     jitter=st.floats(0, 0.3),

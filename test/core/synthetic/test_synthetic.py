@@ -76,7 +76,7 @@ def test_a_frame_has_the_documented_form(condition):
     assert len(np.unique(frame.visible)) > 60, "textured, not flat"
 
 
-@settings(max_examples=2, deadline=None)
+@settings(max_examples=2)
 @given(seed=st.integers(0, 1), order=st.permutations([0, 7, 40]))
 def test_frames_do_not_depend_on_the_order_of_requests(seed, order):
     drive = fresh(seed=seed)
@@ -106,7 +106,7 @@ def test_a_drive_passes_through_all_conditions_smoothly():
     assert level[0] > 80 and level[-1] < 60
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(condition=st.sampled_from(CONDITIONS), index=st.integers(0, 2000))
 @example(condition="day", index=1997)  # a near bicycle with thick wheels
 def test_boxes_are_tight_around_labels(condition, index):
@@ -324,7 +324,7 @@ def test_the_configuration_keeps_its_own_homography():
         config.homography[0, 0] = 2
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     visible=st.tuples(st.integers(16, 200), st.integers(16, 200)),
     thermal=st.tuples(st.integers(16, 160), st.integers(16, 120)),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ssvif_core.thermal import ThermalConfig, ThermalStream
-from ssvif_core.thermal.doubt import has_swapped_bytes, impossible_scale
+from ssvif_core.thermal.doubt import has_swapped_bytes, impossible_scale, saturation
 from ssvif_core.types import Pair
 
 ROOM = 20.0  # degC
@@ -72,3 +72,33 @@ def test_flat_and_8_bit_images_are_not_doubted(level: int) -> None:
     assert not has_swapped_bytes(shifted.astype(np.uint16) << 8)
     noise = np.random.default_rng(0).integers(0, 65536, (32, 40)).astype(np.uint16)
     assert not has_swapped_bytes(noise)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_a_saturated_image_is_told_with_its_largest_count(bits: int) -> None:
+    largest = 2**bits - 1
+    counts = np.linspace(0.3 * largest, 0.9 * largest, 4000).reshape(50, 80)
+    counts = counts.astype(np.uint8 if bits == 8 else np.uint16)
+    stream = ThermalStream()
+    stream(counts)
+    assert (stream.saturated, stream.doubt) == (0.0, "")
+    counts[:25] = largest
+    stream = ThermalStream()
+    stream(counts)
+    assert stream.saturated == 0.5
+    assert stream.doubt.startswith("50 % of the thermal image is at the camera's largest count")
+    assert f"({largest})" in stream.doubt
+
+
+def test_a_small_hot_thing_is_not_doubted() -> None:
+    counts = np.full((48, 64), 9000, np.uint16)
+    counts[10:20, 10:30] = 2**14 - 1
+    stream = ThermalStream()
+    stream(counts)
+    assert stream.doubt == "" and stream.saturated == pytest.approx(200 / (48 * 64))
+
+
+@pytest.mark.parametrize("largest", [5000, 254, 40_000])
+def test_other_counts_are_no_limit_of_a_camera(largest: int) -> None:
+    """A flat wall is not saturated."""
+    assert saturation(np.full((8, 8), largest, np.uint16)) == (0.0, largest)

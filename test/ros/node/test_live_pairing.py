@@ -36,7 +36,7 @@ def message_filters_pairs(
     return pairs
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(1, 12),
     st.integers(0, 12 * MS),

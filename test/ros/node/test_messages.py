@@ -70,7 +70,7 @@ def test_an_image_of_size_zero_is_refused() -> None:
         thermal_image(Image(encoding="mono8"))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from([*VISIBLE_ENCODINGS, *TEMPERATURES, "", "bgr"]),
     st.integers(0, 9), st.integers(0, 9), st.integers(0, 64), st.binary(max_size=200),

@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 SIZE = (96, 128)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 1000), scale=st.floats(0.5, 3.0), around=st.booleans())
 def test_a_crop_shows_images_and_labels_of_the_same_place(
     seed: int, scale: float, around: bool

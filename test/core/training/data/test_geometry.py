@@ -22,7 +22,7 @@ def smooth_image(side: int = 96) -> torch.Tensor:
     return torch.stack([torch.sin(x + y), torch.cos(x - 2 * y)])[None]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**31))
 def test_a_point_has_the_same_value_in_both_views(seed: int) -> None:
     image, seeds = smooth_image(), torch.tensor([seed])
@@ -35,7 +35,7 @@ def test_a_point_has_the_same_value_in_both_views(seed: int) -> None:
         assert torch.allclose(values, expected, atol=0.05)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**31))
 def test_common_points_lie_inside_the_crop_and_both_views(seed: int) -> None:
     seeds = torch.tensor([seed, seed + 7])

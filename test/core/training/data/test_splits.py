@@ -24,7 +24,7 @@ def test_a_written_split_is_read_back_unchanged(tmp_path: Path) -> None:
     assert 0.05 < len(split.validation) / len(names) < 0.15
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.sets(st.sampled_from(NAMES), min_size=1, max_size=20), st.integers(0, 3))
 def test_new_pairs_never_move_other_pairs(tmp_path_factory, names: set[str], seed: int) -> None:
     folder = tmp_path_factory.mktemp("splits")
