@@ -163,4 +163,5 @@ def _hundredths_of_kelvin(temperatures: AnyArray) -> UInt16Array:
     known = temperatures[is_known]
     offset = 0.0 if np.median(known) > KELVIN_FROM else 273.15
     filled = np.where(is_known, temperatures, known.min())
-    return np.clip(np.rint((filled + offset) * 100), 0, 65535).astype(np.uint16)
+    kelvin = np.clip(filled + offset, 0, 655.35)
+    return np.rint(kelvin * 100).astype(np.uint16)

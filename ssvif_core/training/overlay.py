@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssvif_core.errors import InputError
-from ssvif_core.losses.fusion import FusionLoss, FusionLossWeights, TargetConfig
+from ssvif_core.losses.fusion import FusionLoss, FusionLossWeights, TargetConfig, sobel
 from ssvif_core.losses.segmentation import dice_loss
 from ssvif_core.metrics.segmentation import (
     SegmentationScores,
@@ -36,7 +36,7 @@ from ssvif_core.metrics.segmentation import (
 )
 from ssvif_core.models import Model
 from ssvif_core.models.blocks import enlarged
-from ssvif_core.models.fusion import fused_colour, luma_of
+from ssvif_core.models.fusion import FusionNetwork, fused_colour, luma_of
 from ssvif_core.models.pixel_net import PixelNet
 from ssvif_core.recordings.labels import IGNORE
 from ssvif_core.training.data.deck import Deck
@@ -67,6 +67,7 @@ class OverlayConfig:
         confidence: probability above which the teacher's class is used.
         keep: share of the teacher that stays at each step.
         clean: share of the labelled crops that stays without photometric effects.
+        hold: weight of changes of the fused image, where it must stay as it is.
         fixed_norms: keep the statistics of batch normalisation. This suits small batches that
             start from trained weights.
     """
@@ -87,6 +88,7 @@ class OverlayConfig:
     confidence: float = 0.85
     keep: float = 0.999
     clean: float = 0.5
+    hold: float = 10.0
     fixed_norms: bool = False
     seed: int = 0
     views: ViewConfig = field(default_factory=ViewConfig)
@@ -169,6 +171,8 @@ class OverlayTrainer:
     Args:
         model: of any network, with names.
         labelled, unlabelled: pairs on the device of the training.
+        kept: a fusion network, on that device. The fused image stays as it makes it, instead of
+            being trained by the fusion loss.
 
     Attributes:
         teacher: the slow copy.
@@ -180,11 +184,17 @@ class OverlayTrainer:
     """
 
     def __init__(
-        self, model: Model, labelled: Deck, unlabelled: Deck, config: OverlayConfig
+        self,
+        model: Model,
+        labelled: Deck,
+        unlabelled: Deck,
+        config: OverlayConfig,
+        kept: FusionNetwork | None = None,
     ) -> None:
         if model.naming is None:
             raise InputError("a model without names; create it with the names of the masks' ids")
         self.config, self.labelled, self.unlabelled = config, labelled, unlabelled
+        self.kept = kept
         self.device = labelled.pixels.device
         self.on_gpu = self.device.type == "cuda"
         torch.manual_seed(config.seed)
@@ -312,11 +322,9 @@ class OverlayTrainer:
             )
         image, branch_logits = self._forward(self.student, visible, thermal)
         with exact():
-            # The fusion target needs both cameras.
-            both = slice(None, len(image) - blinded)
-            fusion = self.fusion_loss(luma_of(image[both]), luma_of(visible[both]), thermal[both])
-            losses: dict[str, Tensor] = {"fusion": fusion["total"]}
-            total = fusion["total"]
+            fusion = self._fusion_loss(image, visible, thermal, blinded)
+            losses: dict[str, Tensor] = {"fusion": fusion}
+            total = fusion
             is_confident = confidence > config.confidence
             branches = ("feature", 1.0), ("pixel", config.pixel)
             # `branch_logits` has one entry only if S_p is left out.
@@ -337,6 +345,24 @@ class OverlayTrainer:
             losses["confident"] = is_confident.float().mean()
             losses["total"] = total
         return losses
+
+
+    def _fusion_loss(
+        self, image: Tensor, visible: Tensor, thermal: Tensor, blinded: int
+    ) -> Tensor:
+        """The loss of the fused image; the last `blinded` crops lack a camera."""
+        if self.kept is not None:
+            with torch.no_grad():
+                kept = fused_colour(visible, self.kept(visible, thermal).change)
+            change = luma_of(image) - luma_of(kept)
+            slopes = sum(slope.abs().mean() for slope in sobel(change))
+            return self.config.hold * (change.abs().mean() + 3 * slopes)
+        # The fusion target needs both cameras.
+        both = slice(None, len(image) - blinded)
+        loss: Tensor = self.fusion_loss(
+            luma_of(image[both]), luma_of(visible[both]), thermal[both]
+        )["total"]
+        return loss
 
 
 def _draw_crops(

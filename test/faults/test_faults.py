@@ -14,22 +14,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from harness import PERIOD, START, Cameras, Robot, image, scene
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import SetParameters
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
+from ssvif_core.errors import InputError
 from ssvif_core.graph.model_file import DEFAULT_MODEL
 from ssvif_core.recordings.encodings import THERMAL_ENCODINGS, VISIBLE_ENCODINGS
+from ssvif_ros.node.messages import thermal_array, visible_array
 
 MakeRobot = Callable[..., Robot]
 Recovered = Callable[..., None]
 
 LISTENER = """
 import rclpy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 rclpy.init()
 node = rclpy.create_node("listener")
 node.create_subscription(Image, "/fusion_node/fused/image", lambda _: print("got", flush=True), 10)
@@ -252,27 +255,75 @@ def test_bad_images(robot: MakeRobot, recovered: Recovered, camera: str, name: s
         recovered(f"{camera} images for 1.5 s: {name}", r, cameras)
 
 
+ENCODINGS = [*VISIBLE_ENCODINGS, *THERMAL_ENCODINGS, "", "x", "32SC4"]
+
+
+def fuzzed_image(draw: random.Random) -> Image:
+    """A message whose fields do not fit together."""
+    message = Image(
+        height=draw.choice([0, 1, 16, 48, 5000, 2**32 - 1]), width=draw.choice([0, 1, 33, 64]),
+        encoding=draw.choice(ENCODINGS), step=draw.choice([0, 1, 64, 192, 2**32 - 1]),
+        is_bigendian=draw.choice([0, 1, 255]),
+    )  # fmt: skip
+    message.data = array("B", draw.randbytes(draw.choice([0, 1, 4096, 9216])))
+    message.header.stamp.sec = draw.choice([0, 1000, 2**31 - 1, -1])
+    message.header.frame_id = draw.choice(["", "camera", "\n" * 100])
+    return message
+
+
+def damaged_message(draw: random.Random) -> Image | CompressedImage:
+    """A good message, or a compressed one, with some bytes or one field changed."""
+    height, width = draw.choice([16, 17, 48]), draw.choice([16, 33, 64])
+    pixels = np.frombuffer(draw.randbytes(height * width * 4), np.uint8).reshape(height, width, 4)
+    if draw.random() < 0.5:
+        suffix = draw.choice([".png", ".jpg", ".tiff", ".webp"])
+        data = bytearray(cv2.imencode(suffix, pixels[..., : draw.choice([1, 3])])[1].tobytes())
+        for _ in range(draw.choice([0, 1, 20])):
+            data[draw.randrange(len(data))] = draw.randrange(256)
+        return CompressedImage(
+            format=draw.choice(["png", "jpeg", "", "mono16; png compressed", "x" * 1000]),
+            data=array("B", data[: draw.choice([0, 10, len(data) // 2, len(data)])]),
+        )
+    encoding = draw.choice(ENCODINGS)
+    samples = draw.choice([1, 2, 3, 4])
+    message = image(np.ascontiguousarray(pixels[..., :samples]), encoding, START)
+    field = draw.choice(["height", "width", "step", "encoding", "is_bigendian", "data"])
+    if field == "encoding":
+        message.encoding = draw.choice(ENCODINGS) + draw.choice(["", " ", "\0", "16"])
+    elif field == "data":
+        message.data = message.data[: draw.randrange(len(message.data) + 1)]
+    elif field == "is_bigendian":
+        message.is_bigendian = draw.choice([1, 255])
+    else:
+        setattr(message, field, draw.choice([0, 1, getattr(message, field) + 1, 2**32 - 1]))
+    return message
+
+
+def test_a_hundred_thousand_damaged_messages_give_an_image_or_a_sentence(
+    noted: Callable[..., None],
+) -> None:
+    """Straight into the conversion, without DDS."""
+    draw, refused, started = random.Random(0), 0, time.monotonic()
+    for number in range(50_000):
+        message = damaged_message(draw) if number % 2 else fuzzed_image(draw)
+        for convert in (visible_array, thermal_array):
+            try:
+                assert convert(message).size
+            except InputError as error:
+                refused += 1
+                assert 10 < len(str(error)) < 3000, str(error)[:200]
+    took_s = round(time.monotonic() - started)
+    noted("100,000 conversions of damaged messages", refused=refused, seconds_for_all=took_s)
+
+
 def test_two_thousand_fuzzed_messages(robot: MakeRobot, recovered: Recovered) -> None:
     draw = random.Random(0)
-    encodings = [*VISIBLE_ENCODINGS, *THERMAL_ENCODINGS, "", "x", "32SC4"]
-
-    def fuzzed() -> Image:
-        message = Image(
-            height=draw.choice([0, 1, 16, 48, 5000, 2**32 - 1]), width=draw.choice([0, 1, 33, 64]),
-            encoding=draw.choice(encodings), step=draw.choice([0, 1, 64, 192, 2**32 - 1]),
-            is_bigendian=draw.choice([0, 1, 255]),
-        )  # fmt: skip
-        message.data = array("B", draw.randbytes(draw.choice([0, 1, 4096, 9216])))
-        message.header.stamp.sec = draw.choice([0, 1000, 2**31 - 1, -1])
-        message.header.frame_id = draw.choice(["", "camera", "\\n" * 100])
-        return message
-
     r = robot()
     with Cameras(r) as cameras:
         running(cameras, r)
         cameras.sent = set()
         for _ in range(1000):
-            r.send(fuzzed(), fuzzed())
+            r.send(fuzzed_image(draw), fuzzed_image(draw))
             time.sleep(0.002)
         cameras.sent = {"visible", "thermal"}
         recovered("2000 fuzzed messages", r, cameras)
