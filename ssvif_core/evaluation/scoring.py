@@ -8,6 +8,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
+from ssvif_core.cameras.overlap import Overlap, Overlaps
 from ssvif_core.errors import InputError
 from ssvif_core.evaluation.plan import Item, Job, Settings, follow, read_items
 from ssvif_core.evaluation.results import OURS, PairScores
@@ -60,6 +61,7 @@ class _FusedPair:
 
     visible: (H, W, 3). thermal: (H, W) grey levels. fused: method -> (H, W, 3).
     labels: of our model, (H, W), with class names `classes`.
+    whole: height and width of the visible image. All images are cut to `overlap`, if there is one.
     """
 
     item: Item
@@ -69,6 +71,8 @@ class _FusedPair:
     labels: UInt8Array | None
     classes: tuple[str, ...]
     problems: tuple[str, ...]
+    whole: tuple[int, int]
+    overlap: Overlap | None
 
     @cached_property
     def sources(self) -> tuple[AnalysedImage, AnalysedImage]:
@@ -95,6 +99,7 @@ class Scorer:
             calibration=settings.calibration,
             working_size=settings.working_size,
         )
+        self._overlaps = Overlaps(settings.calibration) if settings.calibration else None
 
     def __call__(self, job: Job) -> list[PairResult]:
         """The results of the job's pairs, in their order."""
@@ -135,8 +140,17 @@ class Scorer:
                 image = _resized(image, height, width, f"{method}, {item.name}")
                 problems.append(f"{method}: images of {size} are resized to {width}x{height}")
             fused[method] = image
-        grey = to_grey(frame.thermal, frame.range, height, width)
-        return _FusedPair(item, pair.visible, grey, fused, labels, classes, tuple(problems))
+        # Scores compare what both cameras see.
+        visible, thermal, overlap = pair.visible, frame.thermal, None
+        if self._overlaps is not None:
+            overlap = self._overlaps.of(pair)
+            visible, thermal = overlap.cut(visible), overlap.warp(thermal)
+            fused = {method: overlap.cut(image) for method, image in fused.items()}
+            labels = None if labels is None else overlap.cut(labels)
+        grey = to_grey(thermal, frame.range, *visible.shape[:2])
+        return _FusedPair(
+            item, visible, grey, fused, labels, classes, tuple(problems), (height, width), overlap
+        )
 
     def _result(self, job: Job, pair: _FusedPair, previous: _FusedPair | None) -> PairResult:
         name, problems = pair.item.name, list(pair.problems)
@@ -175,15 +189,21 @@ class Scorer:
     ) -> tuple[list[Region], UInt8Array | None]:
         """The regions of persons, and the mask (H, W) if there is one."""
         path, names = pair.item.label, self.settings.names
-        height, width = pair.thermal.shape
+        overlap, (height, width) = pair.overlap, pair.whole
         if path is None:
             return [], None
         person_id = names.index(PERSON) if PERSON in names else -1
         if path.suffix == ".txt":
             boxes = [box for box in read_boxes(path, height, width) if box.class_id == person_id]
-            edges = [(box.left, box.top, box.right, box.bottom) for box in boxes]
-            return box_regions(edges, height, width), None  # boxes do not label single pixels
+            top, left = (overlap.rows.start, overlap.columns.start) if overlap else (0, 0)
+            edges = [
+                (box.left - left, box.top - top, box.right - left, box.bottom - top)
+                for box in boxes
+            ]
+            # Boxes do not label single pixels.
+            return box_regions(edges, *pair.thermal.shape), None
         mask = fit_mask(read_mask(path), height, width)
+        mask = mask if overlap is None else overlap.cut(mask)
         unknown = sorted(set(np.unique(mask).tolist()) - set(range(len(names))) - {IGNORE})
         if unknown:
             problems.append(

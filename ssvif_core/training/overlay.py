@@ -346,10 +346,7 @@ class OverlayTrainer:
             losses["total"] = total
         return losses
 
-
-    def _fusion_loss(
-        self, image: Tensor, visible: Tensor, thermal: Tensor, blinded: int
-    ) -> Tensor:
+    def _fusion_loss(self, image: Tensor, visible: Tensor, thermal: Tensor, blinded: int) -> Tensor:
         """The loss of the fused image; the last `blinded` crops lack a camera."""
         if self.kept is not None:
             with torch.no_grad():
@@ -438,22 +435,25 @@ def scores(
     """IoU of the model's labels over whole images.
 
     Args:
-        pairs: visible (H, W, 3) BGR, thermal (H, W) and class ids (H, W), uint8; H and W are
-            multiples of 16.
+        pairs: visible (H, W, 3) BGR, thermal (H, W) and class ids (H, W), uint8.
         smooth: enlarge the logits before the argmax, instead of the labels after it.
     """
     classes = len(model.names)
     matrix = np.zeros((classes, classes), np.int64)
     for visible, thermal, mask in pairs:
-        visible_batch = torch.from_numpy(visible).to(device).permute(2, 0, 1)[None].float() / 255
-        thermal_batch = torch.from_numpy(thermal).to(device)[None, None].float() / 255
+        height, width = mask.shape
+        border = (0, -width % 16, 0, -height % 16)  # the network halves four times
+        visible_batch, thermal_batch = (
+            F.pad(torch.from_numpy(image).to(device).float() / 255, border, mode="replicate")[None]
+            for image in (visible.transpose(2, 0, 1), thermal[None])
+        )
         with torch.no_grad():
             logits = model(visible_batch, thermal_batch).logits
             logits = enlarged(logits, visible_batch) if smooth else logits
         labels = logits.argmax(1).cpu().numpy()[0]
         if not smooth:
             labels = labels.repeat(4, 0).repeat(4, 1)
-        matrix += confusion_matrix(mask, labels, classes)
+        matrix += confusion_matrix(mask, labels[:height, :width], classes)
     return segmentation_scores(matrix)
 
 

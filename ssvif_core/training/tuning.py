@@ -22,6 +22,7 @@ from ssvif_core.training.naming import Labelled
 from ssvif_core.training.overlay import OverlayConfig, OverlayTrainer
 
 MOST_PAIRS = 1000  # in memory, 1.5 MB each at 640x480; spread over all pairs of a recording
+UNIT = 32  # pixels; the sides of crops are multiples
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class TuningConfig:
     Attributes:
         steps: number of steps.
         batch: labelled crops in a step, and as many unlabelled ones.
-        crop: side of a crop in pixels, a multiple of 32.
+        crop: largest side of a crop in pixels. Crops of smaller images are smaller.
     """
 
     steps: int = 3000
@@ -57,21 +58,22 @@ def tune(
         on_step: called with the number of finished steps, after each step.
 
     Raises:
-        InputError: the model has no names yet, or a crop is larger than the images.
+        InputError: the model has no names yet, or the images are smaller than 32 pixels.
     """
     if model.naming is None:
         raise InputError("a model without names; name its classes first")
-    size, _ = Counter(mask.shape for _, _, mask in labelled).most_common(1)[0]
-    if config.crop > min(size):
+    sizes = Counter((len(mask), len(mask[0])) for _, _, mask in labelled)
+    size = sizes.most_common(1)[0][0]
+    if min(size) < UNIT:
         raise InputError(
-            f"tuning: crops of {config.crop} pixels from images of {size[1]}x{size[0]}; expected "
-            "crops that are no larger"
+            f"tuning: images of {size[1]}x{size[0]} pixels; expected at least {UNIT}x{UNIT}"
         )
     device, classes = torch.device("cpu"), len(model.names)
     step = max(len(pairs) / MOST_PAIRS, 1)
     chosen = [pairs[int(number * step)] for number in range(int(len(pairs) / step))]
     settings = OverlayConfig(
-        steps=config.steps, labelled=config.batch, unlabelled=config.batch, crop=config.crop,
+        steps=config.steps, labelled=config.batch, unlabelled=config.batch,
+        crop=min(config.crop, *size) // UNIT * UNIT,
         learning_rate=config.learning_rate, keep=0.995, pixel=0, seed=config.seed,
     )  # fmt: skip
     trainer = OverlayTrainer(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ssvif_core.cameras.model import CameraPair
 from ssvif_core.errors import InputError
 from ssvif_core.files import fingerprint, write_atomically
 from ssvif_core.recordings.sources import PairSource
@@ -26,11 +27,23 @@ class CachedPair:
     thermal: Path
 
     @classmethod
-    def of(cls, source: PairSource, folder: Path) -> CachedPair:
-        """The files of a source. Their names depend on path, time and size of its files."""
+    def of(
+        cls, source: PairSource, folder: Path, calibration: CameraPair | None = None
+    ) -> CachedPair:
+        """The files of a source.
+
+        Their names depend on path, time and size of its files, and on the calibration.
+        """
         stream = source.bag
         bag = stream and (*stream.topics, stream.slop_ns, stream.offset_ns)
-        facts = [fingerprint(source.visible), fingerprint(source.thermal), source.frame, bag]
+        facts: list[object] = [
+            fingerprint(source.visible),
+            fingerprint(source.thermal),
+            source.frame,
+            bag,
+        ]
+        if calibration is not None:
+            facts.append(repr(calibration))
         digest = hashlib.sha256(repr((CACHE_VERSION, facts)).encode()).hexdigest()[:32]
         return cls(folder / f"{digest}_visible.npy", folder / f"{digest}_thermal.npy")
 

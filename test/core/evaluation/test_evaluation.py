@@ -18,6 +18,8 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from typer.testing import CliRunner
 
+from ssvif_core.cameras.model import Camera, CameraPair
+from ssvif_core.cameras.overlap import Overlap
 from ssvif_core.cli import app
 from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.evaluation import execution, plan
@@ -96,6 +98,51 @@ def tables(evaluation: Evaluation, folder: Path) -> dict[str, bytes]:
 
 def scores_of(evaluation: Evaluation) -> dict[tuple[str, str], dict[str, float]]:
     return {(row.pair, row.method): row.scores for row in evaluation.rows}
+
+
+# --- cameras that do not see the same
+
+
+def test_scores_of_calibrated_cameras_are_those_of_what_both_see(
+    tmp_path: Path, drive_pairs: list[Pair]
+) -> None:
+    """The thermal camera sees a part of the visible image. The truth is an aligned pair of it."""
+    pairs = drive_pairs[:3]
+    height, width = pairs[0].visible.shape[:2]
+    scale, angle = 1.4, np.deg2rad(5.0)
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    mapping = np.eye(3)
+    mapping[:2, :2] = turn
+    mapping[:2, 2] = np.array([width / 2 + 6, height / 2 - 4]) - turn @ np.array([79.5, 63.5])
+    camera_pair = CameraPair(Camera(width, height), Camera(160, 128), mapping)
+    overlap = Overlap.of(camera_pair, (width, height), (160, 128))
+    x, y = np.meshgrid(np.arange(160.0), np.arange(128.0))
+    points = camera_pair.to_visible(np.stack([x, y], -1).reshape(-1, 2)).reshape(128, 160, 2)
+    for number, pair in enumerate(pairs):
+        thermal = cv2.resize(pair.thermal, (width, height), interpolation=cv2.INTER_LINEAR)
+        seen = cv2.remap(thermal, *np.float32(points).transpose(2, 0, 1), cv2.INTER_LINEAR)
+        mask = np.zeros((height, width), np.uint8)
+        mask[100:160, 120:150] = 1
+        for root, images in {
+            "apart": (pair.visible, seen, mask),
+            "aligned": [overlap.cut(each) for each in (pair.visible, thermal, mask)],
+        }.items():
+            for name, image in zip(("vi", "ir", "mask"), images, strict=True):
+                write_png(tmp_path / root / name / f"{number}.png", image)
+    truth, calibrated, ignored = (
+        evaluate([tmp_path / root], Settings(calibration=calibration), workers=1, pictured=0)
+        for root, calibration in (("aligned", None), ("apart", camera_pair), ("apart", None))
+    )
+    assert not calibrated.problems
+    for metric in FUSION_METRICS:
+        right, found, wrong = (
+            each.methods[0].means[metric].value for each in (truth, calibrated, ignored)
+        )
+        assert found == pytest.approx(right, rel=0.04), metric
+        assert metric not in ("MI", "SCD") or abs(wrong - right) > 3 * abs(found - right)
+    assert calibrated.methods[0].persons == truth.methods[0].persons
+    assert calibrated.segmentation is not None and truth.segmentation is not None
+    assert calibrated.segmentation.scores.pixels.sum() == truth.segmentation.scores.pixels.sum()
 
 
 # --- scores do not depend on how it runs

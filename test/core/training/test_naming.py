@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from ssvif_core.models import Model, load_model, save_model
 from ssvif_core.models.heads import described
 from ssvif_core.recordings.labels import mask_of_boxes
 from ssvif_core.training.naming import IGNORE, check_ids, features_of, fit_naming
+from ssvif_core.training.overlay import scores
 
 NAMES = ("background", "person", "car")
 
@@ -119,6 +121,26 @@ def test_the_command_reads_masks_and_reports_missing_labels(model: Model, tmp_pa
     assert load_model(tmp_path / "named.safetensors").names == ("background", "person")
     problem = runner.invoke(app, [*arguments, "--labels", str(tmp_path)]).exception
     assert isinstance(problem, InputError) and "no labels for the 3 pairs" in str(problem)
+
+
+def test_every_fifth_labelled_image_is_left_out_and_scored(model: Model, tmp_path: Path) -> None:
+    save_model(model, tmp_path / "m.safetensors")
+    for folder in ("vi", "ir", "mask"):
+        (tmp_path / folder).mkdir()
+    for seed in range(7):
+        for folder, image in zip(("vi", "ir", "mask"), people_and_cars(seed), strict=True):
+            cv2.imwrite(str(tmp_path / folder / f"{seed}.png"), image)
+    command = ["name", str(tmp_path / "m.safetensors"), str(tmp_path), "--names", ",".join(NAMES),
+               "--out", str(tmp_path / "named.safetensors")]  # fmt: skip
+    result = CliRunner().invoke(app, command)
+    scored = re.search(r"IoU on 1 labelled images that were left out: (.*)", result.output)
+    assert scored is not None and "from 6 labelled images" in result.output
+    shown = dict(part.rsplit(" ", 1) for part in scored[1].split(", "))
+    named = load_model(tmp_path / "named.safetensors")
+    expected = scores(named, [people_and_cars(4)], torch.device("cpu")).iou
+    assert shown == {name: f"{iou:.2f}" for name, iou in zip(NAMES, expected, strict=True)}
+    result = CliRunner().invoke(app, [*command, "--hold-out", "0"])
+    assert "IoU" not in result.output and "from 7 labelled images" in result.output
 
 
 def test_the_command_reads_boxes(model: Model, tmp_path: Path) -> None:
