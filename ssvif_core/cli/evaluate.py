@@ -19,6 +19,7 @@ from rich.text import Text
 
 from ssvif_core.cameras.yaml_file import load_camera_pair
 from ssvif_core.cli.options import (
+    Calibration,
     Slop,
     ThermalCrop,
     ThermalTimeOffset,
@@ -78,9 +79,7 @@ def evaluate(
     ray: Annotated[
         str, typer.Option(help="Address of a Ray cluster that scores the inputs, or local.")
     ] = "",
-    calibration: Annotated[
-        Path | None, typer.Option(help="camera_pair.yaml; default: aligned cameras.")
-    ] = None,
+    calibration: Calibration = None,
     through_ros: Annotated[
         bool, typer.Option(help="Also play the bags to the real node and measure it.")
     ] = False,

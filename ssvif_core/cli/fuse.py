@@ -13,6 +13,7 @@ from rich.progress import track
 
 from ssvif_core.cameras.yaml_file import load_camera_pair
 from ssvif_core.cli.options import (
+    Calibration,
     Slop,
     ThermalCrop,
     ThermalTimeOffset,
@@ -56,9 +57,7 @@ def fuse(
     working_size: WorkingSize = "full",
     model: Annotated[Path | None, typer.Option(help="ONNX file; default: shipped model.")] = None,
     alpha: Annotated[float, typer.Option(min=0, max=1, help="Strength of the overlay.")] = 0.4,
-    calibration: Annotated[
-        Path | None, typer.Option(help="camera_pair.yaml; default: aligned cameras.")
-    ] = None,
+    calibration: Calibration = None,
 ) -> None:
     """Fuse images, paired by name, or a bag or two videos, into PNGs of the visible image's size.
 

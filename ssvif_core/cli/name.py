@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from ssvif_core.cameras.yaml_file import load_camera_pair
+from ssvif_core.cli.options import Calibration
 from ssvif_core.errors import InputError, SsvifError
 
 
@@ -45,6 +48,7 @@ def name(
             help="Leave every n-th labelled image out, and print the IoU there. 0: learn from all.",
         ),
     ] = 5,
+    calibration: Calibration = None,
     images: Annotated[int, typer.Option(min=1, help="Largest number of labelled images.")] = 50,
 ) -> None:
     """Name the classes of a model with a few labelled images.
@@ -89,14 +93,17 @@ def name(
             f"{labels or data}: no labels for the {len(listing.pairs)} pairs of {data}; expected "
             "files with the names of the pairs, .png with class ids or .txt with YOLO boxes"
         )
-    dataset = PairDataset(labelled[:: max(len(labelled) // images, 1)][:images], cache="none")
+    cameras = load_camera_pair(calibration) if calibration else None
+    chosen = labelled[:: max(len(labelled) // images, 1)][:images]
+    dataset = PairDataset(chosen, cache="none", calibration=cameras)
 
     def read_examples() -> Iterator[Labelled]:
         for index, source in enumerate(dataset.sources):
             visible, thermal = dataset[index]
             assert source.mask is not None
             has_boxes = source.mask.suffix == ".txt"
-            mask = mask_of_boxes(source.mask, *thermal.shape) if has_boxes else dataset.mask(index)
+            boxes = partial(mask_of_boxes, source.mask)
+            mask = dataset.fit(index, boxes) if has_boxes else dataset.mask(index)
             assert mask is not None
             yield visible, thermal, class_of_id[check_ids(mask, name_of_id, source.mask)]
 
@@ -108,7 +115,7 @@ def name(
     learned = [each for each, is_out in zip(examples, is_held, strict=True) if not is_out]
     model.name(class_names, *fit_naming(model, learned, class_names))
     if tune:
-        all_pairs = PairDataset([listing], cache="none")
+        all_pairs = PairDataset([listing], cache="none", calibration=cameras)
         with Progress(console=Console(stderr=True)) as bar:
             task = bar.add_task("tuning", total=tune)
             tune_model(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,9 @@ ThermalCrop = Annotated[
     str, typer.Option(help="Part of a bag's thermal messages: x,y,width,height.")
 ]
 
+Calibration = Annotated[
+    Path | None, typer.Option(help="camera_pair.yaml; default: both cameras see the same.")
+]
 WorkingSize = Annotated[str, typer.Option(help="full; or half, for slow machines.")]
 
 

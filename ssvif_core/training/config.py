@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +99,13 @@ class TrainConfig:
     frame_step: int = 10  # use every n-th frame of videos and bags
     # Visible and thermal topic of bags; an empty list chooses them by name.
     topics: list[str] = field(default_factory=list)
+    # camera_pair.yaml of `ssvif calibrate`, for all data; empty: both cameras see the same. Only
+    # what both see is learned from.
+    calibration: str = ""
+    slop: float = 0.02  # largest stamp difference in a bag's pair, seconds
+    thermal_time_offset: float = 0.0  # seconds to add to a bag's thermal stamps
+    visible_bits: int = 0  # of a bag's visible camera with 16-bit images; 0 finds them
+    thermal_crop: str = ""  # part of a bag's thermal messages: x,y,width,height
     cache: str = "ram"  # ram, disk or none; see `PairDataset`
     out: str = "runs/default"  # folder of the run
     init: str = ""  # weights file of an earlier run to start from
@@ -130,6 +138,10 @@ class TrainConfig:
         for name in ("frame_step", "devices", "log_every", "save_every", "epoch"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)}; expected >= 1")
+        if not 0 < self.slop < math.inf:
+            raise InputError(f"slop={self.slop}; expected seconds above 0")
+        if not math.isfinite(self.thermal_time_offset):
+            raise InputError(f"thermal_time_offset={self.thermal_time_offset}; expected seconds")
         if len(self.topics) not in (0, 2):
             raise InputError(f"topics={self.topics}; expected the visible and the thermal topic")
         if self.cache not in CACHES:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from ssvif_core.cameras.yaml_file import load_camera_pair
 from ssvif_core.errors import InputError
+from ssvif_core.recordings.decode import Crop, Reading
 from ssvif_core.recordings.layouts import find_pairs
 from ssvif_core.training.config import TrainConfig
 from ssvif_core.training.data.pairs import PairDataset
@@ -20,15 +22,24 @@ def read_pairs(config: TrainConfig) -> tuple[PairDataset, PairDataset]:
     Without a split file, and with one that has no validation pairs, both are the same.
 
     Raises:
-        InputError: there is no data, or it cannot be read.
+        InputError: there is no data, or it or the calibration cannot be read.
     """
     if not config.data:
         raise InputError("no data; set data to folders, videos or bags of pairs")
     topics = (config.topics[0], config.topics[1]) if config.topics else None
-    listings = [find_pairs(Path(root), config.frame_step, topics) for root in config.data]
+    calibration = load_camera_pair(Path(config.calibration)) if config.calibration else None
+    offset_s = config.thermal_time_offset + (calibration.time_offset if calibration else 0.0)
+    listings = [
+        find_pairs(
+            Path(root), config.frame_step, topics, round(config.slop * 1e9),
+            offset_ns=round(offset_s * 1e9),
+            reading=Reading(config.visible_bits, Crop.parse(config.thermal_crop)),
+        )
+        for root in config.data
+    ]  # fmt: skip
     for listing in listings:
         logger.info("%s", listing.describe())
-    cache = (config.cache, Path(config.out) / "cache")
+    cache = (config.cache, Path(config.out) / "cache", calibration)
     if not config.split:
         logger.info("no split file: health is examined on training pairs")
         everything = PairDataset(listings, *cache)
