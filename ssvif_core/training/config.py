@@ -6,7 +6,9 @@ import dataclasses
 import difflib
 import math
 import typing
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +28,12 @@ STAGES = ("fusion", "consistency", "joint")
 PRECISIONS = ("32-true", "bf16-mixed")
 VERSION = 1
 ConfigT = TypeVar("ConfigT")
+# What may change while a run goes on: where it computes, what it logs, how fast it learns.
+MAY_CHANGE = (
+    "version", "out", "cache", "accelerator", "devices", "precision", "workers", "log_every",
+    "save_every", "epoch", "health.*", "stages.*.steps", "stages.*.learning_rate",
+    "stages.*.fusion_learning_rate",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -167,6 +175,38 @@ def load_config(path: Path, overrides: list[str]) -> TrainConfig:
             "update ssvif, or write the file anew from config/train/default.yaml"
         )
     return _build(TrainConfig, values, str(path))
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """How two configurations differ, in words, besides what may change while a run goes on.
+
+    Args:
+        before, now: `dataclasses.asdict` of the configurations. Keys that one of them lacks, as
+            after an update or with another stage at the end, are no difference.
+
+    >>> differences({"seed": 1, "workers": 1}, {"seed": 2, "workers": 4})
+    ['seed was 1 and is 2']
+    """
+    old, new = dict(_flat(before)), dict(_flat(now))
+    return [
+        f"{key} was {old[key]} and is {value}"
+        for key, value in new.items()
+        if key in old and old[key] != value
+        and not any(fnmatch(key, pattern) for pattern in MAY_CHANGE)
+    ]  # fmt: skip
+
+
+def _flat(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Keys such as `stages.0.steps`, with their values. Lists of plain values stay whole."""
+    if isinstance(values, dict):
+        items: Any = values.items()
+    elif isinstance(values, list) and values and isinstance(values[0], dict):
+        items = enumerate(values)
+    else:
+        yield path, list(values) if isinstance(values, tuple) else values
+        return
+    for key, value in items:
+        yield from _flat(value, f"{path}.{key}" if path else str(key))
 
 
 def _override(values: dict[str, Any], override: str) -> None:

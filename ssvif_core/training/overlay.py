@@ -65,6 +65,8 @@ class OverlayConfig:
         consistency: weight of the cross-entropy on the teacher's classes, likewise.
         pixel: weight of the pixel branch relative to the feature branch; 0 leaves S_p out.
         confidence: probability above which the teacher's class is used.
+        paste: share of the crops into which objects of other labelled crops are pasted (ClassMix,
+            Olsson et al., WACV 2021). It makes much of a few labels.
         keep: share of the teacher that stays at each step.
         clean: share of the labelled crops that stays without photometric effects.
         hold: weight of changes of the fused image, where it must stay as it is.
@@ -86,6 +88,7 @@ class OverlayConfig:
     consistency: float = 1.0
     pixel: float = 0.5
     confidence: float = 0.85
+    paste: float = 0.0
     keep: float = 0.999
     clean: float = 0.5
     hold: float = 10.0
@@ -102,7 +105,7 @@ class OverlayConfig:
                 raise InputError(f"overlay: {name}={value}; expected at least {least}")
         if self.crop < 32 or self.crop % 32:
             raise InputError(f"overlay: crop={self.crop}; expected a multiple of 32")
-        for name in ("native", "confidence", "keep", "clean", "warmup"):
+        for name in ("native", "confidence", "paste", "keep", "clean", "warmup"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"overlay: {name}={getattr(self, name)}; expected 0 to 1")
 
@@ -303,8 +306,8 @@ class OverlayTrainer:
         exact = partial(torch.autocast, self.device.type, enabled=False)
         with torch.no_grad(), exact():
             *images, ids = _draw_crops(self.labelled, config.labelled, config.native, True, config)
-            centres = slice(LABEL_STRIDE // 2, None, LABEL_STRIDE)
-            ids = ids[:, centres, centres].long()
+            *images, ids = self._paste(images[0], images[1], ids)
+            ids = _small(ids).long()
             labelled = _labelled_views(images[0], images[1], config)
             *originals, _ = _draw_crops(self.unlabelled, config.unlabelled, 0.3, False, config)
         with torch.no_grad():
@@ -313,6 +316,11 @@ class OverlayTrainer:
             probability = torch.stack([logits.softmax(1) for logits in teacher_logits]).mean(0)
             *mixed, probability = cut_mix(config.crop, [*originals, probability])
             confidence, classes = probability.max(1)
+            nothing = torch.full_like(mixed[1][:, 0], IGNORE)
+            *mixed, pasted = self._paste(mixed[0], mixed[1], nothing)
+            is_pasted = _small(pasted) != IGNORE
+            classes = torch.where(is_pasted, _small(pasted).long(), classes)
+            confidence = torch.where(is_pasted, 1.0, confidence)
             unlabelled = batch_views(mixed[0], mixed[1], config.views)
             blinded = config.unlabelled // 4  # number of crops that lose one camera
             one_sided = one_camera(*(images[-blinded:] for images in unlabelled))
@@ -345,6 +353,18 @@ class OverlayTrainer:
             losses["confident"] = is_confident.float().mean()
             losses["total"] = total
         return losses
+
+    def _paste(self, visible: Tensor, thermal: Tensor, ids: Tensor) -> tuple[Tensor, ...]:
+        """Put the objects of other labelled crops into a share of these crops."""
+        config, count = self.config, len(visible)
+        *images, other = _draw_crops(self.labelled, count, config.native, True, config)
+        is_chosen = torch.rand(count, 1, 1, device=self.device) < config.paste
+        is_object = (other > 0) & (other != IGNORE) & is_chosen
+        return (
+            torch.where(is_object[:, None], images[0], visible),
+            torch.where(is_object[:, None], images[1], thermal),
+            torch.where(is_object, other.to(ids.dtype), ids),
+        )
 
     def _fusion_loss(self, image: Tensor, visible: Tensor, thermal: Tensor, blinded: int) -> Tensor:
         """The loss of the fused image; the last `blinded` crops lack a camera."""
@@ -379,6 +399,12 @@ def _labelled_views(
     views = batch_views(visible, thermal, config.views)
     is_clean = torch.rand(len(visible), 1, 1, 1, device=visible.device) < config.clean
     return torch.where(is_clean, visible, views[0]), torch.where(is_clean, thermal, views[1])
+
+
+def _small(ids: Tensor) -> Tensor:
+    """Maps (B, side, side) at `LABEL_STRIDE`."""
+    centres = slice(LABEL_STRIDE // 2, None, LABEL_STRIDE)
+    return ids[:, centres, centres]
 
 
 LAST_LAYERS = ("lateral2", "up2", "mix_offset", "mix_gain", "detail")

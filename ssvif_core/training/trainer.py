@@ -7,6 +7,7 @@ state.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ssvif_core.errors import InputError, SsvifError
+from ssvif_core.files import write_atomically
 from ssvif_core.losses.fusion import FusionLoss
 from ssvif_core.models import Model, save_model
 from ssvif_core.models.pixel_net import PixelNet
@@ -31,7 +33,7 @@ from ssvif_core.training.checkpoint import (
     load_weights,
     optimiser_tensors,
 )
-from ssvif_core.training.config import StageConfig, TrainConfig
+from ssvif_core.training.config import StageConfig, TrainConfig, differences
 from ssvif_core.training.data.crops import CropDataset, stacked
 from ssvif_core.training.data.loader import load_batches
 from ssvif_core.training.data.pairs import PairDataset
@@ -57,6 +59,7 @@ VALIDATION_CROPS = 8
 VALIDATION_SIZE = 160
 SETTLING_CROPS = 32
 PICTURES = 4
+SETTINGS = "settings.json"  # of the run, in its folder
 
 
 class Interrupted(SsvifError):
@@ -80,9 +83,9 @@ class _Run:
 class Trainer:
     """Runs the stages of a configuration. If `out` has a checkpoint, the run goes on from it.
 
-    It leaves in `out`: `model.safetensors`, a model of each finished stage, `log.jsonl`,
-    `tensorboard/`, `pictures/`, `run.json`, `summary.html`, and `checkpoints/` with the newest
-    state.
+    It leaves in `out`: `settings.json`, `model.safetensors`, a model of each finished stage,
+    `log.jsonl`, `tensorboard/`, `pictures/`, `run.json`, `summary.html`, and `checkpoints/` with
+    the newest state.
 
     Raises:
         InputError: the configuration does not fit the weights it starts from.
@@ -108,13 +111,18 @@ class Trainer:
         """Train all stages; returns the path of the model file.
 
         Raises:
+            InputError: `out` holds a run of other settings.
             TrainingError: a loss is not a number, the classes collapsed, or a file cannot be
                 written.
             Interrupted: SIGINT or SIGTERM came; the state is saved.
         """
+        self._require_same_settings()
         training, validation = read_pairs(self.config)
         try:
             self.out.mkdir(parents=True, exist_ok=True)
+            if self.fabric.is_global_zero:
+                settings = json.dumps(asdict(self.config), indent=2)
+                write_atomically(self.out / SETTINGS, settings)
         except OSError as error:
             raise InputError(f"out={self.out}: the folder cannot be made ({error})") from error
         monitor = Monitor(self.out, self.labels) if self.fabric.is_global_zero else None
@@ -139,6 +147,26 @@ class Trainer:
                 "from there"
             ) from error
         return path
+
+    def _require_same_settings(self) -> None:
+        """Refuse to go on with a run of other settings, which would overwrite its model.
+
+        Raises:
+            InputError: the settings differ; names them.
+        """
+        path = self.out / SETTINGS
+        if self.checkpoint.newest() is None or not path.is_file():
+            return
+        try:
+            before = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: cannot be read ({error}); choose another `out`") from error
+        changed = differences(before, asdict(self.config))
+        if changed:
+            raise InputError(
+                f"{self.out} holds a run of other settings: {'; '.join(changed)}. To go on with "
+                "it, give its settings; to train anew, choose another `out`, or remove the folder"
+            )
 
     def _run_stage(self, run: _Run, index: int, start: Saved) -> None:
         """Train one stage: steps, epochs, checkpoints."""

@@ -241,13 +241,41 @@ def test_a_stage_that_could_not_be_written_is_written_by_the_next_run(
 
 
 @pytest.mark.slow
-def test_a_run_does_not_continue_from_a_checkpoint_of_other_stages(
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"seed": 5}, "seed was 0 and is 5"),
+        ({"data": ["other"]}, "data was .* and is \\['other'\\]"),
+        ({"init": "weights.safetensors"}, "init was  and is weights.safetensors"),
+        ({"model": ModelConfig(classes=9)}, "model.classes was 16 and is 9"),
+        ({"stages": [StageConfig("joint", 2, batch=2, crop=64)]}, "name was fusion and is joint"),
+    ],
+)
+def test_a_run_of_other_settings_is_not_continued(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict, told: str
+) -> None:
+    """Going on would overwrite its model."""
+    stages = [StageConfig("fusion", 2, batch=2, crop=64)]
+    first = config(data, tmp_path, stages=stages)
+    path = Trainer(first).run()
+    before = path.read_bytes()
+    monkeypatch.setattr("ssvif_core.training.trainer.load_weights", lambda *_: None)
+    with pytest.raises(InputError, match=f"holds a run of other settings: .*{told}"):
+        Trainer(replace(first, **changes)).run()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_other_speed_logging_and_one_more_stage(
     data: Path, tmp_path: Path
 ) -> None:
     stages = [StageConfig("fusion", 2, batch=2, crop=64)]
-    Trainer(config(data, tmp_path, stages=stages)).run()
-    with pytest.raises(TrainingError, match="of stage 0, fusion, but .* are consistency; choose"):
-        Trainer(config(data, tmp_path, stages=[StageConfig("consistency", 4)])).run()
+    first = config(data, tmp_path, stages=stages)
+    Trainer(first).run()
+    longer = [replace(stages[0], steps=4, learning_rate=1e-4)]
+    more = [*longer, StageConfig("consistency", 2, batch=2, crop=64)]
+    Trainer(replace(first, stages=more, log_every=2, workers=1)).run()
+    assert (tmp_path / "stage1_consistency.safetensors").is_file()
 
 
 @pytest.mark.slow
@@ -265,6 +293,7 @@ def test_a_run_of_an_older_release_goes_on_with_a_warning(
 
 def test_a_checkpoint_of_another_architecture_is_refused(data: Path, tmp_path: Path) -> None:
     Trainer(config(data, tmp_path)).run()
+    (tmp_path / "settings.json").unlink()  # as of an older release
     with pytest.raises(TrainingError, match="another architecture than network fast, size s, 9"):
         Trainer(config(data, tmp_path, model=ModelConfig(classes=9))).run()
     other = config(data, tmp_path / "new", init=str(tmp_path / "model.safetensors"),
