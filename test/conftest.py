@@ -6,6 +6,7 @@ import itertools
 import os
 import random
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,9 @@ from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.types import Pair
 from ssvif_ros.replay.process import is_free
 from ssvif_ros.transport import use_transport_profile
+
+# A shell that starts the tests in the background lets them and their nodes ignore SIGINT.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The time of a property test says how busy the machine is.
 hypothesis.settings.register_profile(

@@ -11,6 +11,7 @@ to the cameras. With the parameter `autostart` both happen at the start.
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Callable
 
 from rcl_interfaces.msg import SetParametersResult
@@ -171,6 +172,7 @@ class FusionNode(LifecycleNode):
         self._deactivate()
         self._unconfigured.destroy_newer()
         self._pipeline = None
+        gc.collect()  # the parts refer to each other; an engine holds memory and threads until then
 
     def _tell_inactive(self) -> None:
         if self._running is None:

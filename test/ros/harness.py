@@ -24,7 +24,7 @@ from std_msgs.msg import String
 
 from ssvif_core.types import AnyArray
 
-TIMEOUT = 30.0  # s
+TIMEOUT = 120.0  # s; on a busy machine all takes long
 START = 1_000_000_000_000  # ns, stamp of the first pair
 PERIOD = 33_000_000  # ns
 
@@ -216,11 +216,11 @@ class Robot:
         """End the node with Ctrl-C or another signal, and return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal_number)
-        code = self.process.wait(timeout=15)
+        code = self.process.wait(timeout=TIMEOUT)
         if not self.context.ok():
             return code  # it was closed before
         self._executor.shutdown()
-        self._spinner.join(timeout=5)
+        self._spinner.join(timeout=TIMEOUT)
         self.node.destroy_node()
         rclpy.shutdown(context=self.context)
         return code
@@ -252,9 +252,13 @@ class Cameras:
     """
 
     def __init__(
-        self, robot: Robot, period_s: float = PERIOD * 1e-9, size: tuple[int, int] = (64, 48)
+        self,
+        robot: Robot,
+        period_s: float = PERIOD * 1e-9,
+        size: tuple[int, int] = (64, 48),
+        sent: tuple[str, ...] = ("visible", "thermal"),
     ) -> None:
-        self.sent = {"visible", "thermal"}
+        self.sent = set(sent)
         self.alter: Callable[[int, Image, Image], Messages] = lambda _, v, t: (v, t)
         self.number = 0
         self._robot, self._stop = robot, threading.Event()

@@ -79,7 +79,7 @@ def test_the_installed_node_starts(install: Path, tmp_path: Path) -> None:
     else:
         pytest.fail(f"the node ended with code {node.wait()}")
     node.send_signal(signal.SIGINT)
-    log, _ = node.communicate(timeout=20)
+    log, _ = node.communicate(timeout=120)
     assert node.returncode == 0, log
 
 

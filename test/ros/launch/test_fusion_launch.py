@@ -65,7 +65,7 @@ class Launch:
             time.sleep(0.05)
 
     def end(self) -> int:
-        code = self.process.wait(timeout=30)
+        code = self.process.wait(timeout=120)
         self._reader.join()
         return code
 

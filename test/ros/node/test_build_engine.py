@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import PERIOD, START, Robot, image, scene
+from harness import PERIOD, START, TIMEOUT, Robot, image, scene
 
 MakeRobot = Callable[..., Robot]
 
@@ -24,7 +24,7 @@ def test_the_builder_builds_for_the_first_pair_and_ends(
         "the builder to subscribe",
     )
     r.send_pair(0)
-    assert r.process.wait(timeout=30) == 0
+    assert r.process.wait(timeout=TIMEOUT) == 0
     r.reader.join()
     expected = "engine tensorrt 10.3.0 (fp16, Stand-in GPU) is there for visible 64x48"
     assert expected in "".join(r.log)
@@ -41,7 +41,7 @@ def test_the_builder_reports_why_it_cannot_build(
     robot: MakeRobot, gpu: dict[str, str], changes: dict[str, str], reason: str
 ) -> None:
     r = robot(dict(SIZES), wait=False, environment={**gpu, **changes}, module=BUILDER)
-    assert r.process.wait(timeout=30) == 2
+    assert r.process.wait(timeout=TIMEOUT) == 2
     r.reader.join()
     assert reason in "".join(r.log)
 
@@ -50,7 +50,7 @@ def test_ctrl_c_ends_the_waiting_builder(robot: MakeRobot, gpu: dict[str, str]) 
     r = robot({}, wait=False, environment=gpu, module=BUILDER)
     r.wait_for_log("waiting for the first pair")
     r.process.send_signal(signal.SIGINT)
-    code = r.process.wait(timeout=15)
+    code = r.process.wait(timeout=TIMEOUT)
     r.reader.join()
     assert code in (0, 130), "".join(r.log)
 
@@ -64,7 +64,7 @@ def test_a_signal_ends_the_builder_while_it_builds(
     r = robot(dict(SIZES), wait=False, environment=slow, module=BUILDER)
     r.wait(builds.exists, "the build to begin")
     r.process.send_signal(sent)
-    assert r.process.wait(timeout=15) == 130
+    assert r.process.wait(timeout=TIMEOUT) == 130
 
 
 def test_a_damaged_first_pair_is_not_the_end(robot: MakeRobot, gpu: dict[str, str]) -> None:
@@ -80,4 +80,4 @@ def test_a_damaged_first_pair_is_not_the_end(robot: MakeRobot, gpu: dict[str, st
     r.send(odd, image(thermal, "mono16", START + PERIOD))
     r.wait_for_log("image of 33x48 pixels yuv422; expected whole rows, and even sizes")
     r.send_pair(2)
-    assert r.process.wait(timeout=30) == 0
+    assert r.process.wait(timeout=TIMEOUT) == 0

@@ -16,7 +16,7 @@ import pytest
 import rclpy
 from builtin_interfaces.msg import Time
 from encoders import picture
-from harness import PERIOD, START, Robot, image, scene
+from harness import PERIOD, START, TIMEOUT, Robot, image, scene
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
@@ -430,7 +430,7 @@ def test_two_nodes_of_one_name_are_told(robot: MakeRobot) -> None:
     twin = r.start_twin()
     r.state(lambda _, s: "2 nodes are named /fusion_node" in s.message, "the namesake")
     twin.send_signal(signal.SIGINT)
-    twin.wait(timeout=15)
+    twin.wait(timeout=TIMEOUT)
     r.fuse(0)
     r.state(lambda _, s: "nodes are named" not in s.message, "one node")
 
@@ -523,7 +523,7 @@ def test_a_signal_during_the_imports_shows_no_traceback(package: str) -> None:
     assert process.stderr is not None
     assert any(line.rpartition("|")[2].strip() == package for line in process.stderr)
     process.send_signal(signal.SIGINT)
-    assert "Traceback" not in process.communicate(timeout=30)[1]
+    assert "Traceback" not in process.communicate(timeout=TIMEOUT)[1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

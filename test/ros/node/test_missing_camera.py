@@ -80,8 +80,7 @@ def test_without_visible_images_the_thermal_image_is_shown(robot: MakeRobot) -> 
 
 def test_a_thermal_camera_alone_from_the_start_is_shown(robot: MakeRobot) -> None:
     r = robot()
-    with Cameras(r) as cameras:
-        cameras.sent = {"thermal"}
+    with Cameras(r, sent=("thermal",)):
         r.wait(lambda: shown(r) == "thermal alone", "the change")
         message = new_fused(r)
         assert message.header.frame_id == "thermal_frame"

@@ -180,9 +180,9 @@ def test_prometheus_reads_the_figures_from_a_file(robot: MakeRobot, tmp_path: Pa
     file = tmp_path / "fusion.prom"
     r = robot({"prometheus_file": str(file)})
     r.fuse(0)
-    r.state(lambda values, _: values["fused"] == "1", "the pair")
+    fused = 'ssvif_fused{node="/fusion_node"} 1.0'
+    r.wait(lambda: file.is_file() and fused in file.read_text(), "the pair in the file")
     text = file.read_text()
-    assert 'ssvif_fused{node="/fusion_node"} 1.0' in text
     assert "# HELP ssvif_dropped_engine_busy dropped, engine busy" in text
     names = {family.name for family in text_string_to_metric_families(text)}
     assert {"ssvif_latency_p50_ms", "ssvif_visible_images_per_second"} <= names

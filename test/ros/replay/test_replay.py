@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 import rclpy
+from harness import TIMEOUT
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
@@ -71,12 +72,14 @@ class Listener:
     def wait(self, topic: str, count: int) -> None:
         """Wait for `count` messages on a topic."""
         with self.changed:
-            done = self.changed.wait_for(lambda: len(self.messages[topic]) >= count, timeout=30)
+            done = self.changed.wait_for(
+                lambda: len(self.messages[topic]) >= count, timeout=TIMEOUT
+            )
         assert done, f"{len(self.messages[topic])} of {count} on {topic}"
 
     def close(self) -> None:
         self.executor.shutdown()
-        self.thread.join(timeout=5)
+        self.thread.join(timeout=TIMEOUT)
         self.node.destroy_node()
         rclpy.shutdown(context=self.context)
 
@@ -125,7 +128,7 @@ def test_play_loops_until_it_is_interrupted(listener: MakeListener, drive_bag: P
     )
     camera.wait(VISIBLE, 30)
     player.send_signal(signal.SIGINT)
-    assert player.wait(timeout=20) in (0, 130)
+    assert player.wait(timeout=TIMEOUT) in (0, 130)
 
 
 @pytest.mark.parametrize(
