@@ -5,7 +5,7 @@ the result. This file puts the commands together.
 
 fuse, evaluate         fuse pairs, compare the result with other methods
 calibrate              find the camera pair
-bag, pairs             show and convert recordings, list their pairs
+bag, pairs, extract    show and convert recordings, list their pairs, write them as files
 train, name, export    train a model, name its classes, write its ONNX files
 options                options that several commands have
 engine, doctor         build and check engines, show what works on this machine
@@ -29,6 +29,7 @@ from ssvif_core.cli import (
     engine,
     evaluate,
     export,
+    extract,
     fuse,
     name,
     pairs,
@@ -45,6 +46,7 @@ app.command()(calibrate.calibrate)
 app.command()(evaluate.evaluate)
 app.add_typer(bag.app, name="bag")
 app.command()(pairs.pairs)
+app.command()(extract.extract)
 app.command()(train.train)
 app.command()(name.name)
 app.command()(export.export)
