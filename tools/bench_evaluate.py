@@ -137,7 +137,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    settings = Settings(fused={"other": arguments.fused}, ours=False)
+    settings = Settings(fused={"other": arguments.fused}, models={})
     plan = plan_input(arguments.data, "data", "", settings)
     items = [item for job in plan.jobs for item in job.items][: arguments.pairs]
     jobs = [job for job in plan.jobs if job.items[0] in items]

@@ -29,7 +29,7 @@ from ssvif_core.cli.options import (
 )
 from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.evaluation.plan import NAMES, Settings
-from ssvif_core.evaluation.results import Evaluation, RobotRun
+from ssvif_core.evaluation.results import OURS, Evaluation, RobotRun
 from ssvif_core.evaluation.run import evaluate as run_evaluation
 from ssvif_core.evaluation.tables import write_tables
 from ssvif_core.metrics.ranking import LOWER_IS_BETTER
@@ -64,7 +64,12 @@ def evaluate(
     thermal_time_offset: ThermalTimeOffset = 0.0,
     visible_bits: VisibleBits = 0,
     thermal_crop: ThermalCrop = "",
-    model: Annotated[Path | None, typer.Option(help="ONNX file; default: shipped model.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="ONNX file, default: shipped model; or FILE=NAME, to compare several; repeatable."
+        ),
+    ] = None,
     engine: Annotated[str, typer.Option(help="auto, tensorrt, openvino or onnxruntime.")] = "auto",
     precision: Annotated[
         str | None,
@@ -96,8 +101,7 @@ def evaluate(
         raise InputError("--visible and --thermal belong together; give both")
     settings = Settings(
         fused=_folders_of_methods(fused or []),
-        ours=ours,
-        model=model,
+        models=_models(model or []) if ours else {},
         engine=engine,
         precision=precision or ("auto" if through_ros else "fp32"),
         working_size=working_size,
@@ -164,6 +168,24 @@ def _folders_of_methods(options: list[str]) -> dict[str, Path]:
     return methods
 
 
+def _models(options: list[str]) -> dict[str, Path | None]:
+    if not options:
+        return {OURS: None}
+    models: dict[str, Path | None] = {}
+    for option in options:
+        # A file may have = in its name.
+        file, _, name = (option, "", "") if Path(option).exists() else option.rpartition("=")
+        if not file:
+            raise InputError(f"--model {option}: no such file; expected FILE, or FILE=NAME")
+        name = name or (OURS if len(options) == 1 else Path(file).stem)
+        if name in models:
+            raise InputError(
+                f"--model {option}: the name {name} is taken; give each a name, as in {file}=old"
+            )
+        models[name] = Path(file)
+    return models
+
+
 def _play_through_ros(
     inputs: list[Path], settings: Settings, rate: float, console: Console
 ) -> list[RobotRun]:
@@ -176,6 +198,8 @@ def _play_through_ros(
         ) from error
     if not rate > 0:
         raise InputError(f"rate {rate}; expected above 0; 1 is the recorded speed")
+    if len(settings.models) != 1:
+        raise InputError("--through-ros plays to one model; give --model once")
     for path in inputs:
         if not is_bag(path):
             raise InputError(f"{path}: no bag; --through-ros plays bags only; leave out this input")
@@ -201,8 +225,11 @@ def _table(result: Evaluation) -> Table:
         ranks = [method.average_rank for method in result.methods]
         cells = [Text("–" if rank is None else f"{rank.value:.2f}") for rank in ranks]
         table.add_row("average rank", *cells)
-    if result.segmentation is not None:
-        table.caption = f"mIoU of our labels: {result.segmentation.scores.mean_iou:.3f}"
+    scores = {name: each.scores.mean_iou for name, each in result.segmentation.items()}
+    if scores:
+        table.caption = "mIoU of the labels: " + ", ".join(
+            f"{value:.3f} ({name})" for name, value in scores.items()
+        )
     return table
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from ssvif_core.cameras.model import CameraPair
 from ssvif_core.engines import ENGINES
 from ssvif_core.errors import InputError
-from ssvif_core.evaluation.results import OURS
+from ssvif_core.evaluation.results import OURS, OVERLAY
 from ssvif_core.recordings.decode import Reading
 from ssvif_core.recordings.images import SUFFIXES
 from ssvif_core.recordings.labels import SUFFIXES as LABEL_SUFFIXES
@@ -32,7 +32,7 @@ from ssvif_core.thermal import StreamState, ThermalFrame, ThermalStream, without
 from ssvif_core.types import AnyArray, Pair
 
 NAMES = ("background", "person", "bicycle", "car")
-PICTURES = ("visible", "thermal", "overlay")  # in each report, besides the fused images
+PICTURES = ("visible", "thermal")  # in each report, besides the fused images and overlays
 JOB_PAIRS = 16  # few enough to keep all cores busy, enough to reopen videos rarely
 
 
@@ -41,13 +41,12 @@ class Settings:
     """Settings that are the same for all pairs.
 
     fused: others' methods: name -> folder of their fused images, named like the pairs.
-    ours: whether our model is scored. model: ONNX file, None for the shipped one.
+    models: our models: name -> ONNX file, None for the shipped one; may be empty.
     labels: folder of masks or YOLO boxes; None takes the masks next to the pairs.
     names: of the labels' class ids 0, 1, ...; person contrast is measured on class `person`.
     every: take every n-th pair of a video or bag. topics: of bags; None finds them by name.
     slop_ns: largest difference of stamps in a pair of a bag. only: shell pattern for pair names.
-    calibration: camera pair; None means aligned cameras. Scores cover the whole visible image,
-        also where the thermal camera does not see.
+    calibration: camera pair; None means aligned cameras. With one, what both cameras see is scored.
     thermal_time_offset: seconds to add to thermal stamps, besides that of the calibration.
     reading: what must be known of a bag's cameras.
 
@@ -55,8 +54,7 @@ class Settings:
     """
 
     fused: dict[str, Path] = field(default_factory=dict)
-    ours: bool = True
-    model: Path | None = None
+    models: dict[str, Path | None] = field(default_factory=lambda: {OURS: None})
     engine: str = "auto"
     precision: str = "fp32"
     working_size: str = "full"
@@ -77,13 +75,16 @@ class Settings:
         return round((calibrated_s + self.thermal_time_offset) * 1e9)
 
     def __post_init__(self) -> None:
-        if OURS in self.fused:
-            raise InputError(f"--fused ...={OURS}: this name is our model's; use another name")
-        if not (self.ours or self.fused):
+        for name in set(self.models) & set(self.fused):
+            raise InputError(f"--fused ...={name}: this name is our model's; use another name")
+        if not (self.models or self.fused):
             raise InputError("nothing to score: our model is left out and no --fused is given")
-        for name in PICTURES:
-            if name in self.fused:
-                raise InputError(f"--fused ...={name}: each report has a picture of that name")
+        for option, named in (("fused", self.fused), ("model", self.models)):
+            for name in named:
+                if name in PICTURES or name.startswith(OVERLAY):
+                    raise InputError(
+                        f"--{option} ...={name}: each report has a picture of that name"
+                    )
         if not math.isfinite(self.thermal_time_offset):
             raise InputError(f"thermal time offset {self.thermal_time_offset}; expected seconds")
         if self.every < 1:
@@ -101,7 +102,7 @@ class Settings:
     @property
     def methods(self) -> tuple[str, ...]:
         """Names of all methods, ours first."""
-        return ((OURS,) if self.ours else ()) + tuple(self.fused)
+        return (*self.models, *self.fused)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 
 from ssvif_core.evaluation.results import (
     OURS,
+    OVERLAY,
     Evaluation,
     MethodSummary,
     PairScores,
@@ -127,9 +128,9 @@ def number(value: float | None, decimals: int) -> str:
 
 def _sides(evaluation: Evaluation) -> list[str]:
     """The names of the pictures for the viewer's two lists, in order."""
-    sides = ["visible", "thermal", *(method.name for method in evaluation.methods), "overlay"]
-    has_overlay = any("overlay" in pictures for pictures in evaluation.pictures.values())
-    return [name for name in sides if name != "overlay" or has_overlay]
+    sides = ["visible", "thermal", *(method.name for method in evaluation.methods)]
+    pictured = dict.fromkeys(name for each in evaluation.pictures.values() for name in each)
+    return sides + [name for name in pictured if name.startswith(OVERLAY)]
 
 
 def shown_pairs(evaluation: Evaluation) -> list[str]:

@@ -10,7 +10,13 @@ import numpy as np
 from ssvif_core.metrics import Interval, SegmentationScores
 from ssvif_core.metrics.ranking import LOWER_IS_BETTER
 
-OURS = "ours"
+OURS = "ours"  # the name of our model, if there is one
+OVERLAY = "overlay"  # pictures: `overlay` of the first model, `overlay of NAME` of others
+
+
+def overlay_of(model: str, first: str) -> str:
+    """The name of the picture of a model's labels; `first` is the first model."""
+    return OVERLAY if model == first else f"{OVERLAY} of {model}"
 
 
 @dataclass(frozen=True)
@@ -18,9 +24,8 @@ class PairScores:
     """One method's scores on one pair.
 
     pair: name, unique in the evaluation. input: the folder, video or bag of the pair.
-    scores: by metric: the nine, Qcb and Nabf; also `flicker`, `wobble` and, with
-        labels, `label_change` if the frame has a
-        predecessor.
+    scores: by metric: the nine, Qcb and Nabf; also `flicker`, `wobble` and, with labels,
+        `label_change` if the frame has a predecessor.
     persons_kept: share of contrast kept for each person of the mask or boxes.
     block: name shared by neighbouring frames of a stream (about a second, 30 frames). They are
         similar, so the bootstrap draws whole blocks. For a pair of files: the name of the pair.
@@ -55,7 +60,7 @@ class MethodSummary:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Our labels compared with the masks: class names, their scores, and the number of masks."""
+    """A model's labels compared with masks: class names, their scores, number of masks."""
 
     names: tuple[str, ...]
     scores: SegmentationScores
@@ -116,8 +121,9 @@ class Evaluation:
     methods: in the order of the tables: ours first, then as given. pairs: names, in order.
     rows: one for each pair and method. facts: name -> text on what was scored and how.
     problems: sentences on what was left out and why.
-    pictures: pair -> name of the picture (`visible`, `thermal`, a method's name, or `overlay`)
-        -> WebP bytes; some pairs have no pictures.
+    segmentation: by model; empty without masks.
+    pictures: pair -> name of the picture (`visible`, `thermal`, a method's name, or an overlay,
+        see `overlay_of`) -> WebP bytes; some pairs have no pictures.
     """
 
     methods: tuple[MethodSummary, ...]
@@ -125,7 +131,7 @@ class Evaluation:
     pairs: tuple[str, ...]
     rows: tuple[PairScores, ...]
     worst: tuple[WorstCase, ...]
-    segmentation: Segmentation | None
+    segmentation: dict[str, Segmentation]
     facts: dict[str, str]
     problems: tuple[str, ...] = ()
     robot: tuple[RobotRun, ...] = ()

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ssvif_core.errors import InputError
 from ssvif_core.evaluation.execution import InputTask, run_jobs, run_on_ray
 from ssvif_core.evaluation.plan import Job, Plan, Settings, fused_images, input_names, label_files
-from ssvif_core.evaluation.results import Evaluation, RobotRun
+from ssvif_core.evaluation.results import OURS, Evaluation, RobotRun
 from ssvif_core.evaluation.scoring import PairResult
 from ssvif_core.evaluation.summary import (
     METRICS,
@@ -55,8 +55,8 @@ def evaluate(
         InputError: no input is usable, or no pair could be scored.
         SsvifError: the model, an engine, a worker process or the cluster failed.
     """
-    if settings.ours:
-        read_note(settings.model or DEFAULT_MODEL)
+    for model in settings.models.values():
+        read_note(model or DEFAULT_MODEL)
     if settings.labels is not None:
         label_files(settings.labels)
     others = {method: fused_images(folder) for method, folder in settings.fused.items()}
@@ -97,7 +97,7 @@ def evaluate(
         pairs=tuple(result.name for result in ordered if result.rows),
         rows=tuple(rows),
         worst=worst,
-        segmentation=summarise_segmentation(ordered, settings.names),
+        segmentation=summarise_segmentation(ordered, settings.names, tuple(settings.models)),
         facts=_facts(plans, settings),
         problems=tuple(problems),
         robot=tuple(robot),
@@ -116,7 +116,7 @@ def _on_ray(
     settings = replace(
         settings,
         fused={method: folder.resolve() for method, folder in settings.fused.items()},
-        model=settings.model and settings.model.resolve(),
+        models={name: model and model.resolve() for name, model in settings.models.items()},
         labels=settings.labels and settings.labels.resolve(),
     )
     tasks = [replace(task, path=task.path.resolve()) for task in tasks]
@@ -174,11 +174,12 @@ def _problems(plans: Sequence[Plan], results: Sequence[PairResult]) -> list[str]
 
 def _facts(plans: Sequence[Plan], settings: Settings) -> dict[str, str]:
     facts = {plan.input: f"{plan.layout}; {len(plan.names)} pairs" for plan in plans}
-    if settings.ours:
-        model = settings.model or DEFAULT_MODEL
+    for name, file in settings.models.items():
+        model = file or DEFAULT_MODEL
         digest = hashlib.sha256(model.read_bytes()).hexdigest()[:12]
         size = "" if settings.working_size == "full" else f", {settings.working_size} size"
-        facts["our model"] = f"{model.name} (sha256 {digest}), {settings.precision}{size}"
+        what = "our model" if name == OURS else f"our model {name}"
+        facts[what] = f"{model.name} (sha256 {digest}), {settings.precision}{size}"
     facts |= {method: f"images of {folder.name}" for method, folder in settings.fused.items()}
     return facts
 

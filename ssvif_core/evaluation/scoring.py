@@ -11,7 +11,7 @@ import numpy as np
 from ssvif_core.cameras.overlap import Overlap, Overlaps
 from ssvif_core.errors import InputError
 from ssvif_core.evaluation.plan import Item, Job, Settings, follow, read_items
-from ssvif_core.evaluation.results import OURS, PairScores
+from ssvif_core.evaluation.results import PairScores, overlay_of
 from ssvif_core.metrics import (
     AnalysedImage,
     LumaFrame,
@@ -43,14 +43,14 @@ class PairResult:
     """The result of one pair.
 
     rows: one for each method; empty if the pair was left out, see `problems`.
-    confusion: (C + 1, C + 1) int64 of our labels and the mask, rows are the truth; the last class
-        holds our labels that the masks have no name for. None without a mask.
+    confusions: by model, (C + 1, C + 1) int64 of its labels and the mask, rows are the truth; the
+        last class holds labels that the masks have no name for. Empty without a mask.
     pictures: name -> WebP.
     """
 
     name: str
     rows: tuple[PairScores, ...] = ()
-    confusion: Int64Array | None = None
+    confusions: dict[str, Int64Array] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     pictures: dict[str, bytes] = field(default_factory=dict)
 
@@ -60,7 +60,7 @@ class _FusedPair:
     """A pair with its fused images.
 
     visible: (H, W, 3). thermal: (H, W) grey levels. fused: method -> (H, W, 3).
-    labels: of our model, (H, W), with class names `classes`.
+    labels: of each of our models, (H, W), with class names `classes`.
     whole: height and width of the visible image. All images are cut to `overlap`, if there is one.
     """
 
@@ -68,8 +68,8 @@ class _FusedPair:
     visible: UInt8Array
     thermal: UInt8Array
     fused: dict[str, UInt8Array]
-    labels: UInt8Array | None
-    classes: tuple[str, ...]
+    labels: dict[str, UInt8Array]
+    classes: dict[str, tuple[str, ...]]
     problems: tuple[str, ...]
     whole: tuple[int, int]
     overlap: Overlap | None
@@ -81,7 +81,7 @@ class _FusedPair:
 
     def luma(self, method: str) -> LumaFrame:
         fused = luma_of_bgr(self.fused[method])
-        labels = self.labels if method == OURS else None
+        labels = self.labels.get(method)
         return LumaFrame(luma_of_bgr(self.visible), self.thermal, fused, labels)
 
 
@@ -91,14 +91,17 @@ class Scorer:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         # One thread: processes share the cores, and sums are equal on all machines.
-        self._pipeline = FusionPipeline(
-            settings.model,
-            settings.engine,
-            settings.precision,
-            threads=1,
-            calibration=settings.calibration,
-            working_size=settings.working_size,
-        )
+        self._pipelines = {
+            name: FusionPipeline(
+                model,
+                settings.engine,
+                settings.precision,
+                threads=1,
+                calibration=settings.calibration,
+                working_size=settings.working_size,
+            )
+            for name, model in settings.models.items()
+        }
         self._overlaps = Overlaps(settings.calibration) if settings.calibration else None
 
     def __call__(self, job: Job) -> list[PairResult]:
@@ -127,12 +130,12 @@ class Scorer:
         else:
             frame = item.display.frame(pair.thermal)
         fused: dict[str, UInt8Array] = {}
-        labels, problems = None, []
-        classes: tuple[str, ...] = ()
-        if self.settings.ours:
-            fusion = self._pipeline(pair, frame)
-            fused[OURS], labels = fusion.fused.copy(), fusion.labels.copy()
-            classes = self._pipeline.class_names
+        labels: dict[str, UInt8Array] = {}
+        problems = []
+        for name, pipeline in self._pipelines.items():
+            fusion = pipeline(pair, frame)
+            fused[name], labels[name] = fusion.fused.copy(), fusion.labels.copy()
+        classes = {name: pipeline.class_names for name, pipeline in self._pipelines.items()}
         for method, path in item.fused.items():
             image = read_visible(path)
             size = f"{image.shape[1]}x{image.shape[0]}"
@@ -146,7 +149,7 @@ class Scorer:
             overlap = self._overlaps.of(pair)
             visible, thermal = overlap.cut(visible), overlap.warp(thermal)
             fused = {method: overlap.cut(image) for method, image in fused.items()}
-            labels = None if labels is None else overlap.cut(labels)
+            labels = {model: overlap.cut(image) for model, image in labels.items()}
         grey = to_grey(thermal, frame.range, *visible.shape[:2])
         return _FusedPair(
             item, visible, grey, fused, labels, classes, tuple(problems), (height, width), overlap
@@ -164,8 +167,8 @@ class Scorer:
             )
         except (InputError, ValueError) as error:
             return PairResult(name, problems=(f"{name}: {error}",))
-        confusion = None if truth is None else self._confusion(pair, truth)
-        return PairResult(name, rows, confusion, tuple(problems), pictures)
+        confusions = {} if truth is None else self._confusions(pair, truth)
+        return PairResult(name, rows, confusions, tuple(problems), pictures)
 
     def _scores(
         self, input_name: str, pair: _FusedPair, previous: _FusedPair | None, method: str,
@@ -213,15 +216,19 @@ class Scorer:
             mask[np.isin(mask, unknown)] = IGNORE
         return person_regions(mask, person_id) if person_id >= 0 else [], mask
 
-    def _confusion(self, pair: _FusedPair, truth: UInt8Array) -> Int64Array | None:
+    def _confusions(self, pair: _FusedPair, truth: UInt8Array) -> dict[str, Int64Array]:
         names = self.settings.names
-        if pair.labels is None or not set(pair.classes) & set(names):
-            return None
-        mask_ids = np.full(256, len(names), np.uint8)  # by our class id
-        for class_id, name in enumerate(pair.classes):
-            if name in names:
-                mask_ids[class_id] = names.index(name)
-        return confusion_matrix(truth, cv2.LUT(pair.labels, mask_ids), len(names) + 1, IGNORE)
+        matrices = {}
+        for model, classes in pair.classes.items():
+            if not set(classes) & set(names):
+                continue
+            mask_ids = np.full(256, len(names), np.uint8)  # by the model's class id
+            for class_id, name in enumerate(classes):
+                if name in names:
+                    mask_ids[class_id] = names.index(name)
+            labels = cv2.LUT(pair.labels[model], mask_ids)
+            matrices[model] = confusion_matrix(truth, labels, len(names) + 1, IGNORE)
+        return matrices
 
 
 def _block(item: Item) -> str:
@@ -250,9 +257,9 @@ def _resized(image: UInt8Array, height: int, width: int, name: str) -> UInt8Arra
 
 def _pictures(pair: _FusedPair) -> dict[str, bytes]:
     images = {"visible": pair.visible, "thermal": pair.thermal, **pair.fused}
-    if pair.labels is not None:
-        colours = colours_of(pair.classes)
-        images["overlay"] = draw_overlay(pair.fused[OURS], pair.labels, colours, 0.4)
+    for model, labels in pair.labels.items():
+        overlay = draw_overlay(pair.fused[model], labels, colours_of(pair.classes[model]), 0.4)
+        images[overlay_of(model, next(iter(pair.labels)))] = overlay
     return {name: _webp(image) for name, image in images.items()}
 
 

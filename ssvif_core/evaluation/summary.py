@@ -18,6 +18,7 @@ from ssvif_core.metrics import (
     segmentation_scores,
 )
 from ssvif_core.metrics.ranking import LOWER_IS_BETTER
+from ssvif_core.types import Int64Array
 
 METRICS = (*FUSION_METRICS, "Qcb", "Nabf")
 CHANGE = ("flicker", "wobble", "label_change")
@@ -69,12 +70,22 @@ def _summary(
 
 
 def summarise_segmentation(
-    results: Sequence[PairResult], names: tuple[str, ...]
-) -> Segmentation | None:
-    """Our labels over all masks; None without masks. Labels not in `names` count as wrong."""
-    matrices = [result.confusion for result in results if result.confusion is not None]
-    if not matrices:
-        return None
+    results: Sequence[PairResult], names: tuple[str, ...], models: tuple[str, ...]
+) -> dict[str, Segmentation]:
+    """The labels of each model over all masks. Labels not in `names` count as wrong.
+
+    A model without masks, or without a class of `names`, is left out.
+    """
+    by_model = {
+        model: [each.confusions[model] for each in results if model in each.confusions]
+        for model in models
+    }
+    return {
+        model: _segmentation(matrices, names) for model, matrices in by_model.items() if matrices
+    }
+
+
+def _segmentation(matrices: Sequence[Int64Array], names: tuple[str, ...]) -> Segmentation:
     scores = segmentation_scores(np.sum(matrices, axis=0))
     named = slice(len(names))
     iou = scores.iou[named]

@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ssvif_core.evaluation.results import Evaluation, MethodSummary, RobotRun
+from ssvif_core.evaluation.results import Evaluation, MethodSummary, RobotRun, Segmentation
 from ssvif_core.evaluation.summary import CHANGE, METRICS
 from ssvif_core.metrics import Interval
 from ssvif_core.metrics.ranking import LOWER_IS_BETTER
@@ -76,16 +76,9 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         if method.persons:
             figures["persons"] = method.persons
         result["methods"][method.name] = figures
-    if evaluation.segmentation is not None:
-        scores = evaluation.segmentation.scores
+    if evaluation.segmentation:
         result["segmentation"] = {
-            "masks": evaluation.segmentation.masks,
-            "IoU": {
-                name: _rounded(iou)
-                for name, iou in zip(evaluation.segmentation.names, scores.iou, strict=True)
-            },
-            "mIoU": _rounded(scores.mean_iou),
-            "pixel accuracy": _rounded(scores.pixel_accuracy),
+            model: _segmentation_json(each) for model, each in evaluation.segmentation.items()
         }
     result["worst"] = [
         {"pair": w.pair, "method": w.method, "metric": w.metric, "value": _rounded(w.value)}
@@ -96,6 +89,18 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         result["through ROS"] = [run_json(run) for run in evaluation.robot]
     result["names"] = list(evaluation.pairs)
     return result
+
+
+def _segmentation_json(segmentation: Segmentation) -> dict[str, Any]:
+    scores = segmentation.scores
+    return {
+        "masks": segmentation.masks,
+        "IoU": {
+            name: _rounded(iou) for name, iou in zip(segmentation.names, scores.iou, strict=True)
+        },
+        "mIoU": _rounded(scores.mean_iou),
+        "pixel accuracy": _rounded(scores.pixel_accuracy),
+    }
 
 
 def run_json(run: RobotRun) -> dict[str, Any]:

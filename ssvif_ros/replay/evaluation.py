@@ -43,8 +43,9 @@ def through_node(path: Path, settings: Settings, rate: float, console: Console) 
             parameters["visible_bits"] = settings.reading.visible_bits
             if settings.reading.thermal_crop is not None:
                 parameters["thermal_crop"] = f"'{settings.reading.thermal_crop}'"
-        if settings.model is not None:
-            parameters["model"] = str(settings.model.resolve())
+        (model,) = settings.models.values()
+        if model is not None:
+            parameters["model"] = str(model.resolve())
         if settings.calibration is not None:
             parameters["calibration_file"] = str(Path(scratch) / "camera_pair.yaml")
             save_camera_pair(settings.calibration, Path(scratch) / "camera_pair.yaml")

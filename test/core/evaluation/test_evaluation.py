@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from typer.testing import CliRunner
@@ -24,9 +25,11 @@ from ssvif_core.cli import app
 from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.evaluation import execution, plan
 from ssvif_core.evaluation.plan import Settings, input_names, plan_input
+from ssvif_core.evaluation.report import write_report
 from ssvif_core.evaluation.results import Evaluation
 from ssvif_core.evaluation.run import evaluate
 from ssvif_core.evaluation.tables import write_tables
+from ssvif_core.graph.model_file import DEFAULT_MODEL
 from ssvif_core.metrics import FUSION_METRICS, luma_of_bgr
 from ssvif_core.recordings.bags import (
     IMAGE_TYPE,
@@ -141,8 +144,8 @@ def test_scores_of_calibrated_cameras_are_those_of_what_both_see(
         assert found == pytest.approx(right, rel=0.04), metric
         assert metric not in ("MI", "SCD") or abs(wrong - right) > 3 * abs(found - right)
     assert calibrated.methods[0].persons == truth.methods[0].persons
-    assert calibrated.segmentation is not None and truth.segmentation is not None
-    assert calibrated.segmentation.scores.pixels.sum() == truth.segmentation.scores.pixels.sum()
+    pixels = [each.segmentation["ours"].scores.pixels.sum() for each in (calibrated, truth)]
+    assert pixels[0] == pixels[1]
 
 
 # --- scores do not depend on how it runs
@@ -316,21 +319,64 @@ def test_methods_are_compared_on_the_same_pairs(folder: Path, others: Path) -> N
 def test_labels_give_person_contrast_and_segmentation(folder: Path, others: Path) -> None:
     result = evaluate([folder], Settings(fused={"dark": others}), workers=1, pictured=0)
     assert result.methods[0].persons == result.methods[1].persons
-    assert result.segmentation is not None
-    assert result.segmentation.names == ("background", "person", "bicycle", "car")
-    assert result.segmentation.masks == 4
-    assert result.segmentation.scores.pixels.tolist() == [
+    assert result.segmentation["ours"].names == ("background", "person", "bicycle", "car")
+    assert result.segmentation["ours"].masks == 4
+    assert result.segmentation["ours"].scores.pixels.tolist() == [
         4 * (220 * 320 - 60 * 30), 4 * 60 * 30, 0, 0
     ]  # fmt: skip
-    assert 0.5 < result.segmentation.scores.iou[0] <= 1
+    assert 0.5 < result.segmentation["ours"].scores.iou[0] <= 1
     # A class that is in no mask and no label map has no IoU. It does not count as 0.
     names = ("background", "person", "bicycle", "car", "train")
     more = evaluate([folder], Settings(names=names), workers=1, pictured=0)
-    assert more.segmentation is not None and np.isnan(more.segmentation.scores.iou[4])
+    assert np.isnan(more.segmentation["ours"].scores.iou[4])
     other_order = evaluate(
         [folder], Settings(names=("background", "car", "person")), workers=1, pictured=0
     )
     assert other_order.methods[0].persons == 0  # id 1 is a car now
+
+
+def test_two_models_are_compared_in_one_run(folder: Path, tmp_path: Path) -> None:
+    """The second is the first with other weights in its last layers."""
+    model = onnx.load(DEFAULT_MODEL)
+    for weights in model.graph.initializer:
+        if "mix_gain" in weights.name:
+            values = onnx.numpy_helper.to_array(weights) * np.float32(0.5)
+            weights.CopyFrom(onnx.numpy_helper.from_array(values, weights.name))
+    onnx.save(model, tmp_path / "new.onnx")
+    models = {"old": None, "new": tmp_path / "new.onnx"}
+    both = evaluate([folder], Settings(models=models), workers=1, pictured=1)
+    alone = evaluate([folder], Settings(), workers=1, pictured=0)
+    assert [method.name for method in both.methods] == ["old", "new"]
+    for metric, mean in alone.methods[0].means.items():
+        assert both.methods[0].means[metric].value == mean.value
+    assert both.methods[1].means["MI"] != both.methods[0].means["MI"]
+    assert set(both.segmentation) == {"old", "new"}
+    assert both.segmentation["old"].scores.mean_iou == alone.segmentation["ours"].scores.mean_iou
+    assert set(both.pictures["0"]) == {
+        "visible", "thermal", "old", "new", "overlay", "overlay of new"
+    }  # fmt: skip
+    write_report(tmp_path / "report.html", both)
+    page = (tmp_path / "report.html").read_text()
+    assert "IoU, old" in page and "IoU, new" in page and "overlay of new" in page
+
+
+def test_options_of_models(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "a=b.onnx"
+    file.write_bytes(DEFAULT_MODEL.read_bytes())
+    command = ["evaluate", str(folder), "--out", str(tmp_path / "out"), "--no-report"]
+    result = CliRunner().invoke(
+        app, [*command, "--model", str(file), "--model", f"{file}=second", "--workers", "1"]
+    )
+    assert result.exit_code == 0, result.output
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert list(summary["methods"]) == ["a=b", "second"]
+    for options, message in (
+        (["--model", str(file), "--model", str(file)], "the name a=b is taken; give each a name"),
+        (["--model", "none.onnx"], "--model none.onnx: no such file; expected FILE, or FILE=NAME"),
+        (["--model", f"{file}=thermal"], "each report has a picture of that name"),
+    ):
+        error = CliRunner().invoke(app, [*command, *options]).exception
+        assert isinstance(error, InputError) and message in str(error)
 
 
 def test_boxes_give_only_person_contrast(folder: Path, tmp_path: Path) -> None:
@@ -339,7 +385,7 @@ def test_boxes_give_only_person_contrast(folder: Path, tmp_path: Path) -> None:
     for number in range(4):
         (boxes / f"{number}.txt").write_text("0 0.4 0.55 0.1 0.3\n2 0.8 0.5 0.1 0.1\n")
     result = evaluate([folder], Settings(labels=boxes), workers=1, pictured=0)
-    assert result.segmentation is None
+    assert not result.segmentation
     assert result.methods[0].persons <= 4
     (boxes / "2.txt").write_text("0 half 0.5 0.1 0.1\n")
     broken = evaluate([folder], Settings(labels=boxes), workers=1, pictured=0)
@@ -425,7 +471,7 @@ def test_an_unreadable_image_removes_only_its_pair(folder: Path) -> None:
         (["{folder}", "--fused", "{folder}/vi=ours"], "this name is our model's"),
         (["{folder}", "--fused", "{folder}/vi=a", "--fused", "{folder}/ir=a"], "name a is taken"),
         (["{folder}", "--no-ours"], "nothing to score"),
-        (["{folder}", "--model", "{empty}/none.onnx"], "no such model file"),
+        (["{folder}", "--model", "{empty}/none.onnx"], "no such file; expected FILE, or FILE=NAME"),
         (["{folder}", "--visible", "/a"], "belong together"),
         (["{folder}", "--fused", "{folder}/vi=overlay"], "a picture of that name"),
         (["{folder}", "--labels", "{empty}/none"], "no such folder"),

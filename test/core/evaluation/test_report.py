@@ -107,7 +107,7 @@ def evaluation() -> Evaluation:
             WorstCase(PAIRS[2], OTHER, "VIF", 0.1),
             WorstCase(PAIRS[4], "ours", "person_contrast", 0.2),
         ),
-        segmentation=Segmentation(("background", "tram <1>"), scores, 7),
+        segmentation={"ours": Segmentation(("background", "tram <1>"), scores, 7)},
         facts={"inputs": "five <pairs>", "machine": "two & a half cores"},
         problems=("broken.png: <cannot> be read",),
         robot=(RUN,),
@@ -115,7 +115,7 @@ def evaluation() -> Evaluation:
     )
 
 
-EMPTY = Evaluation((), METRICS, (), (), (), None, {})
+EMPTY = Evaluation((), METRICS, (), (), (), {}, {})
 
 
 class Page(HTMLParser):
