@@ -6,7 +6,8 @@ the result. This file puts the commands together.
 fuse, evaluate         fuse pairs, compare the result with other methods
 calibrate              find the camera pair
 bag, pairs, extract    show and convert recordings, list their pairs, write them as files
-train, name, export    train a model, name its classes, write its ONNX files
+train, adapt           train a model, or adapt one to other cameras
+name, export           name the classes of a model, write its ONNX files
 options                options that several commands have
 engine, doctor         build and check engines, show what works on this machine
 
@@ -23,6 +24,7 @@ from importlib.metadata import entry_points
 import typer
 
 from ssvif_core.cli import (
+    adapt,
     bag,
     calibrate,
     doctor,
@@ -48,6 +50,7 @@ app.add_typer(bag.app, name="bag")
 app.command()(pairs.pairs)
 app.command()(extract.extract)
 app.command()(train.train)
+app.command()(adapt.adapt)
 app.command()(name.name)
 app.command()(export.export)
 app.add_typer(engine.app, name="engine")

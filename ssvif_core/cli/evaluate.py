@@ -37,6 +37,7 @@ from ssvif_core.recordings.decode import Crop, Reading
 from ssvif_core.recordings.layouts import is_bag
 
 FILES = ("scores.csv", "summary.json", "summary.md", "run.json", "report.html")
+SHIPPED = "shipped"  # as a model
 PARTLY = 3  # exit code: a part of the input could not be scored
 
 
@@ -67,7 +68,8 @@ def evaluate(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="ONNX file, default: shipped model; or FILE=NAME, to compare several; repeatable."
+            help="ONNX file, default: shipped model; or FILE=NAME, to compare several; repeatable. "
+            "The word shipped stands for the shipped model."
         ),
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, tensorrt, openvino or onnxruntime.")] = "auto",
@@ -175,6 +177,8 @@ def _models(options: list[str]) -> dict[str, Path | None]:
     for option in options:
         # A file may have = in its name.
         file, _, name = (option, "", "") if Path(option).exists() else option.rpartition("=")
+        if not file and option == SHIPPED:
+            file, name = SHIPPED, SHIPPED
         if not file:
             raise InputError(f"--model {option}: no such file; expected FILE, or FILE=NAME")
         name = name or (OURS if len(options) == 1 else Path(file).stem)
@@ -182,7 +186,7 @@ def _models(options: list[str]) -> dict[str, Path | None]:
             raise InputError(
                 f"--model {option}: the name {name} is taken; give each a name, as in {file}=old"
             )
-        models[name] = Path(file)
+        models[name] = None if file == SHIPPED else Path(file)
     return models
 
 

@@ -54,7 +54,7 @@ class OverlayConfig:
     Attributes:
         steps: number of steps.
         labelled, unlabelled: crops in a batch. A quarter of the unlabelled crops shows one camera
-            only.
+            only. Without labelled crops the model learns from its own classes alone.
         crop: side of a crop in pixels; a multiple of 32.
         zoom: smallest and largest scale of a crop.
         native: share of the labelled crops at scale 1.
@@ -65,8 +65,6 @@ class OverlayConfig:
         consistency: weight of the cross-entropy on the teacher's classes, likewise.
         pixel: weight of the pixel branch relative to the feature branch; 0 leaves S_p out.
         confidence: probability above which the teacher's class is used.
-        paste: share of the crops into which objects of other labelled crops are pasted (ClassMix,
-            Olsson et al., WACV 2021). It makes much of a few labels.
         keep: share of the teacher that stays at each step.
         clean: share of the labelled crops that stays without photometric effects.
         hold: weight of changes of the fused image, where it must stay as it is.
@@ -88,7 +86,6 @@ class OverlayConfig:
     consistency: float = 1.0
     pixel: float = 0.5
     confidence: float = 0.85
-    paste: float = 0.0
     keep: float = 0.999
     clean: float = 0.5
     hold: float = 10.0
@@ -99,13 +96,13 @@ class OverlayConfig:
     target: TargetConfig = field(default_factory=TargetConfig)
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("labelled", 1), ("unlabelled", 4)):
+        for name, least in (("steps", 1), ("labelled", 0), ("unlabelled", 4)):
             value = getattr(self, name)
             if value < least:
                 raise InputError(f"overlay: {name}={value}; expected at least {least}")
         if self.crop < 32 or self.crop % 32:
             raise InputError(f"overlay: crop={self.crop}; expected a multiple of 32")
-        for name in ("native", "confidence", "paste", "keep", "clean", "warmup"):
+        for name in ("native", "confidence", "keep", "clean", "warmup"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"overlay: {name}={getattr(self, name)}; expected 0 to 1")
 
@@ -173,7 +170,8 @@ class OverlayTrainer:
 
     Args:
         model: of any network, with names.
-        labelled, unlabelled: pairs on the device of the training.
+        labelled, unlabelled: pairs on the device of the training. `labelled` is None if the
+            configuration has no labelled crops.
         kept: a fusion network, on that device. The fused image stays as it makes it, instead of
             being trained by the fusion loss.
 
@@ -189,16 +187,18 @@ class OverlayTrainer:
     def __init__(
         self,
         model: Model,
-        labelled: Deck,
+        labelled: Deck | None,
         unlabelled: Deck,
         config: OverlayConfig,
         kept: FusionNetwork | None = None,
     ) -> None:
         if model.naming is None:
             raise InputError("a model without names; create it with the names of the masks' ids")
+        if bool(config.labelled) != (labelled is not None):
+            raise InputError(f"labelled={config.labelled}; expected 0 if no pair has labels")
         self.config, self.labelled, self.unlabelled = config, labelled, unlabelled
         self.kept = kept
-        self.device = labelled.pixels.device
+        self.device = unlabelled.pixels.device
         self.on_gpu = self.device.type == "cuda"
         torch.manual_seed(config.seed)
         pixel_net = PixelNet(len(model.names)) if config.pixel else None
@@ -305,10 +305,7 @@ class OverlayTrainer:
         config = self.config
         exact = partial(torch.autocast, self.device.type, enabled=False)
         with torch.no_grad(), exact():
-            *images, ids = _draw_crops(self.labelled, config.labelled, config.native, True, config)
-            *images, ids = self._paste(images[0], images[1], ids)
-            ids = _small(ids).long()
-            labelled = _labelled_views(images[0], images[1], config)
+            labelled, ids = self._labelled_crops()
             *originals, _ = _draw_crops(self.unlabelled, config.unlabelled, 0.3, False, config)
         with torch.no_grad():
             _, teacher_logits = self._forward(self.teacher, *originals)
@@ -316,11 +313,6 @@ class OverlayTrainer:
             probability = torch.stack([logits.softmax(1) for logits in teacher_logits]).mean(0)
             *mixed, probability = cut_mix(config.crop, [*originals, probability])
             confidence, classes = probability.max(1)
-            nothing = torch.full_like(mixed[1][:, 0], IGNORE)
-            *mixed, pasted = self._paste(mixed[0], mixed[1], nothing)
-            is_pasted = _small(pasted) != IGNORE
-            classes = torch.where(is_pasted, _small(pasted).long(), classes)
-            confidence = torch.where(is_pasted, 1.0, confidence)
             unlabelled = batch_views(mixed[0], mixed[1], config.views)
             blinded = config.unlabelled // 4  # number of crops that lose one camera
             one_sided = one_camera(*(images[-blinded:] for images in unlabelled))
@@ -337,11 +329,11 @@ class OverlayTrainer:
             branches = ("feature", 1.0), ("pixel", config.pixel)
             # `branch_logits` has one entry only if S_p is left out.
             for (name, weight), logits in zip(branches, branch_logits):  # noqa: B905
-                of_labelled, of_unlabelled = torch.split(
-                    logits, [config.labelled, config.unlabelled]
-                )
-                errors = F.cross_entropy(of_labelled, ids, ignore_index=IGNORE)
-                dice = dice_loss(of_labelled, ids)
+                of_labelled, of_unlabelled = torch.split(logits, [len(ids), config.unlabelled])
+                errors = dice = logits.new_zeros(())
+                if len(ids):
+                    errors = F.cross_entropy(of_labelled, ids, ignore_index=IGNORE)
+                    dice = dice_loss(of_labelled, ids)
                 differences = F.cross_entropy(of_unlabelled, classes, reduction="none")
                 consistency = (differences * is_confident).mean()
                 semantics = (
@@ -354,17 +346,14 @@ class OverlayTrainer:
             losses["total"] = total
         return losses
 
-    def _paste(self, visible: Tensor, thermal: Tensor, ids: Tensor) -> tuple[Tensor, ...]:
-        """Put the objects of other labelled crops into a share of these crops."""
-        config, count = self.config, len(visible)
-        *images, other = _draw_crops(self.labelled, count, config.native, True, config)
-        is_chosen = torch.rand(count, 1, 1, device=self.device) < config.paste
-        is_object = (other > 0) & (other != IGNORE) & is_chosen
-        return (
-            torch.where(is_object[:, None], images[0], visible),
-            torch.where(is_object[:, None], images[1], thermal),
-            torch.where(is_object, other.to(ids.dtype), ids),
-        )
+    def _labelled_crops(self) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Views of both images, and class ids at `LABEL_STRIDE`."""
+        config = self.config
+        if self.labelled is None:
+            nothing = torch.zeros(0, 4, config.crop, config.crop, device=self.device)
+            return (nothing[:, :3], nothing[:, 3:]), _small(nothing[:, 0]).long()
+        *images, ids = _draw_crops(self.labelled, config.labelled, config.native, True, config)
+        return _labelled_views(images[0], images[1], config), _small(ids).long()
 
     def _fusion_loss(self, image: Tensor, visible: Tensor, thermal: Tensor, blinded: int) -> Tensor:
         """The loss of the fused image; the last `blinded` crops lack a camera."""

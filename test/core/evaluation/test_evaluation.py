@@ -365,7 +365,7 @@ def test_options_of_models(folder: Path, tmp_path: Path) -> None:
     file.write_bytes(DEFAULT_MODEL.read_bytes())
     command = ["evaluate", str(folder), "--out", str(tmp_path / "out"), "--no-report"]
     result = CliRunner().invoke(
-        app, [*command, "--model", str(file), "--model", f"{file}=second", "--workers", "1"]
+        app, [*command, "--model", str(file), "--model", "shipped=second", "--workers", "1"]
     )
     assert result.exit_code == 0, result.output
     summary = json.loads((tmp_path / "out/summary.json").read_text())

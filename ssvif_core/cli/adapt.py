@@ -1,0 +1,167 @@
+"""`ssvif adapt`: from the shipped weights to weights for one's own cameras, without labels."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from ssvif_core.cameras.yaml_file import load_camera_pair
+from ssvif_core.cli.options import (
+    Calibration,
+    Slop,
+    ThermalCrop,
+    ThermalTimeOffset,
+    VisibleBits,
+    nanoseconds,
+)
+from ssvif_core.errors import InputError, SsvifError
+from ssvif_core.files import write_atomically
+from ssvif_core.graph.model_file import DEFAULT_MODEL
+from ssvif_core.recordings.decode import Crop, Reading
+from ssvif_core.recordings.layouts import find_pairs
+from ssvif_core.recordings.sources import PairSource
+from ssvif_core.types import UInt8Array
+
+WEIGHTS = DEFAULT_MODEL.with_suffix(".safetensors")
+MOST_JUDGED, PICTURED = 60, 6
+WORSE = 4  # exit code: the old weights stay
+
+
+def adapt(
+    recordings: Annotated[list[Path], typer.Argument(help="Bags, or folders of videos or pairs.")],
+    out: Annotated[Path, typer.Option(help="New folder for weights, figures and pictures.")],
+    weights: Annotated[Path, typer.Option(help="Named weights to start from.")] = WEIGHTS,
+    calibration: Calibration = None,
+    every: Annotated[int, typer.Option(min=1, help="Every n-th pair of videos and bags.")] = 10,
+    steps: Annotated[
+        int, typer.Option(min=1, help="1000 take some ten minutes on two cores.")
+    ] = 1000,
+    visible: Annotated[str | None, typer.Option(help="Visible topic of bags.")] = None,
+    thermal: Annotated[str | None, typer.Option(help="Thermal topic of bags.")] = None,
+    slop: Slop = 0.02,
+    thermal_time_offset: ThermalTimeOffset = 0.0,
+    visible_bits: VisibleBits = 0,
+    thermal_crop: ThermalCrop = "",
+) -> None:
+    """Adapt a model to your cameras with a recording, and no labels.
+
+    The last tenth of each recording is held out, and judges the result. If it is worse there, the
+    old weights stay, and the exit code is 4.
+    """
+    try:
+        from ssvif_core.models import load_model, save_model
+        from ssvif_core.training.adaptation import AdaptConfig, fused_image, judge
+        from ssvif_core.training.adaptation import adapt as adapt_model
+        from ssvif_core.training.data.pairs import PairDataset
+    except ImportError as error:
+        raise SsvifError(
+            f"`ssvif adapt` needs the training extra ({error}); run `make setup-train`"
+        ) from error
+    if (visible is None) != (thermal is None):
+        raise InputError("--visible and --thermal belong together; give both")
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out}: is not empty; choose a new folder")
+    cameras = load_camera_pair(calibration) if calibration else None
+    offset_ns = nanoseconds(thermal_time_offset, "thermal time offset")
+    offset_ns += round(cameras.time_offset * 1e9) if cameras else 0
+    topics = (visible, thermal) if visible and thermal else None
+    reading = Reading(visible_bits, Crop.parse(thermal_crop))
+    slop_ns = nanoseconds(slop, "slop", least=1)
+    sources = [
+        source
+        for path in recordings
+        for source in find_pairs(path, every, topics, slop_ns, True, offset_ns, reading).pairs
+    ]
+    learned, held = _split(sources)
+    model = load_model(weights)
+    dataset = PairDataset(learned, calibration=cameras)
+    size = dataset[0][1].shape
+    pairs = [dataset[index] for index in range(len(dataset))]
+    others = [pair for pair in pairs if pair[1].shape != size]
+    if others:
+        raise InputError(
+            f"{len(others)} of {len(pairs)} pairs have another size than {size[1]}x{size[0]}; "
+            "adapt to recordings of one camera pair"
+        )
+    if not held:
+        raise InputError(f"{len(sources)} pairs; expected at least 11; take more with --every")
+    held_dataset = PairDataset(held[:: max(len(held) // MOST_JUDGED, 1)], calibration=cameras)
+    judges = [held_dataset[index] for index in range(len(held_dataset))]
+    out.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("adapting", total=steps)
+        new = adapt_model(
+            model, pairs, AdaptConfig(steps), lambda step: bar.update(task, completed=step)
+        )
+    verdict = judge(model, new, judges)
+    is_better = not verdict.reasons
+    figures = {
+        name: {"old": round(old, 4), "new": round(value, 4)}
+        for name, (old, value) in verdict.figures.items()
+    }
+    facts = {
+        "recordings": [str(path) for path in recordings],
+        "learned from": len(pairs),
+        "held out": len(judges),
+        "steps": steps,
+        "seconds": round(time.monotonic() - started),
+        "kept": "new" if is_better else "old",
+        "reasons": list(verdict.reasons),
+        "pixels with the same class": round(verdict.equal, 4),
+        "figures": figures,
+    }
+    try:
+        save_model(new if is_better else model, out / "model.safetensors")
+        write_atomically(out / "adapt.json", json.dumps(facts, indent=2) + "\n")
+        rows = [
+            cv2.hconcat([image, cv2.cvtColor(heat, cv2.COLOR_GRAY2BGR),
+                         fused_image(model, image, heat), fused_image(new, image, heat)])
+            for image, heat in _hardest(judges)
+        ]  # fmt: skip
+        picture = cv2.imencode(".png", cv2.vconcat(rows))[1].tobytes()
+        write_atomically(out / "before_after.png", picture)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror})") from error
+    for name, (old, value) in verdict.figures.items():
+        typer.echo(f"{name:6} {old:8.3f} -> {value:8.3f}")
+    typer.echo(f"{100 * verdict.equal:.1f} % of the pixels keep their class")
+    file = out / "model.safetensors"
+    if is_better:
+        typer.echo(
+            f"{file}: adapted to {len(pairs)} pairs; write the ONNX file with `ssvif export`"
+        )
+        return
+    typer.echo(
+        f"{file}: the old weights, since the new ones are worse: {'; '.join(verdict.reasons)}"
+    )
+    sys.exit(WORSE)
+
+
+def _split(sources: list[PairSource]) -> tuple[list[PairSource], list[PairSource]]:
+    """The first nine tenths of each video, bag or folder, and the last tenth."""
+    learned: list[PairSource] = []
+    held: list[PairSource] = []
+    for _, group in groupby(sources, lambda source: source.stream or source.visible.parent):
+        members = list(group)
+        count = len(members) - max(len(members) // 10, 1)
+        learned += members[:count]
+        held += members[count:]
+    return learned, held
+
+
+def _hardest(pairs: list[tuple[UInt8Array, UInt8Array]]) -> list[tuple[UInt8Array, UInt8Array]]:
+    """Some pairs, those with the least contrast of the visible image first: smoke, night, glare."""
+    order = np.argsort([float(visible.std()) for visible, _ in pairs])
+    chosen = order[:: max(len(order) // PICTURED, 1)][:PICTURED]
+    return [pairs[index] for index in chosen]

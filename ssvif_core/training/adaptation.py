@@ -1,0 +1,220 @@
+"""Adaptation: a named model learns from a recording without labels.
+
+F learns by the fusion loss. S_f learns from its own confident classes, as a slow copy of the model
+gives them on the unchanged pair, while it sees views of smoke, glare, night and one camera alone
+(`training.overlay` without labelled pairs). So the names stay. The stages 1b and 2 of `ssvif train`
+would replace them by classes without names.
+
+The result must prove itself on pairs that were held out. Otherwise the old weights stay.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+
+from ssvif_core.errors import InputError
+from ssvif_core.losses.fusion import FusionLoss
+from ssvif_core.metrics import fusion_metrics
+from ssvif_core.models import Model
+from ssvif_core.models.blocks import enlarged
+from ssvif_core.models.fusion import luma_of
+from ssvif_core.training.data.crops import GreyPair
+from ssvif_core.training.data.deck import Deck
+from ssvif_core.training.overlay import OverlayConfig, OverlayTrainer
+from ssvif_core.types import Float64Array, UInt8Array
+
+UNIT = 32  # pixels; the sides of crops are multiples
+FEWEST = 10  # pairs to learn from
+LEAST_CONTRAST = 2.0  # standard deviation of the thermal images, grey levels
+LEAST_CHANGE = 2.0  # mean difference of a visible image from the first, grey levels
+THUMBNAIL = (40, 30)  # width, height of what is compared
+# What the new weights may lose on held-out pairs.
+METRICS = ("EN", "SD", "MI", "VIF", "Qabf", "SSIM")
+MOST_LOST = 0.03  # share of a metric
+LEAST_EQUAL = 0.95  # share of the pixels with the same class
+MOST_CHANGED = 2.0  # ratio of the pixels of a class
+RARE = 0.001  # share of the pixels below which a class is not judged
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """Settings; the default ones take some ten minutes on two cores.
+
+    Attributes:
+        steps: number of steps.
+        batch: crops in a step.
+        crop: largest side of a crop in pixels. Crops of smaller images are smaller.
+    """
+
+    steps: int = 1000
+    batch: int = 8
+    crop: int = 160
+    learning_rate: float = 3e-4
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Old and new weights on held-out pairs.
+
+    Attributes:
+        figures: by name, the mean over the pairs for the old and for the new weights.
+        equal: share of the pixels with the same class.
+        reasons: why the new weights are worse; empty if they are not.
+    """
+
+    figures: dict[str, tuple[float, float]]
+    equal: float
+    reasons: tuple[str, ...]
+
+
+def adapt(
+    model: Model,
+    pairs: Sequence[GreyPair],
+    config: AdaptConfig = AdaptConfig(),
+    on_step: Callable[[int], None] = lambda step: None,
+) -> Model:
+    """An adapted copy of a named model.
+
+    Args:
+        pairs: visible (H, W, 3) BGR and thermal (H, W), all of one size.
+        on_step: called with the number of finished steps, after each step.
+
+    Raises:
+        InputError: the model has no names; or there are too few pairs, they are too small, or they
+            show nothing or always the same.
+    """
+    if model.naming is None:
+        raise InputError(
+            "weights without names; name their classes first (`ssvif name`), or train with "
+            "`ssvif train`"
+        )
+    if len(pairs) < FEWEST:
+        raise InputError(
+            f"{len(pairs)} pairs to learn from; expected at least {FEWEST} that differ; record "
+            "longer, or take more of the recording with --every"
+        )
+    height, width = pairs[0][1].shape
+    if min(height, width) < UNIT:
+        raise InputError(f"images of {width}x{height} pixels; expected at least {UNIT}x{UNIT}")
+    _require_content(pairs)
+    settings = OverlayConfig(
+        steps=config.steps, labelled=0, unlabelled=config.batch, seed=config.seed,
+        crop=min(config.crop, height, width) // UNIT * UNIT, learning_rate=config.learning_rate,
+        keep=0.995, pixel=0, fixed_norms=True,
+    )  # fmt: skip
+    deck = Deck(
+        [(visible, thermal, None) for visible, thermal in pairs], len(model.names),
+        torch.device("cpu"), (height, width), config.seed,
+    )  # fmt: skip
+    trainer = OverlayTrainer(copy.deepcopy(model), None, deck, settings)
+    while trainer.step < config.steps:
+        trainer.advance()
+        on_step(trainer.step)
+    adapted = trainer.result
+    adapted.requires_grad_(True)
+    return adapted.eval()
+
+
+def _require_content(pairs: Sequence[GreyPair]) -> None:
+    """Check that the pairs show something, and not always the same."""
+    contrast = float(np.median([thermal.std() for _, thermal in pairs]))
+    if contrast < LEAST_CONTRAST:
+        raise InputError(
+            f"the thermal images have a contrast of {contrast:.1f} grey levels; expected at least "
+            f"{LEAST_CONTRAST}; is the camera covered, or its shutter closed?"
+        )
+    first, *others = (
+        cv2.resize(visible, THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
+        for visible, _ in pairs
+    )
+    change = max(float(np.abs(other - first).mean()) for other in others)
+    if change < LEAST_CHANGE:
+        raise InputError(
+            f"all pairs show the same scene: they differ by {change:.1f} grey levels; expected at "
+            f"least {LEAST_CHANGE}; record while the robot moves"
+        )
+
+
+def judge(old: Model, new: Model, held_out: Sequence[GreyPair]) -> Verdict:
+    """Compare two models on pairs that neither learned from.
+
+    Args:
+        held_out: visible (H, W, 3) BGR and thermal (H, W).
+    """
+    rows: list[tuple[dict[str, float], dict[str, float]]] = []
+    classes = max(len(old.names), len(new.names))
+    pixels, equal = np.zeros((2, classes)), 0.0
+    for visible, thermal in held_out:
+        results = [_fused(model, visible, thermal) for model in (old, new)]
+        rows.append((results[0][0], results[1][0]))
+        labels = [labels for _, labels, _ in results]
+        equal += float((labels[0] == labels[1]).mean()) / len(held_out)
+        pixels += [np.bincount(each.ravel(), minlength=classes) / each.size for each in labels]
+    figures = {
+        name: (
+            float(np.mean([before[name] for before, _ in rows])),
+            float(np.mean([after[name] for _, after in rows])),
+        )
+        for name in rows[0][0]
+    }
+    shares = pixels / len(held_out)
+    return Verdict(figures, equal, tuple(_reasons(figures, equal, shares, old.names)))
+
+
+def _reasons(
+    figures: dict[str, tuple[float, float]],
+    equal: float,
+    shares: Float64Array,
+    names: Sequence[str],
+) -> list[str]:
+    old_loss, new_loss = figures["L_fus"]
+    reasons = []
+    if new_loss >= old_loss:
+        reasons.append(f"the fusion loss went from {old_loss:.3f} to {new_loss:.3f}")
+    for name in METRICS:
+        before, after = figures[name]
+        if after < (1 - MOST_LOST) * before:
+            reasons.append(f"{name} fell from {before:.3f} to {after:.3f}")
+    if equal < LEAST_EQUAL:
+        reasons.append(f"only {100 * equal:.1f} % of the pixels keep their class")
+    for name, before, after in zip(names, *shares, strict=False):
+        low, high = sorted((before, after))
+        if high > RARE and high > MOST_CHANGED * low:
+            reasons.append(
+                f"{name} covered {100 * before:.2f} % of the pixels and covers {100 * after:.2f} %"
+            )
+    return reasons
+
+
+def fused_image(model: Model, visible: UInt8Array, thermal: UInt8Array) -> UInt8Array:
+    """The fused image of a pair, (H, W, 3) BGR."""
+    return _fused(model, visible, thermal)[2]
+
+
+def _fused(
+    model: Model, visible: UInt8Array, thermal: UInt8Array
+) -> tuple[dict[str, float], UInt8Array, UInt8Array]:
+    """Scores, class ids (H, W) and fused image of a pair."""
+    height, width = thermal.shape
+    border = (0, -width % 16, 0, -height % 16)
+    batch, heat = (
+        torch.nn.functional.pad(torch.from_numpy(image).float() / 255, border, mode="replicate")[
+            None
+        ]
+        for image in (visible.transpose(2, 0, 1).copy(), thermal[None].copy())
+    )
+    with torch.no_grad():
+        prediction = model(batch, heat)
+        loss = FusionLoss()(luma_of(prediction.fused), luma_of(batch), heat)["total"]
+        labels = enlarged(prediction.logits, batch).argmax(1)[0, :height, :width]
+    image = (255 * prediction.fused[0].permute(1, 2, 0)).clamp(0, 255).round().byte().numpy()
+    image = np.ascontiguousarray(image[:height, :width])
+    scores = fusion_metrics(visible, thermal, image)
+    return {"L_fus": float(loss), **scores}, labels.numpy().astype(np.uint8), image

@@ -1,0 +1,150 @@
+"""Adaptation: shipped weights learn from a recording, and must prove themselves."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from test_trainer import ROOT
+from typer.testing import CliRunner
+
+from ssvif_core.cli import app
+from ssvif_core.errors import InputError
+from ssvif_core.models import Model, load_model
+from ssvif_core.synthetic import DriveConfig, DriveGenerator
+from ssvif_core.training.adaptation import AdaptConfig, adapt, fused_image, judge
+
+WEIGHTS = ROOT / "ssvif_core/weights/ssvif_s.safetensors"
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Fourteen pairs of a generated drive at night, 160x128."""
+    config = DriveConfig(condition="night", visible_size=(160, 128), thermal_size=(160, 128))
+    frames = (DriveGenerator(config).frame(8 * number) for number in range(14))
+    return [
+        (
+            frame.visible,
+            (np.clip((frame.thermal.astype(float) - 6800) / 4, 0, 255)).astype(np.uint8),
+        )
+        for frame in frames
+    ]
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Model:
+    return load_model(WEIGHTS)
+
+
+def test_the_fusion_loss_of_other_pairs_falls_and_the_names_stay(
+    shipped: Model, pairs: list[tuple[np.ndarray, np.ndarray]]
+) -> None:
+    before = {name: value.clone() for name, value in shipped.state_dict().items()}
+    steps: list[int] = []
+    new = adapt(shipped, pairs[:12], AdaptConfig(steps=40, batch=4, crop=96), steps.append)
+    assert steps == list(range(1, 41))
+    assert all(torch.equal(value, before[name]) for name, value in shipped.state_dict().items())
+    assert new.names == shipped.names and not new.training
+    old_loss, new_loss = judge(shipped, new, pairs[12:]).figures["L_fus"]
+    assert new_loss < old_loss
+
+
+def test_equal_weights_are_not_better(
+    shipped: Model, pairs: list[tuple[np.ndarray, np.ndarray]]
+) -> None:
+    verdict = judge(shipped, copy.deepcopy(shipped), pairs[12:])
+    assert verdict.equal == pytest.approx(1) and len(verdict.reasons) == 1
+    assert "the fusion loss went from" in verdict.reasons[0]
+
+
+def test_weights_that_lose_the_image_or_the_classes_are_worse(
+    shipped: Model, pairs: list[tuple[np.ndarray, np.ndarray]]
+) -> None:
+    dull, blind = copy.deepcopy(shipped), copy.deepcopy(shipped)
+    with torch.no_grad():
+        dull.fusion.mix_gain.weight.zero_()
+        dull.fusion.mix_offset.bias.add_(4.0)
+        blind.naming.parts[0].bias[1] += 40.0
+    assert any("fell from" in reason for reason in judge(shipped, dull, pairs[12:]).reasons)
+    reasons = judge(shipped, blind, pairs[12:]).reasons
+    assert any("of the pixels keep their class" in reason for reason in reasons)
+    assert any(reason.startswith("person covered") for reason in reasons)
+
+
+def test_the_fused_image_has_the_size_of_the_pair(shipped: Model) -> None:
+    random = np.random.default_rng(0)
+    visible = random.integers(0, 256, (61, 75, 3)).astype(np.uint8)
+    assert fused_image(shipped, visible, visible[..., 0]).shape == (61, 75, 3)
+
+
+@pytest.fixture(scope="module")
+def recording(
+    pairs: list[tuple[np.ndarray, np.ndarray]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    root = tmp_path_factory.mktemp("recording")
+    for number, images in enumerate(pairs):
+        for kind, image in zip(("vi", "ir"), images, strict=True):
+            (root / kind).mkdir(exist_ok=True)
+            cv2.imwrite(str(root / kind / f"{number:02d}.png"), image)
+    return root
+
+
+def run(recording: Path, out: Path, *options: object):
+    command = ["adapt", str(recording), "--out", str(out), "--every", "1", *map(str, options)]
+    return CliRunner().invoke(app, command)
+
+
+@pytest.mark.slow
+def test_the_command_writes_weights_figures_and_pictures(recording: Path, tmp_path: Path) -> None:
+    result = run(recording, tmp_path / "out", "--steps", 30)
+    facts = json.loads((tmp_path / "out/adapt.json").read_text())
+    assert (facts["learned from"], facts["held out"]) == (13, 1)
+    assert result.exit_code == (0 if facts["kept"] == "new" else 4), result.output
+    picture = cv2.imread(str(tmp_path / "out/before_after.png"))
+    assert picture.shape == (128, 4 * 160, 3)
+    weights = load_model(tmp_path / "out/model.safetensors").state_dict()
+    shipped = load_model(WEIGHTS).state_dict()
+    is_old = all(torch.equal(value, shipped[name]) for name, value in weights.items())
+    assert is_old == (facts["kept"] == "old")
+    again = run(recording, tmp_path / "out")
+    assert "is not empty; choose a new folder" in str(again.exception)
+
+
+@pytest.mark.slow
+def test_worse_weights_are_not_kept(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No steps' worth of learning: the copy is the old model, which is not better."""
+    monkeypatch.setattr(
+        "ssvif_core.training.adaptation.adapt", lambda model, *_: copy.deepcopy(model)
+    )
+    result = run(recording, tmp_path / "out")
+    assert result.exit_code == 4
+    assert "the old weights, since the new ones are worse: the fusion loss" in result.output
+
+
+def test_recordings_that_teach_nothing_are_refused(
+    shipped: Model, recording: Path, tmp_path: Path, pairs: list[tuple[np.ndarray, np.ndarray]]
+) -> None:
+    few = tmp_path / "few"
+    for kind in ("vi", "ir"):
+        (few / kind).mkdir(parents=True)
+        for file in sorted((recording / kind).iterdir())[:3]:
+            (few / kind / file.name).write_bytes(file.read_bytes())
+    error = run(few, tmp_path / "out").exception
+    assert isinstance(error, InputError)
+    assert "2 pairs to learn from; expected at least 10" in str(error)
+    with pytest.raises(InputError, match="without names; name their classes first"):
+        adapt(Model(), pairs)
+    noise = np.random.default_rng(0)
+    covered = [(v, noise.integers(100, 103, t.shape).astype(np.uint8)) for v, t in pairs]
+    with pytest.raises(InputError, match="contrast of 0.8 grey levels; .* is the camera covered"):
+        adapt(shipped, covered)
+    still = [(pairs[0][0], thermal) for _, thermal in pairs]
+    with pytest.raises(InputError, match="all pairs show the same scene: they differ by 0.0"):
+        adapt(shipped, still)
