@@ -7,6 +7,7 @@ What a robot runs:
     graph         the contract of the graph, the graph, its export
     engines       TensorRT, OpenVINO and ONNX Runtime
     pipeline      pair -> fused image, labels, confidence; `overlay` draws the classes
+    detections    labels -> boxes
 
 What trains and judges it:
     models        the networks (PyTorch)

@@ -1,4 +1,4 @@
-"""Drift: how far the images have moved away from the calibration."""
+"""Drift: how far the images have moved away from the calibration, or never were aligned."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ import numpy as np
 
 from ssvif_core.calibration.refine import PASSES, overlap, refine
 from ssvif_core.calibration.scene import MIN_AGREEMENT, MIN_BEYOND, calibrate_from_scene
-from ssvif_core.cameras.model import CameraPair
+from ssvif_core.cameras.model import CameraPair, aligned
 from ssvif_core.types import Pair, Shapes
+
+LOOKED_AT = 12  # pairs
+FAR = 0.04  # share of the visible width beyond which two cameras do not show the same
+SURE = 4.0  # standard deviations
 
 
 @dataclass(frozen=True)
@@ -55,3 +59,31 @@ def alignment(
     moved = measured.to_visible(camera_pair.to_thermal(corners)) - corners
     distances = np.linalg.norm(moved[np.isfinite(moved).all(1)], axis=1)
     return Alignment(float(distances.mean()), deviation) if len(distances) else None
+
+
+def misalignment(pairs: Sequence[Pair], camera_pair: CameraPair | None = None) -> str:
+    """A sentence if the images surely do not lie where the calibration says; otherwise empty.
+
+    It takes a second if they do, and some seconds if not. A scene that does not show the mapping
+    gives nothing.
+
+    Args:
+        pairs: of any scene; a few of the first one's size are looked at.
+        camera_pair: the calibration; None means that both cameras have the same field of view.
+    """
+    shapes = Shapes.of(pairs[0])
+    same = [pair for pair in pairs if Shapes.of(pair) == shapes]
+    chosen = same[:: max(len(same) // LOOKED_AT, 1)][:LOOKED_AT]
+    expected = camera_pair or aligned(*shapes.sizes)
+    found = alignment(chosen, expected) or alignment(chosen, expected, anywhere=True)
+    if found is None or found.offset < max(FAR * shapes.width, SURE * found.deviation):
+        return ""
+    advice = (
+        "calibrate again with `ssvif calibrate`"
+        if camera_pair
+        else "find their mapping with `ssvif calibrate`, and give its file as calibration"
+    )
+    return (
+        f"the two cameras do not show the same: their images lie about {found.offset:.0f} pixels "
+        f"apart ({shapes.width}x{shapes.height}); {advice}"
+    )

@@ -4,6 +4,7 @@
     yaml_file      the file of a camera pair, camera_pair.yaml
     camera_info    CameraInfo messages -> cameras
     sampling       a camera pair -> the sampling map
+    overlap        a pair -> the part of it that both cameras see
 
 Conventions in this package and in `ssvif_core.calibration`:
 

@@ -63,6 +63,7 @@ def adapt(
         from ssvif_core.training.adaptation import AdaptConfig, fused_image, judge
         from ssvif_core.training.adaptation import adapt as adapt_model
         from ssvif_core.training.data.pairs import PairDataset
+        from ssvif_core.training.data.sets import warn_if_misaligned
     except ImportError as error:
         raise SsvifError(
             f"`ssvif adapt` needs the training extra ({error}); run `make setup-train`"
@@ -77,11 +78,11 @@ def adapt(
     topics = (visible, thermal) if visible and thermal else None
     reading = Reading(visible_bits, Crop.parse(thermal_crop))
     slop_ns = nanoseconds(slop, "slop", least=1)
-    sources = [
-        source
-        for path in recordings
-        for source in find_pairs(path, every, topics, slop_ns, True, offset_ns, reading).pairs
+    listings = [
+        find_pairs(path, every, topics, slop_ns, True, offset_ns, reading) for path in recordings
     ]
+    warn_if_misaligned(listings, cameras)
+    sources = [source for listing in listings for source in listing.pairs]
     learned, held = _split(sources)
     model = load_model(weights)
     dataset = PairDataset(learned, calibration=cameras)

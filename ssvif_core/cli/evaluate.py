@@ -134,6 +134,8 @@ def evaluate(
         raise _not_writable(out, error) from error
     Console().print(_table(result))
     console.print(f"{len(result.pairs)} pairs in {seconds:.1f} s; see {written[-1]}")
+    for warning in result.warnings:
+        print(f"ssvif: {warning}", file=sys.stderr)
     for problem in result.problems:
         print(f"ssvif: {problem}", file=sys.stderr)  # without rich: names may look like markup
     if result.problems:

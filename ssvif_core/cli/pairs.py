@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from ssvif_core.calibration.drift import LOOKED_AT, misalignment
 from ssvif_core.errors import InputError
 from ssvif_core.recordings.layouts import find_pairs
+from ssvif_core.recordings.reading import spread_pairs
 from ssvif_core.training.data.splits import PARTS, read_split, select, write_split
 
 
@@ -36,6 +38,9 @@ def pairs(
     for root in roots:
         listings.append(find_pairs(root, frame_step, topics))
         typer.echo(listings[-1].describe())
+        looked_at = spread_pairs(listings[-1].pairs, LOOKED_AT)
+        if looked_at and (text := misalignment(looked_at)):
+            typer.echo(f"{root}: {text}", err=True)
     if write is not None:
         new_split = write_split(write, [name for listing in listings for name in listing.names])
         counts = {part: len(new_split.part(part)) for part in PARTS}

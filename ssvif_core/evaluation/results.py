@@ -121,6 +121,7 @@ class Evaluation:
     methods: in the order of the tables: ours first, then as given. pairs: names, in order.
     rows: one for each pair and method. facts: name -> text on what was scored and how.
     problems: sentences on what was left out and why.
+    warnings: sentences on why the scores may mean little.
     segmentation: by model; empty without masks.
     pictures: pair -> name of the picture (`visible`, `thermal`, a method's name, or an overlay,
         see `overlay_of`) -> WebP bytes; some pairs have no pictures.
@@ -134,6 +135,7 @@ class Evaluation:
     segmentation: dict[str, Segmentation]
     facts: dict[str, str]
     problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     robot: tuple[RobotRun, ...] = ()
     pictures: dict[str, dict[str, bytes]] = field(default_factory=dict)
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ssvif_core.calibration.drift import LOOKED_AT, misalignment
 from ssvif_core.errors import InputError
 from ssvif_core.evaluation.execution import InputTask, run_jobs, run_on_ray
 from ssvif_core.evaluation.plan import Job, Plan, Settings, fused_images, input_names, label_files
@@ -25,6 +26,7 @@ from ssvif_core.evaluation.summary import (
     summarise_segmentation,
 )
 from ssvif_core.graph.model_file import DEFAULT_MODEL, read_note
+from ssvif_core.recordings.reading import spread_pairs
 from ssvif_core.recordings.sources import some
 
 T = TypeVar("T")
@@ -100,6 +102,7 @@ def evaluate(
         segmentation=summarise_segmentation(ordered, settings.names, tuple(settings.models)),
         facts=_facts(plans, settings),
         problems=tuple(problems),
+        warnings=() if ray else tuple(_warnings(plans, settings)),
         robot=tuple(robot),
         pictures=pictures,
     )
@@ -170,6 +173,16 @@ def _problems(plans: Sequence[Plan], results: Sequence[PairResult]) -> list[str]
     counts = Counter(problem for result in results for problem in result.problems)
     shared = [text if n == 1 else f"{text} ({n} pairs)" for text, n in counts.items()]
     return [problem for plan in plans for problem in plan.problems] + shared
+
+
+def _warnings(plans: Sequence[Plan], settings: Settings) -> Iterator[str]:
+    """Inputs whose cameras do not show the same: fused images of them are no good."""
+    for plan in plans:
+        sources = [item.source for job in plan.jobs for item in job.items]
+        pairs = spread_pairs(sources, LOOKED_AT)
+        text = misalignment(pairs, settings.calibration) if pairs else ""
+        if text:
+            yield f"{plan.input}: {text}"
 
 
 def _facts(plans: Sequence[Plan], settings: Settings) -> dict[str, str]:

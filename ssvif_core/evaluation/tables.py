@@ -84,6 +84,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         {"pair": w.pair, "method": w.method, "metric": w.metric, "value": _rounded(w.value)}
         for w in evaluation.worst
     ]
+    result["warnings"] = list(evaluation.warnings)
     result["problems"] = list(evaluation.problems)
     if evaluation.robot:
         result["through ROS"] = [run_json(run) for run in evaluation.robot]

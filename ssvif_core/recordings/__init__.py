@@ -5,6 +5,7 @@ layouts       finds pairs in folders, videos and bags
 pair_list     a list of pairs (.csv)
 sources       where one pair lies, and what a search gives
 reading       sources -> pairs
+extraction    the pairs worth keeping -> image files
 images        image files
 video         video files
 bags          bags and their messages

@@ -52,11 +52,16 @@ def sample_pairs(data: Path, count: int) -> list[Pair]:
         InputError: there are no pairs, or none can be read.
     """
     sources = find_pairs(data).pairs
-    chosen = sources[:: max(1, len(sources) // count)][:count]
-    pairs = [pair for _, pair in read_sources(chosen) if isinstance(pair, Pair)]
+    pairs = spread_pairs(sources, count)
     if not pairs:
         raise InputError(f"{data}: none of its {len(sources)} pairs can be read")
     return pairs
+
+
+def spread_pairs(sources: Sequence[PairSource], count: int) -> list[Pair]:
+    """At most `count` pairs, spread over all sources; those that cannot be read are left out."""
+    chosen = sources[:: max(1, len(sources) // count)][:count]
+    return [pair for _, pair in read_sources(chosen) if isinstance(pair, Pair)]
 
 
 def _read_stream(

@@ -13,6 +13,7 @@ monitor      log, TensorBoard files and pictures of a run
 report       machine, times and health of the finished stages
 summary      a run as an HTML page
 naming       a linear layer from pseudo-classes and features to named classes
-tuning       training of a named model on a few labelled images
 overlay      training of a named model on labelled and unlabelled pairs
+tuning       that, with a few labelled images; the fused image stays
+adaptation   that, with a recording and no labels; worse weights are not kept
 """

@@ -9,6 +9,7 @@ stream        one camera's topic: how to subscribe, and what came
 messages      messages -> arrays, arrays -> messages
 worker        matched messages -> pipeline -> outputs, on a thread of its own
 outputs       publishes only what someone listens to
+vision_outputs  boxes and class names as vision_msgs
 camera_infos  the camera_info topics of both cameras
 services      switches on and off, saves a pair, reads the model anew
 saved_pairs   one pair as files

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
+from ssvif_core.calibration.drift import LOOKED_AT, misalignment
+from ssvif_core.cameras.model import CameraPair
 from ssvif_core.cameras.yaml_file import load_camera_pair
 from ssvif_core.errors import InputError
 from ssvif_core.recordings.decode import Crop, Reading
 from ssvif_core.recordings.layouts import find_pairs
+from ssvif_core.recordings.reading import spread_pairs
+from ssvif_core.recordings.sources import Listing
 from ssvif_core.training.config import TrainConfig
 from ssvif_core.training.data.pairs import PairDataset
 from ssvif_core.training.data.splits import read_split, select
 
 logger = logging.getLogger(__name__)
+
+
+def warn_if_misaligned(listings: Sequence[Listing], calibration: CameraPair | None) -> None:
+    """Log a warning for each listing whose cameras do not show the same."""
+    for listing in listings:
+        pairs = spread_pairs(listing.pairs, LOOKED_AT)
+        text = misalignment(pairs, calibration) if pairs else ""
+        if text:
+            logger.warning("%s: %s", listing.root, text)
 
 
 def read_pairs(config: TrainConfig) -> tuple[PairDataset, PairDataset]:
@@ -39,6 +53,7 @@ def read_pairs(config: TrainConfig) -> tuple[PairDataset, PairDataset]:
     ]  # fmt: skip
     for listing in listings:
         logger.info("%s", listing.describe())
+    warn_if_misaligned(listings, calibration)
     cache = (config.cache, Path(config.out) / "cache", calibration)
     if not config.split:
         logger.info("no split file: health is examined on training pairs")

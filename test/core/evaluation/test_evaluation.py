@@ -136,7 +136,7 @@ def test_scores_of_calibrated_cameras_are_those_of_what_both_see(
         evaluate([tmp_path / root], Settings(calibration=calibration), workers=1, pictured=0)
         for root, calibration in (("aligned", None), ("apart", camera_pair), ("apart", None))
     )
-    assert not calibrated.problems
+    assert not calibrated.problems and not calibrated.warnings and not truth.warnings
     for metric in FUSION_METRICS:
         right, found, wrong = (
             each.methods[0].means[metric].value for each in (truth, calibrated, ignored)
