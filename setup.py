@@ -19,6 +19,7 @@ setup(
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", glob("launch/*.launch.py")),
         (f"share/{NAME}/config", glob("config/*.*")),
+        (f"share/{NAME}/config/train", glob("config/train/*.yaml")),
     ],
     # On a robot rosdep brings what package.xml names; elsewhere the locked files in requirements/
     # do. Listing it here would make pip replace the distribution's OpenCV and NumPy.

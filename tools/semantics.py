@@ -56,12 +56,15 @@ def main() -> None:
     parser.add_argument("--few", action="store_true", help="supervised: use the 20 masks of `name`")
     parser.add_argument("--alone", help="name only the fusion features of these weights")
     parser.add_argument("--tune", type=int, default=0, help="steps of `ssvif name --tune`")
+    parser.add_argument("--choice", type=int, default=0, help="another choice of the 20 images")
     parser.add_argument("--save", type=Path, help="file for the first named model")
     arguments = parser.parse_args()
     train, test = read(arguments.train), read(arguments.test)
     started = time.monotonic()
     if arguments.what == "name":
-        results = name_models(arguments.inputs, train, test, arguments.save, arguments.tune)
+        results = name_models(
+            arguments.inputs, train, test, arguments.save, arguments.tune, arguments.choice
+        )
         if arguments.alone:
             results |= features_alone(arguments.alone, train, test)
     elif arguments.what == "supervised":
@@ -93,9 +96,13 @@ def read(root: Path) -> dict[str, Labelled]:
     return pairs
 
 
-def few_of(pairs: dict[str, Labelled]) -> list[Labelled]:
-    """20 images that show a bicycle, a person and a car in turns, spread over the names."""
+def few_of(pairs: dict[str, Labelled], choice: int = 0) -> list[Labelled]:
+    """20 images that show a bicycle, a person and a car in turns.
+
+    Choice 0 is spread over the names; the others are drawn with that seed.
+    """
     chosen: list[str] = []
+    random = np.random.default_rng(choice)
     for number in range(LABELLED):
         class_id = (2, 1, 3)[number % 3]
         candidates = [
@@ -103,7 +110,8 @@ def few_of(pairs: dict[str, Labelled]) -> list[Labelled]:
             for name, (_, _, mask) in pairs.items()
             if (mask == class_id).sum() > 100 and name not in chosen
         ]
-        chosen.append(candidates[(number * 7919) % len(candidates)])
+        place = int(random.integers(len(candidates))) if choice else number * 7919
+        chosen.append(candidates[place % len(candidates)])
     return [pairs[name] for name in chosen]
 
 
@@ -113,16 +121,19 @@ def name_models(
     test: dict[str, Labelled],
     save: Path | None,
     steps: int,
+    choice: int = 0,
 ) -> Results:
     """Scores of the weights files after naming, and tuning for `steps`; saves the first model."""
     results = {}
     for number, file in enumerate(files):
         model = load_model(Path(file))
-        model.name(NAMES, *fit_naming(model, few_of(train), NAMES))
+        few = few_of(train, choice)
+        model.name(NAMES, *fit_naming(model, few, NAMES))
         if steps:
             pairs = [(visible, thermal) for visible, thermal, _ in train.values()]
-            tune(model, few_of(train), pairs, TuningConfig(steps=steps))
-        results[file + f", tuned {steps} steps" * bool(steps)] = score(model, test)
+            tune(model, few, pairs, TuningConfig(steps=steps))
+        note = f", tuned {steps} steps" * bool(steps) + f", choice {choice}" * bool(choice)
+        results[file + note] = score(model, test)
         if save and number == 0:
             save_model(model, save)
     return results

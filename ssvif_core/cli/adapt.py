@@ -72,6 +72,7 @@ def adapt(
         raise InputError("--visible and --thermal belong together; give both")
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; choose a new folder")
+    model = load_model(weights)
     cameras = load_camera_pair(calibration) if calibration else None
     offset_ns = nanoseconds(thermal_time_offset, "thermal time offset")
     offset_ns += round(cameras.time_offset * 1e9) if cameras else 0
@@ -84,7 +85,6 @@ def adapt(
     warn_if_misaligned(listings, cameras)
     sources = [source for listing in listings for source in listing.pairs]
     learned, held = _split(sources)
-    model = load_model(weights)
     dataset = PairDataset(learned, calibration=cameras)
     size = dataset[0][1].shape
     pairs = [dataset[index] for index in range(len(dataset))]

@@ -69,12 +69,29 @@ def read_note(path: Path) -> ModelNote:
     Raises:
         ModelError: the file is missing, damaged, not ours, or of another format version.
     """
+    advice = weights_advice(path)
+    if advice:
+        raise ModelError(advice)
     if not path.is_file():
         raise ModelError(
             f"{path}: no such model file; leave the model path empty for the shipped model, or "
             "write one with `ssvif export` (--precision for fp16 and int8)"
         )
     return parse_note(path, path.read_bytes())
+
+
+def weights_advice(path: Path) -> str:
+    """What to type if weights or a run's folder were given where an ONNX file is wanted."""
+    weights = path / "model.safetensors" if path.is_dir() else path
+    if path.is_dir() and not weights.is_file():
+        return f"{path}: a folder; expected an ONNX file of `ssvif export`"
+    if weights.suffix != ".safetensors" or not weights.is_file():
+        return ""
+    what = "a folder with weights" if path.is_dir() else "weights"
+    return (
+        f"{path}: {what}; expected an ONNX file: run `ssvif export {weights} model.onnx`, and give "
+        "model.onnx"
+    )
 
 
 def parse_note(path: Path, data: bytes) -> ModelNote:

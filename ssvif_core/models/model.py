@@ -130,8 +130,19 @@ def load_model(path: Path) -> Model:
     Raises:
         ModelError: the file is missing, damaged, foreign, or of another architecture.
     """
+    inside = path / "model.safetensors"
+    if inside.is_file():
+        raise ModelError(f"{path}: a folder; expected a file of weights: give {inside}")
+    if path.suffix == ".onnx":
+        raise ModelError(
+            f"{path}: an exported graph; expected weights: give the .safetensors file that it was "
+            "exported from"
+        )
     if not path.is_file():
-        raise ModelError(f"{path}: no such model file")
+        raise ModelError(
+            f"{path}: no such file of weights; `ssvif train` writes model.safetensors into its "
+            "folder when it ends"
+        )
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}

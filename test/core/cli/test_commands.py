@@ -9,7 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from ssvif_core.cli import app
+from ssvif_core.errors import InputError, SsvifError
+from ssvif_core.graph.model_file import DEFAULT_MODEL
 from ssvif_core.types import Pair
 
 
@@ -91,6 +95,54 @@ def test_fuse_explains_bad_options(folders: Path, arguments: tuple[str, ...], te
     assert result.returncode == 2
     assert text in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """A folder as `ssvif train` leaves it."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    weights = DEFAULT_MODEL.with_suffix(".safetensors")
+    (folder / "model.safetensors").write_bytes(weights.read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (("fuse", "{data}", "--out", "{out}", "--model", "{run}/model.safetensors"),
+         "weights; expected an ONNX file: run `ssvif export {run}/model.safetensors model.onnx`"),
+        (("fuse", "{data}", "--out", "{out}", "--model", "{run}"),
+         "a folder with weights; expected an ONNX file: run `ssvif export {run}/model.safetensors"),
+        (("evaluate", "{data}", "--out", "{out}", "--model", "{run}/model.safetensors"),
+         "weights; expected an ONNX file"),
+        (("export", "{run}", "{out}.onnx"),
+         "a folder; expected a file of weights: give {run}/model"),
+        (("name", "{onnx}", "{data}", "--out", "{out}.safetensors"),
+         "an exported graph; expected weights: give the .safetensors file"),
+        (("adapt", "{data}", "--weights", "{onnx}", "--every", "1", "--out", "{out}"),
+         "an exported graph; expected weights"),
+        (("train", "--config", "shrt"), "shrt: no such configuration; expected a YAML file, or one "
+         "of default, sharper, short"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else None,
+)  # fmt: skip
+def test_the_wrong_kind_of_model_file_is_told_with_what_to_type(
+    folders: Path, run_folder: Path, tmp_path: Path, arguments: tuple[str, ...], advice: str
+) -> None:
+    places = {"data": folders, "out": tmp_path / "out", "run": run_folder, "onnx": DEFAULT_MODEL}
+    words = [argument.format(**places) for argument in arguments]
+    error = CliRunner().invoke(app, words).exception
+    assert isinstance(error, SsvifError), error
+    assert advice.format(**places) in str(error)
+
+
+def test_the_configuration_of_a_release_is_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = CliRunner().invoke(app, ["train", "--config", "short", "sede=3"]).exception
+    assert isinstance(error, InputError) and "did you mean 'seed'?" in str(error)
 
 
 def test_bag_info_lists_topics_and_refuses_a_missing_bag(drive_bag: Path) -> None:

@@ -90,7 +90,7 @@ def test_saved_weights_are_loaded_unchanged(tmp_path: Path) -> None:
 def test_errors_say_why_weights_cannot_be_loaded(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    with pytest.raises(ModelError, match="no such model file"):
+    with pytest.raises(ModelError, match="no such file of weights"):
         load_model(tmp_path / "none.safetensors")
     save_file({"x": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     with pytest.raises(ModelError, match="not an ssvif model"):
