@@ -38,6 +38,7 @@ from ssvif_core.recordings.layouts import is_bag
 
 FILES = ("scores.csv", "summary.json", "summary.md", "run.json", "report.html")
 SHIPPED = "shipped"  # as a model
+STOPPED = 130  # exit code: Ctrl-C came
 PARTLY = 3  # exit code: a part of the input could not be scored
 
 
@@ -95,7 +96,8 @@ def evaluate(
 ) -> None:
     """Score our fusion, and images of other methods; write tables and an HTML report.
 
-    Exit code 3 if a part of the input could not be scored. Everything else is scored.
+    Exit code 3 if a part of the input could not be scored. Everything else is scored. Ctrl-C
+    writes the tables of the pairs that are scored, and gives 130.
     """
     console = Console(stderr=True)
     logging.getLogger("ssvif_core").setLevel(logging.WARNING)
@@ -138,6 +140,8 @@ def evaluate(
         print(f"ssvif: {warning}", file=sys.stderr)
     for problem in result.problems:
         print(f"ssvif: {problem}", file=sys.stderr)  # without rich: names may look like markup
+    if result.is_stopped:
+        sys.exit(STOPPED)
     if result.problems:
         sys.exit(PARTLY)
 

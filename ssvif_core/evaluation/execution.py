@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ def run_jobs(
 ) -> dict[str, PairResult]:
     """Score jobs and return the results by pair name.
 
+    Ctrl-C stops it within a second or two. Then the results of the finished jobs are returned.
+
     Args:
         workers: number of processes; 0 means one a core, 1 means this process.
 
@@ -35,28 +39,50 @@ def run_jobs(
         SsvifError: a worker was killed, for example because memory ran out.
     """
     workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
+    results: dict[str, PairResult] = {}
     if workers <= 1:
-        return _collect(map(Scorer(settings), jobs), progress)
+        with suppress(KeyboardInterrupt):
+            _collect(map(Scorer(settings), jobs), results, progress)
+        return results
     # Spawn, since engines and their threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start, (settings,)) as pool:
-        futures = [pool.submit(_score, job) for job in jobs]
+        with _deaf_to_ctrl_c():  # a terminal sends it to the workers, too
+            futures = [pool.submit(_score, job) for job in jobs]
         try:
-            return _collect((future.result() for future in as_completed(futures)), progress)
+            _collect((future.result() for future in as_completed(futures)), results, progress)
+        except KeyboardInterrupt:
+            for worker in multiprocessing.active_children():
+                worker.kill()
         except BrokenProcessPool as error:
             raise SsvifError(
                 "a worker process was killed, perhaps because memory ran out; use fewer --workers"
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
+    return results
 
 
-def _collect(job_results: Iterable[list[PairResult]], progress: Progress) -> dict[str, PairResult]:
-    by_name: dict[str, PairResult] = {}
-    for results in job_results:
-        by_name |= {result.name: result for result in results}
-        progress(len(results))
-    return by_name
+def _collect(
+    finished: Iterable[list[PairResult]], results: dict[str, PairResult], progress: Progress
+) -> None:
+    """Add the results of finished jobs to `results`."""
+    for of_job in finished:
+        results |= {result.name: result for result in of_job}
+        progress(len(of_job))
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes that are started inside ignore Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _start(settings: Settings) -> None:

@@ -122,6 +122,7 @@ class Evaluation:
     rows: one for each pair and method. facts: name -> text on what was scored and how.
     problems: sentences on what was left out and why.
     warnings: sentences on why the scores may mean little.
+    is_stopped: whether Ctrl-C came before all pairs were scored.
     segmentation: by model; empty without masks.
     pictures: pair -> name of the picture (`visible`, `thermal`, a method's name, or an overlay,
         see `overlay_of`) -> WebP bytes; some pairs have no pictures.
@@ -136,6 +137,7 @@ class Evaluation:
     facts: dict[str, str]
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    is_stopped: bool = False
     robot: tuple[RobotRun, ...] = ()
     pictures: dict[str, dict[str, bytes]] = field(default_factory=dict)
 

@@ -62,10 +62,10 @@ def evaluate(
     if settings.labels is not None:
         label_files(settings.labels)
     others = {method: fused_images(folder) for method, folder in settings.fused.items()}
-    names = input_names(inputs)
+    labels_of_inputs = input_names(inputs)
     tasks = [
         InputTask(path, name, f"{name}/" if len(inputs) > 1 else "", -(-pictured // len(inputs)))
-        for path, name in zip(inputs, names, strict=True)
+        for path, name in zip(inputs, labels_of_inputs, strict=True)
     ]
     if workers < 0:
         raise InputError(f"workers {workers}; expected a number of processes, or 0 for one a core")
@@ -79,16 +79,20 @@ def evaluate(
         with _progress_bar(console, "scoring", sum(len(plan.names) for plan in plans)) as advance:
             jobs = [job for plan in plans for job in plan.jobs]
             results = run_jobs(jobs, settings, workers, advance)
-    ordered = [results[name] for plan in plans for name in plan.names]
+    names = [name for plan in plans for name in plan.names]
+    ordered = [results[name] for name in names if name in results]
+    is_stopped = len(ordered) < len(names)
+    if is_stopped:
+        unusable.append(f"stopped by Ctrl-C: {len(ordered)} of {len(names)} pairs are scored")
     rows = [row for result in ordered for row in result.rows]
     if not rows:
         raise InputError(f"no pair could be scored: {'; '.join(_problems(plans, ordered)[:3])}")
     worst = find_worst(rows, settings.methods)
     pictures = {result.name: result.pictures for result in ordered if result.pictures}
-    if pictured:
+    if pictured and not is_stopped:
         pictures |= _pictures_of({case.pair for case in worst} - set(pictures), plans, settings)
     problems = unusable + _problems(plans, ordered)
-    whole = settings.only == "*" and settings.every == 1
+    whole = settings.only == "*" and settings.every == 1 and not is_stopped
     for method, images in others.items() if whole else ():
         extra = set(images).difference(*(plan.used.get(method, ()) for plan in plans))
         if extra:
@@ -102,7 +106,8 @@ def evaluate(
         segmentation=summarise_segmentation(ordered, settings.names, tuple(settings.models)),
         facts=_facts(plans, settings),
         problems=tuple(problems),
-        warnings=() if ray else tuple(_warnings(plans, settings)),
+        warnings=() if ray or is_stopped else tuple(_warnings(plans, settings)),
+        is_stopped=is_stopped,
         robot=tuple(robot),
         pictures=pictures,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -534,6 +535,34 @@ def test_a_killed_worker_is_reported(folder: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(execution, "_score", _killed)
     with pytest.raises(SsvifError, match="worker process was killed"):
         evaluate([folder], Settings(), workers=2, pictured=0)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_keeps_what_is_scored(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """The signal comes when the first job is finished; the terminal sends it to all processes."""
+    monkeypatch.setattr(plan, "JOB_PAIRS", 1)
+    collect = execution._collect
+
+    def interrupted(finished, results, progress) -> None:
+        def advance(count: int) -> None:
+            progress(count)
+            for child in multiprocessing.active_children():
+                os.kill(child.pid, signal.SIGINT)  # the workers ignore it
+            raise KeyboardInterrupt
+
+        collect(finished, results, advance)
+
+    monkeypatch.setattr(execution, "_collect", interrupted)
+    result = evaluate([folder], Settings(), workers=workers, pictured=0)
+    assert result.is_stopped and len(result.pairs) == 1
+    assert result.problems == ("stopped by Ctrl-C: 1 of 4 pairs are scored",)
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    write_tables(tmp_path, result)
+    monkeypatch.setattr("ssvif_core.cli.evaluate.run_evaluation", lambda *_, **__: result)
+    command = ["evaluate", str(folder), "--out", str(tmp_path / "out"), "--no-report"]
+    assert CliRunner().invoke(app, command).exit_code == 130
 
 
 def _killed(_job: object) -> None:
