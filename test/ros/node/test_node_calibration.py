@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import PERIOD, START, Robot, image, scene
+from harness import PERIOD, START, Cameras, Robot, image, scene
 from sensor_msgs.msg import CameraInfo, RegionOfInterest, TimeReference
 from std_srvs.srv import Trigger
 
@@ -100,8 +100,8 @@ def test_an_unusable_calibration_is_refused_at_the_start(tmp_path: Path) -> None
 
 def test_a_missing_calibration_file_is_reported(robot: MakeRobot, tmp_path: Path) -> None:
     r = robot({"calibration_file": tmp_path / "typo.yaml"})
-    r.fuse(0)
-    r.state(lambda _, s: "typo.yaml yet: both cameras are assumed" in s.message, "missing file")
+    with Cameras(r):  # silent cameras would be the worse problem
+        r.state(lambda _, s: "typo.yaml yet: both cameras are assumed" in s.message, "missing file")
 
 
 def test_visible_rate_gives_every_visible_image_the_newest_thermal_one(robot: MakeRobot) -> None:
@@ -260,7 +260,7 @@ def test_a_node_that_is_stopped_during_a_calibration_ends_cleanly(
         index += 1
         return any("computing from" in line for line in r.log)
 
-    r.wait(is_computing, "the calibration to be computed", timeout=90)
+    r.wait(is_computing, "the calibration to be computed")
     assert r.close(signal_number) == 0, "".join(r.log)
     assert "Traceback" not in "".join(r.log) and "terminate" not in "".join(r.log)
 
@@ -286,5 +286,6 @@ def test_a_knocked_camera_is_reported_in_diagnostics(
             index += 1
         return "was a camera knocked?" in status.message
 
-    state = r.state(is_reported, "drift", timeout=90)
+    # The watch has a low priority, so on a busy machine it takes minutes.
+    state = r.state(is_reported, "drift", timeout=330)
     assert low < float(state["calibration off by pixels"]) < high
