@@ -40,11 +40,11 @@ WORSE = 4  # exit code: the old weights stay
 def adapt(
     recordings: Annotated[list[Path], typer.Argument(help="Bags, or folders of videos or pairs.")],
     out: Annotated[Path, typer.Option(help="New folder for weights, figures and pictures.")],
-    weights: Annotated[Path, typer.Option(help="Named weights to start from.")] = WEIGHTS,
+    weights: Annotated[Path, typer.Option(help="Weights to start from.")] = WEIGHTS,
     calibration: Calibration = None,
     every: Annotated[int, typer.Option(min=1, help="Every n-th pair of videos and bags.")] = 10,
     steps: Annotated[
-        int, typer.Option(min=1, help="1000 take some ten minutes on two cores.")
+        int, typer.Option(min=1, help="1000 take some five minutes on two cores.")
     ] = 1000,
     visible: Annotated[str | None, typer.Option(help="Visible topic of bags.")] = None,
     thermal: Annotated[str | None, typer.Option(help="Thermal topic of bags.")] = None,
@@ -53,7 +53,7 @@ def adapt(
     visible_bits: VisibleBits = 0,
     thermal_crop: ThermalCrop = "",
 ) -> None:
-    """Adapt a model to your cameras with a recording, and no labels.
+    """Adapt the fused image to your cameras with a recording, and no labels. The classes stay.
 
     The last tenth of each recording is held out, and judges the result. If it is worse there, the
     old weights stay, and the exit code is 4.

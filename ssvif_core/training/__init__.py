@@ -15,5 +15,5 @@ summary      a run as an HTML page
 naming       a linear layer from pseudo-classes and features to named classes
 overlay      training of a named model on labelled and unlabelled pairs
 tuning       that, with a few labelled images; the fused image stays
-adaptation   that, with a recording and no labels; worse weights are not kept
+adaptation   the fused image learns from a recording; worse weights are not kept
 """

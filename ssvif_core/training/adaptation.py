@@ -1,9 +1,8 @@
-"""Adaptation: a named model learns from a recording without labels.
+"""Adaptation: the fused image learns from a recording, without labels, and the classes stay.
 
-F learns by the fusion loss. S_f learns from its own confident classes, as a slow copy of the model
-gives them on the unchanged pair, while it sees views of smoke, glare, night and one camera alone
-(`training.overlay` without labelled pairs). So the names stay. The stages 1b and 2 of `ssvif train`
-would replace them by classes without names.
+Only the layers of F at stride 2 learn, by the fusion loss. The classes are read before these
+layers, so not one label changes. If the whole network learns from its own classes instead, it
+forgets those that the recording does not show (docs/results.md, "Adaptation without labels").
 
 The result must prove itself on pairs that were held out. Otherwise the old weights stay.
 """
@@ -26,7 +25,7 @@ from ssvif_core.models.blocks import enlarged
 from ssvif_core.models.fusion import luma_of
 from ssvif_core.training.data.crops import GreyPair
 from ssvif_core.training.data.deck import Deck
-from ssvif_core.training.overlay import OverlayConfig, OverlayTrainer
+from ssvif_core.training.overlay import LAST_LAYERS, OverlayConfig, finish_fusion
 from ssvif_core.types import Float64Array, UInt8Array
 
 UNIT = 32  # pixels; the sides of crops are multiples
@@ -44,7 +43,7 @@ RARE = 0.001  # share of the pixels below which a class is not judged
 
 @dataclass(frozen=True)
 class AdaptConfig:
-    """Settings; the default ones take some ten minutes on two cores.
+    """Settings; the default ones take some five minutes on two cores.
 
     Attributes:
         steps: number of steps.
@@ -55,7 +54,7 @@ class AdaptConfig:
     steps: int = 1000
     batch: int = 8
     crop: int = 160
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     seed: int = 0
 
 
@@ -80,19 +79,19 @@ def adapt(
     config: AdaptConfig = AdaptConfig(),
     on_step: Callable[[int], None] = lambda step: None,
 ) -> Model:
-    """An adapted copy of a named model.
+    """An adapted copy of a model.
 
     Args:
         pairs: visible (H, W, 3) BGR and thermal (H, W), all of one size.
         on_step: called with the number of finished steps, after each step.
 
     Raises:
-        InputError: the model has no names; or there are too few pairs, they are too small, or they
-            show nothing or always the same.
+        InputError: the network has no layers after those that the classes are read from; or there
+            are too few pairs, they are too small, or they show nothing or always the same.
     """
-    if model.naming is None:
+    if not all(hasattr(model.fusion, name) for name in LAST_LAYERS):
         raise InputError(
-            "weights without names; name their classes first (`ssvif name`), or train with "
+            f"weights of the network {model.config.network}; expected trunk or fast; train it with "
             "`ssvif train`"
         )
     if len(pairs) < FEWEST:
@@ -105,19 +104,15 @@ def adapt(
         raise InputError(f"images of {width}x{height} pixels; expected at least {UNIT}x{UNIT}")
     _require_content(pairs)
     settings = OverlayConfig(
-        steps=config.steps, labelled=0, unlabelled=config.batch, seed=config.seed,
+        steps=config.steps, labelled=config.batch, seed=config.seed, keep=0.99,
         crop=min(config.crop, height, width) // UNIT * UNIT, learning_rate=config.learning_rate,
-        keep=0.995, pixel=0, fixed_norms=True,
     )  # fmt: skip
     deck = Deck(
         [(visible, thermal, None) for visible, thermal in pairs], len(model.names),
         torch.device("cpu"), (height, width), config.seed,
     )  # fmt: skip
-    trainer = OverlayTrainer(copy.deepcopy(model), None, deck, settings)
-    while trainer.step < config.steps:
-        trainer.advance()
-        on_step(trainer.step)
-    adapted = trainer.result
+    adapted = copy.deepcopy(model)
+    finish_fusion(adapted, deck, settings, lambda step, _loss: on_step(step))
     adapted.requires_grad_(True)
     return adapted.eval()
 

@@ -54,7 +54,7 @@ class OverlayConfig:
     Attributes:
         steps: number of steps.
         labelled, unlabelled: crops in a batch. A quarter of the unlabelled crops shows one camera
-            only. Without labelled crops the model learns from its own classes alone.
+            only.
         crop: side of a crop in pixels; a multiple of 32.
         zoom: smallest and largest scale of a crop.
         native: share of the labelled crops at scale 1.
@@ -96,7 +96,7 @@ class OverlayConfig:
     target: TargetConfig = field(default_factory=TargetConfig)
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("labelled", 0), ("unlabelled", 4)):
+        for name, least in (("steps", 1), ("labelled", 1), ("unlabelled", 4)):
             value = getattr(self, name)
             if value < least:
                 raise InputError(f"overlay: {name}={value}; expected at least {least}")
@@ -170,8 +170,7 @@ class OverlayTrainer:
 
     Args:
         model: of any network, with names.
-        labelled, unlabelled: pairs on the device of the training. `labelled` is None if the
-            configuration has no labelled crops.
+        labelled, unlabelled: pairs on the device of the training.
         kept: a fusion network, on that device. The fused image stays as it makes it, instead of
             being trained by the fusion loss.
 
@@ -187,18 +186,16 @@ class OverlayTrainer:
     def __init__(
         self,
         model: Model,
-        labelled: Deck | None,
+        labelled: Deck,
         unlabelled: Deck,
         config: OverlayConfig,
         kept: FusionNetwork | None = None,
     ) -> None:
         if model.naming is None:
             raise InputError("a model without names; create it with the names of the masks' ids")
-        if bool(config.labelled) != (labelled is not None):
-            raise InputError(f"labelled={config.labelled}; expected 0 if no pair has labels")
         self.config, self.labelled, self.unlabelled = config, labelled, unlabelled
         self.kept = kept
-        self.device = unlabelled.pixels.device
+        self.device = labelled.pixels.device
         self.on_gpu = self.device.type == "cuda"
         torch.manual_seed(config.seed)
         pixel_net = PixelNet(len(model.names)) if config.pixel else None
@@ -305,7 +302,9 @@ class OverlayTrainer:
         config = self.config
         exact = partial(torch.autocast, self.device.type, enabled=False)
         with torch.no_grad(), exact():
-            labelled, ids = self._labelled_crops()
+            *images, ids = _draw_crops(self.labelled, config.labelled, config.native, True, config)
+            ids = _small(ids).long()
+            labelled = _labelled_views(images[0], images[1], config)
             *originals, _ = _draw_crops(self.unlabelled, config.unlabelled, 0.3, False, config)
         with torch.no_grad():
             _, teacher_logits = self._forward(self.teacher, *originals)
@@ -330,10 +329,8 @@ class OverlayTrainer:
             # `branch_logits` has one entry only if S_p is left out.
             for (name, weight), logits in zip(branches, branch_logits):  # noqa: B905
                 of_labelled, of_unlabelled = torch.split(logits, [len(ids), config.unlabelled])
-                errors = dice = logits.new_zeros(())
-                if len(ids):
-                    errors = F.cross_entropy(of_labelled, ids, ignore_index=IGNORE)
-                    dice = dice_loss(of_labelled, ids)
+                errors = F.cross_entropy(of_labelled, ids, ignore_index=IGNORE)
+                dice = dice_loss(of_labelled, ids)
                 differences = F.cross_entropy(of_unlabelled, classes, reduction="none")
                 consistency = (differences * is_confident).mean()
                 semantics = (
@@ -345,15 +342,6 @@ class OverlayTrainer:
             losses["confident"] = is_confident.float().mean()
             losses["total"] = total
         return losses
-
-    def _labelled_crops(self) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        """Views of both images, and class ids at `LABEL_STRIDE`."""
-        config = self.config
-        if self.labelled is None:
-            nothing = torch.zeros(0, 4, config.crop, config.crop, device=self.device)
-            return (nothing[:, :3], nothing[:, 3:]), _small(nothing[:, 0]).long()
-        *images, ids = _draw_crops(self.labelled, config.labelled, config.native, True, config)
-        return _labelled_views(images[0], images[1], config), _small(ids).long()
 
     def _fusion_loss(self, image: Tensor, visible: Tensor, thermal: Tensor, blinded: int) -> Tensor:
         """The loss of the fused image; the last `blinded` crops lack a camera."""

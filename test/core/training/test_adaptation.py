@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from ssvif_core.cli import app
 from ssvif_core.errors import InputError
-from ssvif_core.models import Model, load_model
+from ssvif_core.models import Model, ModelConfig, load_model
 from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.training.adaptation import AdaptConfig, adapt, fused_image, judge
 
@@ -50,6 +50,7 @@ def test_the_fusion_loss_of_other_pairs_falls_and_the_names_stay(
     assert steps == list(range(1, 41))
     assert all(torch.equal(value, before[name]) for name, value in shipped.state_dict().items())
     assert new.names == shipped.names and not new.training
+    assert judge(shipped, new, pairs[12:]).equal == pytest.approx(1)  # every pixel keeps its class
     old_loss, new_loss = judge(shipped, new, pairs[12:]).figures["L_fus"]
     assert new_loss < old_loss
 
@@ -139,8 +140,8 @@ def test_recordings_that_teach_nothing_are_refused(
     error = run(few, tmp_path / "out").exception
     assert isinstance(error, InputError)
     assert "2 pairs to learn from; expected at least 10" in str(error)
-    with pytest.raises(InputError, match="without names; name their classes first"):
-        adapt(Model(), pairs)
+    with pytest.raises(InputError, match="weights of the network dense; expected trunk or fast"):
+        adapt(Model(ModelConfig("dense")), pairs)
     noise = np.random.default_rng(0)
     covered = [(v, noise.integers(100, 103, t.shape).astype(np.uint8)) for v, t in pairs]
     with pytest.raises(InputError, match="contrast of 0.8 grey levels; .* is the camera covered"):
