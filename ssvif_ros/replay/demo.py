@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from rich.console import Console
 from rich.progress import Progress, track
 from rich.table import Table
 
+from ssvif_core.calibration.drift import LOOKED_AT, misalignment
 from ssvif_core.errors import InputError
 from ssvif_core.machine import describe_machine
 from ssvif_core.recordings.bags import THERMAL_TOPIC, VISIBLE_TOPIC, Bag, write_pairs
+from ssvif_core.recordings.layouts import find_pairs
+from ssvif_core.recordings.reading import spread_pairs
 from ssvif_core.recordings.video import pair_count, video_pairs
 from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.types import Pair
@@ -71,6 +75,8 @@ def run_demo(
         task = bar.add_task("replaying through the node", total=None)
         result = replay(options, lambda n, of: bar.update(task, completed=n, total=of))
     show(result, console)
+    for warning in alignment_warnings(source):
+        console.print(warning, style="yellow", soft_wrap=True)
     (out / "result.json").write_text(
         json.dumps({"machine": describe_machine(), **result.figures()}, indent=2) + "\n"
     )
@@ -81,6 +87,16 @@ def run_demo(
         )
     make_pictures(source.bag, source.visible, source.thermal, recording, out, console)
     console.print(f"{out}: fused.mp4, overlay.mp4, contact_sheet.png, result.json", soft_wrap=True)
+
+
+def alignment_warnings(source: DemoInput) -> Iterator[str]:
+    """A sentence if the cameras of a bag do not show the same; the demo knows no calibration."""
+    with suppress(InputError):  # the figures count, also if a part of the bag cannot be read
+        listing = find_pairs(source.bag, frame_step=1, topics=(source.visible, source.thermal))
+        pairs = spread_pairs(listing.pairs, LOOKED_AT)
+        text = misalignment(pairs) if pairs else ""
+        if text:
+            yield text
 
 
 def fresh_folder(out: Path) -> Path:
