@@ -33,6 +33,7 @@ from ssvif_core.recordings.sources import PairSource
 from ssvif_core.types import UInt8Array
 
 WEIGHTS = DEFAULT_MODEL.with_suffix(".safetensors")
+MOST_LEARNED = 1000  # pairs in memory, 3 MB each at 640x480; spread over all
 MOST_JUDGED, PICTURED = 60, 6
 WORSE = 4  # exit code: the old weights stay
 
@@ -85,6 +86,9 @@ def adapt(
     warn_if_misaligned(listings, cameras)
     sources = [source for listing in listings for source in listing.pairs]
     learned, held = _split(sources)
+    if not learned:
+        raise InputError(f"{len(sources)} pairs; expected at least 11; take more with --every")
+    learned = learned[:: -(-len(learned) // MOST_LEARNED)]
     dataset = PairDataset(learned, calibration=cameras)
     size = dataset[0][1].shape
     pairs = [dataset[index] for index in range(len(dataset))]
@@ -94,8 +98,6 @@ def adapt(
             f"{len(others)} of {len(pairs)} pairs have another size than {size[1]}x{size[0]}; "
             "adapt to recordings of one camera pair"
         )
-    if not held:
-        raise InputError(f"{len(sources)} pairs; expected at least 11; take more with --every")
     held_dataset = PairDataset(held[:: max(len(held) // MOST_JUDGED, 1)], calibration=cameras)
     judges = [held_dataset[index] for index in range(len(held_dataset))]
     out.mkdir(parents=True, exist_ok=True)
