@@ -41,7 +41,9 @@ WORSE = 4  # exit code: the old weights stay
 def adapt(
     recordings: Annotated[list[Path], typer.Argument(help="Bags, or folders of videos or pairs.")],
     out: Annotated[Path, typer.Option(help="New folder for weights, figures and pictures.")],
-    weights: Annotated[Path, typer.Option(help="Weights to start from.")] = WEIGHTS,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights to start from; default: the shipped ones.")
+    ] = None,
     calibration: Calibration = None,
     every: Annotated[int, typer.Option(min=1, help="Every n-th pair of videos and bags.")] = 10,
     steps: Annotated[
@@ -73,7 +75,7 @@ def adapt(
         raise InputError("--visible and --thermal belong together; give both")
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; choose a new folder")
-    model = load_model(weights)
+    model = load_model(weights or WEIGHTS)
     cameras = load_camera_pair(calibration) if calibration else None
     offset_ns = nanoseconds(thermal_time_offset, "thermal time offset")
     offset_ns += round(cameras.time_offset * 1e9) if cameras else 0
