@@ -84,7 +84,14 @@ class Overlaps:
         Raises:
             InputError: see `Overlap.of`.
         """
-        shapes = Shapes.of(pair)
+        return self.of_shapes(Shapes.of(pair))
+
+    def of_shapes(self, shapes: Shapes) -> Overlap:
+        """The overlap for these sizes.
+
+        Raises:
+            InputError: see `Overlap.of`.
+        """
         if shapes not in self._overlaps:
             self._overlaps[shapes] = Overlap.of(self.calibration, *shapes.sizes)
         return self._overlaps[shapes]

@@ -168,6 +168,7 @@ def extract_pairs(
     """
     result = Extraction()
     selections: dict[object, Selection] = {}
+    used: set[str] = set()  # names
     for index, pair in read_sources(sources):
         source = sources[index]
         on_pair()
@@ -190,6 +191,9 @@ def extract_pairs(
         kept = result.fates[Fate.KEPT.value]
         folder = out / f"part{kept // PART:03d}" if len(sources) > PART else out
         name = source.name.replace("/", "_").replace("#", "_")
+        if name in used:
+            name = f"{name}_{index}"
+        used.add(name)
         files = folder / "vi" / f"{name}.png", folder / "ir" / f"{name}.png"
         for file, image in zip(files, (pair.visible, pair.thermal), strict=True):
             if not file.is_file():

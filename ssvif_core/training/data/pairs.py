@@ -19,12 +19,12 @@ from ssvif_core.cameras.overlap import Overlaps
 from ssvif_core.errors import InputError
 from ssvif_core.recordings.images import read_thermal, read_visible
 from ssvif_core.recordings.labels import fit_mask, read_mask
-from ssvif_core.recordings.reading import read_sources
+from ssvif_core.recordings.reading import read_sources, spread_pairs
 from ssvif_core.recordings.sources import Listing, PairSource, some
 from ssvif_core.thermal import ThermalGain, to_grey
 from ssvif_core.training.data.cache import CACHES, CachedPair
 from ssvif_core.training.data.crops import GreyPair
-from ssvif_core.types import Pair, UInt8Array
+from ssvif_core.types import Pair, Shapes, UInt8Array
 
 logger = logging.getLogger(__name__)
 
@@ -174,6 +174,7 @@ class _Reader:
     def __init__(self, cache: str, folder: Path | None, calibration: CameraPair | None) -> None:
         self._cache, self._folder, self._calibration = cache, folder, calibration
         self._overlaps = Overlaps(calibration) if calibration else None
+        self._shapes: dict[PairSource, Shapes] = {}  # before the pairs are cut
 
     def keep(self, group: list[PairSource]) -> _Result:
         """Read the pairs of one group, and put them into the cache."""
@@ -195,6 +196,7 @@ class _Reader:
                     errors.append(error)
                     continue
                 source = group[index]
+                self._shapes[source] = Shapes.of(pair)
                 if self._overlaps is None and _differ_in_shape(pair):
                     different.add(source)
                 if self._cache == "disk":
@@ -227,10 +229,11 @@ class _Reader:
         """See `PairDataset.fit`."""
         if self._overlaps is None:
             return draw(*pair[0].shape[:2])
-        if source.frame is not None:
-            raise InputError(f"{source.name}: a frame of a video or bag has no labels of its own")
-        whole = Pair(read_visible(source.visible), read_thermal(source.thermal))
-        cut: UInt8Array = self._overlaps.of(whole).cut(draw(*whole.visible.shape[:2]))
+        if source not in self._shapes:  # from the disk cache
+            self._shapes[source] = Shapes.of(spread_pairs([source], 1)[0])
+        shapes = self._shapes[source]
+        drawn = draw(shapes.height, shapes.width)
+        cut: UInt8Array = self._overlaps.of_shapes(shapes).cut(drawn)
         return cut
 
 

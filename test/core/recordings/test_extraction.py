@@ -125,6 +125,15 @@ def test_an_interrupted_extraction_goes_on_and_files_stay(recording: Path, tmp_p
     assert others[0].is_file() and first.stat().st_mtime_ns == before
 
 
+def test_pairs_of_like_names_are_all_written(tmp_path: Path, day_pairs: list[Pair]) -> None:
+    for folder, pair in zip(("a/b", "a_b"), day_pairs, strict=False):
+        for kind, image in (("vi", pair.visible), ("ir", pair.thermal)):
+            (tmp_path / "in" / folder / kind).mkdir(parents=True)
+            cv2.imwrite(str(tmp_path / "in" / folder / kind / "c.png"), image)
+    assert extract(tmp_path / "in", tmp_path / "out").exit_code == 0
+    assert len(list((tmp_path / "out/vi").iterdir())) == 2
+
+
 def test_a_folder_of_other_settings_or_other_files_is_refused(
     recording: Path, tmp_path: Path
 ) -> None:

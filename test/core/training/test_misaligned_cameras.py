@@ -20,6 +20,7 @@ from ssvif_core.cameras.yaml_file import load_camera_pair, save_camera_pair
 from ssvif_core.metrics import FUSION_METRICS, fusion_metrics
 from ssvif_core.models import Model, ModelConfig, load_model
 from ssvif_core.recordings.layouts import find_pairs
+from ssvif_core.recordings.video import VideoWriter
 from ssvif_core.synthetic import DriveConfig, DriveGenerator, thermal_to_visible
 from ssvif_core.training.config import TrainConfig
 from ssvif_core.training.data.pairs import PairDataset
@@ -139,3 +140,19 @@ def test_masks_are_cut_as_the_images(recordings: Recordings) -> None:
     grid = np.add.outer(np.arange(240), np.zeros(320)).astype(np.uint8)
     overlap = Overlap.of(camera_pair, VISIBLE, THERMAL)
     assert np.array_equal(dataset.fit(0, lambda height, width: grid), overlap.cut(grid))
+
+
+def test_labels_of_frames_of_a_video_are_cut_as_well(
+    recordings: Recordings, tmp_path: Path
+) -> None:
+    for kind in ("vi", "ir"):
+        (tmp_path / kind).mkdir()
+        with VideoWriter(tmp_path / kind / "drive.mp4", 10) as video:
+            for file in sorted((recordings.apart / kind).iterdir()):
+                video.write(cv2.imread(str(file)))
+    camera_pair = load_camera_pair(recordings.calibration)
+    dataset = PairDataset([find_pairs(tmp_path, frame_step=1)], calibration=camera_pair)
+    overlap = Overlap.of(camera_pair, VISIBLE, THERMAL)
+    grid = np.add.outer(np.arange(240), np.zeros(320)).astype(np.uint8)
+    assert len(dataset) == len(FRAMES)
+    assert np.array_equal(dataset.fit(3, lambda height, width: grid), overlap.cut(grid))
