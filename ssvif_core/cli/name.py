@@ -38,7 +38,7 @@ def name(
         typer.Option(
             min=0,
             help="Steps of training of F and S_f on the labels and on all pairs; the fused image "
-            "stays the same. 3000 take twenty minutes on two cores. 0: the linear layer only.",
+            "stays the same. 3000 take twenty minutes on a core. 0: the linear layer only.",
         ),
     ] = 0,
     hold_out: Annotated[

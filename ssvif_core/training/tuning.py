@@ -27,7 +27,7 @@ UNIT = 32  # pixels; the sides of crops are multiples
 
 @dataclass(frozen=True)
 class TuningConfig:
-    """Settings; the default ones take a quarter of an hour on two cores.
+    """Settings; the default ones take twenty minutes on one core.
 
     Attributes:
         steps: number of steps.
