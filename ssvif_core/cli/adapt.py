@@ -22,13 +22,12 @@ from ssvif_core.cli.options import (
     ThermalCrop,
     ThermalTimeOffset,
     VisibleBits,
-    nanoseconds,
+    find_listings,
 )
 from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.files import write_atomically
 from ssvif_core.graph.model_file import DEFAULT_MODEL
 from ssvif_core.recordings.decode import Crop, Reading
-from ssvif_core.recordings.layouts import find_pairs
 from ssvif_core.recordings.sources import PairSource
 from ssvif_core.types import UInt8Array
 
@@ -71,20 +70,14 @@ def adapt(
         raise SsvifError(
             f"`ssvif adapt` needs the training extra ({error}); run `make setup-train`"
         ) from error
-    if (visible is None) != (thermal is None):
-        raise InputError("--visible and --thermal belong together; give both")
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; choose a new folder")
     model = load_model(weights or WEIGHTS)
     cameras = load_camera_pair(calibration) if calibration else None
-    offset_ns = nanoseconds(thermal_time_offset, "thermal time offset")
-    offset_ns += round(cameras.time_offset * 1e9) if cameras else 0
-    topics = (visible, thermal) if visible and thermal else None
-    reading = Reading(visible_bits, Crop.parse(thermal_crop))
-    slop_ns = nanoseconds(slop, "slop", least=1)
-    listings = [
-        find_pairs(path, every, topics, slop_ns, True, offset_ns, reading) for path in recordings
-    ]
+    listings = find_listings(
+        recordings, every, (visible, thermal), slop, thermal_time_offset,
+        Reading(visible_bits, Crop.parse(thermal_crop)), cameras,
+    )  # fmt: skip
     warn_if_misaligned(listings, cameras)
     sources = [source for listing in listings for source in listing.pairs]
     learned, held = _split(sources)

@@ -20,7 +20,7 @@ from ssvif_core.cli.options import (
     ThermalCrop,
     ThermalTimeOffset,
     VisibleBits,
-    nanoseconds,
+    find_listings,
 )
 from ssvif_core.errors import InputError
 from ssvif_core.files import write_atomically
@@ -31,7 +31,6 @@ from ssvif_core.recordings.extraction import (
     require_same_settings,
     write_contact_sheet,
 )
-from ssvif_core.recordings.layouts import find_pairs
 
 DEFAULT = SelectionConfig()
 
@@ -59,23 +58,17 @@ def extract(
 
     Exit code 2 if a pair cannot be read. All others are written.
     """
-    if (visible is None) != (thermal is None):
-        raise InputError("--visible and --thermal belong together; give both")
     cameras = load_camera_pair(calibration) if calibration else None
-    offset_ns = nanoseconds(thermal_time_offset, "thermal time offset")
-    offset_ns += round(cameras.time_offset * 1e9) if cameras else 0
-    topics = (visible, thermal) if visible and thermal else None
-    reading = Reading(visible_bits, Crop.parse(thermal_crop))
-    slop_ns = nanoseconds(slop, "slop", least=1)
-    listings = [
-        find_pairs(path, every, topics, slop_ns, True, offset_ns, reading) for path in recordings
-    ]
+    listings = find_listings(
+        recordings, every, (visible, thermal), slop, thermal_time_offset,
+        Reading(visible_bits, Crop.parse(thermal_crop)), cameras,
+    )  # fmt: skip
     selection = None if keep_all else SelectionConfig(difference)
     settings: dict[str, object] = {
         "recordings": [str(path.resolve()) for path in recordings],
         "calibration": calibration and calibration.read_text(),
         "every": every,
-        "topics": topics,
+        "topics": (visible, thermal),
         "slop": slop,
         "thermal_time_offset": thermal_time_offset,
         "visible_bits": visible_bits,
