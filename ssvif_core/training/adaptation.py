@@ -25,6 +25,7 @@ from ssvif_core.models.blocks import enlarged
 from ssvif_core.models.fusion import luma_of
 from ssvif_core.training.data.crops import GreyPair
 from ssvif_core.training.data.deck import Deck
+from ssvif_core.training.naming import padded_batch
 from ssvif_core.training.overlay import LAST_LAYERS, OverlayConfig, finish_fusion
 from ssvif_core.types import Float64Array, UInt8Array
 
@@ -198,13 +199,7 @@ def _fused(
 ) -> tuple[dict[str, float], UInt8Array, UInt8Array]:
     """Scores, class ids (H, W) and fused image of a pair."""
     height, width = thermal.shape
-    border = (0, -width % 16, 0, -height % 16)
-    batch, heat = (
-        torch.nn.functional.pad(torch.from_numpy(image).float() / 255, border, mode="replicate")[
-            None
-        ]
-        for image in (visible.transpose(2, 0, 1).copy(), thermal[None].copy())
-    )
+    batch, heat = padded_batch(visible, thermal)
     with torch.no_grad():
         prediction = model(batch, heat)
         loss = FusionLoss()(luma_of(prediction.fused), luma_of(batch), heat)["total"]

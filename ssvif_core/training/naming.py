@@ -81,16 +81,29 @@ def features_of(model: Model, visible: UInt8Array, thermal: UInt8Array) -> Fusio
         visible: (H, W, 3) BGR.
         thermal: (H, W).
     """
+    with torch.no_grad():
+        features: FusionFeatures = model.fusion(*padded_batch(visible, thermal))
+    return features
+
+
+def padded_batch(visible: UInt8Array, thermal: UInt8Array) -> tuple[Tensor, Tensor]:
+    """A pair as the networks take it, padded to multiples of 16: they halve four times.
+
+    Args:
+        visible: (H, W, 3) BGR.
+        thermal: (H, W).
+
+    Returns:
+        (1, 3, H', W') and (1, 1, H', W') in [0, 1].
+    """
     height, width = thermal.shape
     border = (0, -height % 16, 0, -width % 16)
-    visible = cv2.copyMakeBorder(visible, *border, cv2.BORDER_REPLICATE)
-    thermal = cv2.copyMakeBorder(thermal, *border, cv2.BORDER_REPLICATE)
-    with torch.no_grad():
-        features: FusionFeatures = model.fusion(
-            torch.from_numpy(visible).permute(2, 0, 1)[None].float() / 255,
-            torch.from_numpy(thermal)[None, None].float() / 255,
-        )
-    return features
+    visible = np.asarray(cv2.copyMakeBorder(visible, *border, cv2.BORDER_REPLICATE), np.uint8)
+    thermal = np.asarray(cv2.copyMakeBorder(thermal, *border, cv2.BORDER_REPLICATE), np.uint8)
+    return (
+        torch.from_numpy(visible).permute(2, 0, 1)[None].float() / 255,
+        torch.from_numpy(thermal)[None, None].float() / 255,
+    )
 
 
 def fit_naming(

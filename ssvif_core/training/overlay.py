@@ -41,7 +41,7 @@ from ssvif_core.models.pixel_net import PixelNet
 from ssvif_core.recordings.labels import IGNORE
 from ssvif_core.training.data.deck import Deck
 from ssvif_core.training.data.views import ViewConfig, batch_views
-from ssvif_core.training.naming import Labelled
+from ssvif_core.training.naming import Labelled, padded_batch
 
 LABEL_STRIDE = 2  # pixels per label where labels are compared
 WARM_UP_STEPS = 5  # before the CUDA graph is captured
@@ -445,11 +445,7 @@ def scores(
     matrix = np.zeros((classes, classes), np.int64)
     for visible, thermal, mask in pairs:
         height, width = mask.shape
-        border = (0, -width % 16, 0, -height % 16)  # the network halves four times
-        visible_batch, thermal_batch = (
-            F.pad(torch.from_numpy(image).to(device).float() / 255, border, mode="replicate")[None]
-            for image in (visible.transpose(2, 0, 1), thermal[None])
-        )
+        visible_batch, thermal_batch = (each.to(device) for each in padded_batch(visible, thermal))
         with torch.no_grad():
             logits = model(visible_batch, thermal_batch).logits
             logits = enlarged(logits, visible_batch) if smooth else logits
