@@ -12,6 +12,7 @@ What a robot runs:
 What trains and judges it:
     models        the networks (PyTorch)
     losses        what they learn from
+    labels        what people draw -> masks of class ids
     training      stages, trainer, naming
     metrics       scores as pure functions
     evaluation    scores and reports of recordings; `page` is the frame of all HTML pages

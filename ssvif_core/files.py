@@ -41,6 +41,18 @@ def write_atomically(path: Path, data: bytes | str, mode: int = 0o644) -> None:
         raise
 
 
+def require_empty(folder: Path) -> None:
+    """Check that a folder for results holds nothing yet. It need not exist.
+
+    Raises:
+        InputError: it holds something, or is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; choose a new folder")
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder}: is not empty; choose a new folder")
+
+
 def read_yaml(path: Path, loader: type[yaml.BaseLoader] | type[yaml.SafeLoader]) -> Any:
     """The values of a YAML file.
 

@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from ssvif_core.detections import Detection, find_detections
+from ssvif_core.labels import Box
+from ssvif_core.labels.yolo import read_yolo
 from ssvif_core.machine import describe_machine
 from ssvif_core.pipeline import FusionPipeline
-from ssvif_core.recordings.labels import Box, read_boxes
 from ssvif_core.recordings.layouts import find_pairs
 from ssvif_core.training.data.pairs import PairDataset
 from ssvif_core.types import Fusion, Pair
@@ -42,7 +43,8 @@ def main() -> None:
     for index, name in enumerate(dataset.names):
         visible, thermal = dataset[index]
         fusions.append(pipeline(Pair(visible, thermal)).copy())
-        boxes.append(read_boxes(arguments.boxes / f"{Path(name).stem}.txt", *thermal.shape))
+        label = read_yolo(arguments.boxes / f"{Path(name).stem}.txt")
+        boxes.append(label.boxes(pipeline.class_names, *thermal.shape) or [])
     names = pipeline.class_names
     results = {
         f"area {area}, confidence {least}, IoU {overlap}": scores(

@@ -25,15 +25,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssvif_core.labels import IGNORE
 from ssvif_core.metrics.segmentation import confusion_matrix, segmentation_scores
 from ssvif_core.models import Model, load_model, save_model
 from ssvif_core.models.fusion import FusionFeatures
 from ssvif_core.models.pixel_net import PixelNet
 from ssvif_core.recordings.images import read_visible
-from ssvif_core.recordings.labels import IGNORE
 from ssvif_core.recordings.layouts import find_pairs
 from ssvif_core.training.data.pairs import PairDataset
-from ssvif_core.training.naming import Labelled, features_of, fit_naming
+from ssvif_core.training.naming import Labelled, fit_naming
+from ssvif_core.training.prediction import features_of
 from ssvif_core.training.tuning import TuningConfig, tune
 from ssvif_core.types import UInt8Array
 

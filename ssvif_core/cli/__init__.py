@@ -7,7 +7,7 @@ fuse, evaluate         fuse pairs, compare the result with other methods
 calibrate              find the camera pair
 bag, pairs, extract    show and convert recordings, list their pairs, write them as files
 train, adapt           train a model, or adapt one to other cameras
-name, export           name the classes of a model, write its ONNX files
+pick, name, export     pick pairs to label, name the classes of a model, write its ONNX files
 options                options that several commands have
 engine, doctor         build and check engines, show what works on this machine
 
@@ -35,6 +35,7 @@ from ssvif_core.cli import (
     fuse,
     name,
     pairs,
+    pick,
     train,
 )  # fmt: skip
 from ssvif_core.errors import SsvifError
@@ -51,6 +52,7 @@ app.command()(pairs.pairs)
 app.command()(extract.extract)
 app.command()(train.train)
 app.command()(adapt.adapt)
+app.command()(pick.pick)
 app.command()(name.name)
 app.command()(export.export)
 app.add_typer(engine.app, name="engine")

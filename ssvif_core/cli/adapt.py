@@ -25,13 +25,12 @@ from ssvif_core.cli.options import (
     find_listings,
 )
 from ssvif_core.errors import InputError, SsvifError
-from ssvif_core.files import write_atomically
-from ssvif_core.graph.model_file import DEFAULT_MODEL
+from ssvif_core.files import require_empty, write_atomically
+from ssvif_core.graph.model_file import DEFAULT_WEIGHTS
 from ssvif_core.recordings.decode import Crop, Reading
 from ssvif_core.recordings.sources import PairSource
 from ssvif_core.types import UInt8Array
 
-WEIGHTS = DEFAULT_MODEL.with_suffix(".safetensors")
 MOST_LEARNED = 1000  # pairs in memory, 3 MB each at 640x480; spread over all
 MOST_JUDGED, PICTURED = 60, 6
 WORSE = 4  # exit code: the old weights stay
@@ -62,17 +61,17 @@ def adapt(
     """
     try:
         from ssvif_core.models import load_model, save_model
-        from ssvif_core.training.adaptation import AdaptConfig, fused_image, judge
+        from ssvif_core.training.adaptation import AdaptConfig, judge
         from ssvif_core.training.adaptation import adapt as adapt_model
         from ssvif_core.training.data.pairs import PairDataset
         from ssvif_core.training.data.sets import warn_if_misaligned
+        from ssvif_core.training.prediction import fuse_and_label
     except ImportError as error:
         raise SsvifError(
             f"`ssvif adapt` needs the training extra ({error}); run `make setup-train`"
         ) from error
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out}: is not empty; choose a new folder")
-    model = load_model(weights or WEIGHTS)
+    require_empty(out)
+    model = load_model(weights or DEFAULT_WEIGHTS)
     cameras = load_camera_pair(calibration) if calibration else None
     listings = find_listings(
         recordings, every, (visible, thermal), slop, thermal_time_offset,
@@ -116,7 +115,6 @@ def adapt(
         "seconds": round(time.monotonic() - started),
         "kept": "new" if is_better else "old",
         "reasons": list(verdict.reasons),
-        "pixels with the same class": round(verdict.equal, 4),
         "figures": figures,
     }
     try:
@@ -124,7 +122,7 @@ def adapt(
         write_atomically(out / "adapt.json", json.dumps(facts, indent=2) + "\n")
         rows = [
             cv2.hconcat([image, cv2.cvtColor(heat, cv2.COLOR_GRAY2BGR),
-                         fused_image(model, image, heat), fused_image(new, image, heat)])
+                         *(fuse_and_label(each, image, heat)[0] for each in (model, new))])
             for image, heat in _hardest(judges)
         ]  # fmt: skip
         picture = cv2.imencode(".png", cv2.vconcat(rows))[1].tobytes()
@@ -133,7 +131,6 @@ def adapt(
         raise InputError(f"{out}: cannot be written ({error.strerror})") from error
     for name, (old, value) in verdict.figures.items():
         typer.echo(f"{name:6} {old:8.3f} -> {value:8.3f}")
-    typer.echo(f"{100 * verdict.equal:.1f} % of the pixels keep their class")
     file = out / "model.safetensors"
     if is_better:
         typer.echo(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +16,9 @@ from rich.progress import Progress
 from ssvif_core.cameras.yaml_file import load_camera_pair
 from ssvif_core.cli.options import Calibration
 from ssvif_core.errors import InputError, SsvifError
+from ssvif_core.recordings.sources import some
+
+logger = logging.getLogger(__name__)
 
 
 def name(
@@ -31,7 +34,10 @@ def name(
     ] = "background,person,bicycle,car",
     labels: Annotated[
         Path | None,
-        typer.Option(help="Folder of masks (PNG) or YOLO boxes; default: masks next to the pairs."),
+        typer.Option(
+            help="Labels of labelme, COCO (CVAT, Label Studio), YOLO, or masks: a folder or a COCO "
+            "file; default: masks next to the pairs."
+        ),
     ] = None,
     tune: Annotated[
         int,
@@ -60,8 +66,8 @@ def name(
         import torch
         from safetensors import SafetensorError
 
+        from ssvif_core.labels import IGNORE, label_of, read_labels, unknown_classes
         from ssvif_core.models import load_model, save_model
-        from ssvif_core.recordings.labels import IGNORE, find_label, mask_of_boxes
         from ssvif_core.recordings.layouts import find_pairs
         from ssvif_core.training.data.pairs import PairDataset
         from ssvif_core.training.naming import Labelled, check_ids, fit_naming
@@ -84,15 +90,29 @@ def name(
     class_of_id[: len(name_of_id)] = [class_names.index(part) for part in name_of_id]
     model = load_model(weights)
     listing = find_pairs(data)
-    sources = list(listing.pairs)
-    if labels is not None:
-        sources = [replace(source, mask=find_label(labels, source.name)) for source in sources]
-    labelled = [source for source in sources if source.mask is not None]
-    if not labelled:
+    drawn = read_labels(labels) if labels is not None else None
+    found = {source: label_of(source, drawn) for source in listing.pairs}
+    label_by_source = {source: label for source, label in found.items() if label is not None}
+    if not label_by_source:
         raise InputError(
-            f"{labels or data}: no labels for the {len(listing.pairs)} pairs of {data}; expected "
-            "files with the names of the pairs, .png with class ids or .txt with YOLO boxes"
+            f"{data}: no folder of masks beside its pairs; give --labels"
+            if drawn is None
+            else drawn.describe_none(listing.pairs)
         )
+    if drawn is not None:
+        used = {id(label) for label in found.values()}
+        unused = [name for name, label in drawn.by_name.items() if id(label) not in used]
+        if unused:
+            logger.warning(
+                "%s: %d of %d labels fit no pair: %s", labels, len(unused), len(drawn.by_name),
+                some(unused),
+            )  # fmt: skip
+    if unknown := unknown_classes(label_by_source.values(), name_of_id):
+        logger.warning(
+            "the classes %s of the labels have no name and are ignored; --names has %s",
+            ", ".join(unknown), names,
+        )  # fmt: skip
+    labelled = list(label_by_source)
     cameras = load_camera_pair(calibration) if calibration else None
     chosen = labelled[:: max(len(labelled) // images, 1)][:images]
     dataset = PairDataset(chosen, cache="none", calibration=cameras)
@@ -100,12 +120,9 @@ def name(
     def read_examples() -> Iterator[Labelled]:
         for index, source in enumerate(dataset.sources):
             visible, thermal = dataset[index]
-            assert source.mask is not None
-            has_boxes = source.mask.suffix == ".txt"
-            boxes = partial(mask_of_boxes, source.mask)
-            mask = dataset.fit(index, boxes) if has_boxes else dataset.mask(index)
-            assert mask is not None
-            yield visible, thermal, class_of_id[check_ids(mask, name_of_id, source.mask)]
+            label = label_by_source[source]
+            mask = dataset.fit(index, partial(label.draw, name_of_id))
+            yield visible, thermal, class_of_id[check_ids(mask, name_of_id, label.path)]
 
     examples = list(read_examples())
     is_held = [

@@ -21,9 +21,9 @@ from ssvif_core.cameras.model import CameraPair
 from ssvif_core.engines import ENGINES
 from ssvif_core.errors import InputError
 from ssvif_core.evaluation.results import OURS, OVERLAY
+from ssvif_core.labels import Label, label_of, read_labels, unknown_classes
 from ssvif_core.recordings.decode import Reading
 from ssvif_core.recordings.images import SUFFIXES
-from ssvif_core.recordings.labels import SUFFIXES as LABEL_SUFFIXES
 from ssvif_core.recordings.layouts import find_pairs
 from ssvif_core.recordings.reading import read_frames, read_sources
 from ssvif_core.recordings.sources import PairSource, some
@@ -42,7 +42,7 @@ class Settings:
 
     fused: others' methods: name -> folder of their fused images, named like the pairs.
     models: our models: name -> ONNX file, None for the shipped one; may be empty.
-    labels: folder of masks or YOLO boxes; None takes the masks next to the pairs.
+    labels: folder or file of labels; None takes the masks next to the pairs.
     names: of the labels' class ids 0, 1, ...; person contrast is measured on class `person`.
     every: take every n-th pair of a video or bag. topics: of bags; None finds them by name.
     slop_ns: largest difference of stamps in a pair of a bag. only: shell pattern for pair names.
@@ -134,7 +134,7 @@ class Item:
     name: str
     source: PairSource
     fused: dict[str, Path] = field(default_factory=dict)
-    label: Path | None = None
+    label: Label | None = None
     display: ThermalDisplay | None = None
 
 
@@ -246,12 +246,12 @@ def _items_of(
     Adds missing images and labels to `problems`.
     """
     files = {method: fused_images(folder) for method, folder in settings.fused.items()}
-    labels = label_files(settings.labels) if settings.labels else {}
+    labels = read_labels(settings.labels) if settings.labels else None
     items = []
     used: dict[str, set[str]] = {method: set() for method in files}
     missing: dict[str, list[str]] = {method: [] for method in files}
     for source in pairs:
-        fused, label = {}, source.mask
+        fused, label = {}, label_of(source, labels, prefix)
         for method, images in files.items():
             file_name = _file_name(source, images, prefix)
             if file_name is None:
@@ -259,9 +259,6 @@ def _items_of(
             else:
                 used[method].add(file_name)
                 fused[method] = images[file_name]
-        if settings.labels:
-            file_name = _file_name(source, labels, prefix)
-            label = None if file_name is None else labels[file_name]
         if len(fused) == len(files):
             items.append(Item(prefix + source.name, source, fused, label))
     for method, names in missing.items():
@@ -276,11 +273,15 @@ def _items_of(
             f"{name}: none of its {len(pairs)} pairs has an image of every method; name images "
             f"like the pairs, such as {example}.png; " + "; ".join(problems)
         )
-    if settings.labels and not any(item.label for item in items):
-        problems.append(
-            f"{settings.labels}: no labels for the pairs of {name}; expected files such as "
-            f"{example}.png with class ids, or {example}.txt with YOLO boxes"
-        )
+    if labels is not None:
+        found = [item.label for item in items if item.label is not None]
+        if not found:
+            problems.append(labels.describe_none([item.source for item in items]))
+        if unknown := unknown_classes(found, settings.names):
+            problems.append(
+                f"{labels.path}: the classes {', '.join(unknown)} are not counted; name all with "
+                f"--names (now {','.join(settings.names)})"
+            )
     return items, {method: frozenset(names) for method, names in used.items()}
 
 
@@ -290,31 +291,21 @@ def fused_images(folder: Path) -> dict[str, Path]:
     Raises:
         InputError: no such folder, no images in it, or two images of one name.
     """
-    images = _files_by_name(folder, SUFFIXES)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected files named like the pairs")
+    images: dict[str, Path] = {}
+    for file in sorted(folder.rglob("*")):
+        if file.suffix.lower() in SUFFIXES and file.is_file():
+            name = file.relative_to(folder).with_suffix("").as_posix()
+            if name in images:
+                raise InputError(
+                    f"{folder}: {images[name].name} and {file.name} have the same name '{name}'; "
+                    "keep one of them"
+                )
+            images[name] = file
     if not images:
         raise InputError(f"{folder}: no images in it; expected fused images named like the pairs")
     return images
-
-
-def label_files(folder: Path) -> dict[str, Path]:
-    """Files of masks and boxes by name, like `fused_images`."""
-    return _files_by_name(folder, LABEL_SUFFIXES)
-
-
-def _files_by_name(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; expected files named like the pairs")
-    files: dict[str, Path] = {}
-    for file in sorted(folder.rglob("*")):
-        if file.suffix.lower() in suffixes and file.is_file():
-            name = file.relative_to(folder).with_suffix("").as_posix()
-            if name in files:
-                raise InputError(
-                    f"{folder}: {files[name].name} and {file.name} have the same name '{name}'; "
-                    "keep one of them"
-                )
-            files[name] = file
-    return files
 
 
 def follow(previous: Item, item: Item) -> bool:
@@ -349,17 +340,5 @@ def _with_displays(items: list[Item]) -> list[Item]:
 
 
 def _file_name(source: PairSource, files: dict[str, Path], prefix: str) -> str | None:
-    """The key of a pair in `files`: a/1 or 1; drive#12, drive/0012 or 0012.
-
-    With several inputs the key must start with the input's name, since another input may have a
-    pair of the same name.
-    """
-    names = [source.name]
-    if not prefix:
-        names.append(source.name.rpartition("/")[2])
-    if source.frame is not None:
-        stem = source.name.rpartition("#")[0]
-        for width in range(1, 9):
-            number = f"{source.frame:0{width}}"
-            names += [f"{stem}#{number}", f"{stem}/{number}", number]
-    return next((prefix + name for name in names if prefix + name in files), None)
+    """The key of a pair in `files`."""
+    return next((name for name in source.file_names(prefix) if name in files), None)

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ssvif_core.calibration.drift import LOOKED_AT, misalignment
 from ssvif_core.errors import InputError
 from ssvif_core.evaluation.execution import InputTask, run_jobs, run_on_ray
-from ssvif_core.evaluation.plan import Job, Plan, Settings, fused_images, input_names, label_files
+from ssvif_core.evaluation.plan import Job, Plan, Settings, fused_images, input_names
 from ssvif_core.evaluation.results import OURS, Evaluation, RobotRun
 from ssvif_core.evaluation.scoring import PairResult
 from ssvif_core.evaluation.summary import (
@@ -26,6 +26,7 @@ from ssvif_core.evaluation.summary import (
     summarise_segmentation,
 )
 from ssvif_core.graph.model_file import DEFAULT_MODEL, read_note
+from ssvif_core.labels import read_labels
 from ssvif_core.recordings.reading import spread_pairs
 from ssvif_core.recordings.sources import some
 
@@ -60,7 +61,7 @@ def evaluate(
     for model in settings.models.values():
         read_note(model or DEFAULT_MODEL)
     if settings.labels is not None:
-        label_files(settings.labels)
+        read_labels(settings.labels)
     others = {method: fused_images(folder) for method, folder in settings.fused.items()}
     labels_of_inputs = input_names(inputs)
     tasks = [

@@ -12,6 +12,7 @@ from ssvif_core.cameras.overlap import Overlap, Overlaps
 from ssvif_core.errors import InputError
 from ssvif_core.evaluation.plan import Item, Job, Settings, follow, read_items
 from ssvif_core.evaluation.results import PairScores, overlay_of
+from ssvif_core.labels import IGNORE
 from ssvif_core.metrics import (
     AnalysedImage,
     LumaFrame,
@@ -27,7 +28,6 @@ from ssvif_core.metrics.person_contrast import Region
 from ssvif_core.overlay import colours_of, draw_overlay
 from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.recordings.images import read_visible
-from ssvif_core.recordings.labels import IGNORE, fit_mask, read_boxes, read_mask
 from ssvif_core.thermal import ThermalConfig, ThermalStream, to_grey
 from ssvif_core.types import Int64Array, Pair, UInt8Array
 
@@ -191,27 +191,28 @@ class Scorer:
         self, pair: _FusedPair, problems: list[str]
     ) -> tuple[list[Region], UInt8Array | None]:
         """The regions of persons, and the mask (H, W) if there is one."""
-        path, names = pair.item.label, self.settings.names
+        label, names = pair.item.label, self.settings.names
         overlap, (height, width) = pair.overlap, pair.whole
-        if path is None:
+        if label is None:
             return [], None
         person_id = names.index(PERSON) if PERSON in names else -1
-        if path.suffix == ".txt":
-            boxes = [box for box in read_boxes(path, height, width) if box.class_id == person_id]
+        boxes = label.boxes(names, height, width)
+        if boxes is not None:
             top, left = (overlap.rows.start, overlap.columns.start) if overlap else (0, 0)
             edges = [
                 (box.left - left, box.top - top, box.right - left, box.bottom - top)
                 for box in boxes
+                if box.class_id == person_id
             ]
             # Boxes do not label single pixels.
             return box_regions(edges, *pair.thermal.shape), None
-        mask = fit_mask(read_mask(path), height, width)
+        mask = label.draw(names, height, width)
         mask = mask if overlap is None else overlap.cut(mask)
         unknown = sorted(set(np.unique(mask).tolist()) - set(range(len(names))) - {IGNORE})
         if unknown:
             problems.append(
-                f"{path}: class ids {unknown} have no name and are not counted; name all ids with "
-                f"--names (now {','.join(names)})"
+                f"{label.path}: class ids {unknown} have no name and are not counted; name all ids "
+                f"with --names (now {','.join(names)})"
             )
             mask[np.isin(mask, unknown)] = IGNORE
         return person_regions(mask, person_id) if person_id >= 0 else [], mask

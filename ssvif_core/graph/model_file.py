@@ -14,6 +14,7 @@ METADATA_FIELD = 14  # number of `metadata_props` in onnx.proto's ModelProto
 FORMAT = 2  # since 2, the graph does the registration
 ENGINE_SUFFIX = ".engine"  # of engine files, which only TensorRT runs
 DEFAULT_MODEL = Path(__file__).parents[1] / "weights" / "ssvif_s.onnx"
+DEFAULT_WEIGHTS = DEFAULT_MODEL.with_suffix(".safetensors")
 # Precisions with a file of their own beside the fp32 file.
 FILE_PRECISIONS = ("fp16", "int8")
 

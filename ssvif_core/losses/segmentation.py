@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssvif_core.recordings.labels import IGNORE
+from ssvif_core.labels import IGNORE
 
 
 def dice_loss(logits: Tensor, ids: Tensor) -> Tensor:

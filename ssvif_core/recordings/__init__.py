@@ -21,5 +21,4 @@ inspection    what a bag's cameras really send
 picture_headers  what the header of a picture says
 pixels        decoded pixels of any type -> visible and thermal images
 decode        image messages -> arrays, for bags and for the node
-labels        masks and boxes that people draw
 """

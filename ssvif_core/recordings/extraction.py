@@ -213,19 +213,7 @@ def write_contact_sheet(files: Sequence[tuple[Path, Path]], path: Path) -> None:
     """
     step = max(len(files) / SHEET_PAIRS, 1)
     chosen = [files[int(number * step)] for number in range(int(len(files) / step))]
-    tiles = [_tile(*pair) for pair in chosen]
-    if not tiles:
-        return
-    height = max(len(tile) for tile in tiles)
-    tiles = [
-        cv2.copyMakeBorder(tile, 0, height - len(tile), 0, 4, cv2.BORDER_CONSTANT) for tile in tiles
-    ]
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % SHEET_COLUMNS)
-    rows = [
-        cv2.hconcat(tiles[start : start + SHEET_COLUMNS])
-        for start in range(0, len(tiles), SHEET_COLUMNS)
-    ]
-    write_atomically(path, cv2.imencode(path.suffix, cv2.vconcat(rows))[1].tobytes())
+    write_sheet([_tile(*pair) for pair in chosen], path)
 
 
 def _tile(visible_file: Path, thermal_file: Path) -> UInt8Array:
@@ -233,18 +221,31 @@ def _tile(visible_file: Path, thermal_file: Path) -> UInt8Array:
     counts = cv2.imread(str(thermal_file), cv2.IMREAD_UNCHANGED)
     assert visible is not None and counts is not None  # just written
     shown = ThermalGain(smoothing=0).update(counts)
-    height = round(visible.shape[0] * SHEET_WIDTH / visible.shape[1])
-    size = SHEET_WIDTH, height
-    thermal = to_grey(counts, shown, *counts.shape)
-    tile: UInt8Array = cv2.vconcat(
-        [
-            cv2.resize(visible, size, interpolation=cv2.INTER_AREA),
-            cv2.cvtColor(
-                cv2.resize(thermal, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2BGR
-            ),
-        ]
-    )
+    thermal = to_grey(counts, shown, *visible.shape[:2])
+    tile: UInt8Array = cv2.vconcat([visible, cv2.cvtColor(thermal, cv2.COLOR_GRAY2BGR)])
     return tile
+
+
+def write_sheet(pictures: Sequence[UInt8Array], path: Path) -> None:
+    """Write pictures, (h, w, 3) BGR each, as one: small, in rows; nothing for no pictures.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    if not pictures:
+        return
+    tiles = []
+    for picture in pictures:
+        size = SHEET_WIDTH, max(round(picture.shape[0] * SHEET_WIDTH / picture.shape[1]), 1)
+        tiles.append(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+    height = max(len(tile) for tile in tiles)
+    tiles = [
+        cv2.copyMakeBorder(tile, 0, height - len(tile), 0, 4, cv2.BORDER_CONSTANT) for tile in tiles
+    ]
+    columns = min(SHEET_COLUMNS, len(tiles))
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+    rows = [cv2.hconcat(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
+    write_atomically(path, cv2.imencode(path.suffix, cv2.vconcat(rows))[1].tobytes())
 
 
 def require_same_settings(out: Path, settings: dict[str, object]) -> None:

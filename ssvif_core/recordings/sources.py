@@ -35,6 +35,30 @@ class PairSource:
         """What the frames of one video or bag have in common; None for image files."""
         return None if self.frame is None else (self.visible, self.thermal, self.bag)
 
+    def file_names(self, prefix: str = "") -> list[str]:
+        """Names, without suffix, that files about this pair may have, the best first.
+
+        a/1 or 1, or the name of one of its own files; drive#12, drive/0012 or 0012.
+
+        Args:
+            prefix: of the names of its recording. Every name must start with it, since another
+                recording may have a pair of the same name.
+
+        >>> PairSource("a/1", Path("a/1_vis.png"), Path("a/1_ir.png")).file_names()
+        ['a/1', '1', '1_vis', '1_ir']
+        """
+        names = [self.name]
+        if not prefix:
+            names.append(self.name.rpartition("/")[2])
+        if self.frame is None:
+            names += [self.visible.stem, self.thermal.stem] if not prefix else []
+        else:
+            stem = self.name.rpartition("#")[0]
+            for width in range(1, 9):
+                number = f"{self.frame:0{width}}"
+                names += [f"{stem}#{number}", f"{stem}/{number}", number]
+        return list(dict.fromkeys(prefix + name for name in names))
+
 
 @dataclass(frozen=True)
 class Listing:

@@ -12,6 +12,8 @@ checkpoint   saved states, from which a run resumes
 monitor      log, TensorBoard files and pictures of a run
 report       machine, times and health of the finished stages
 summary      a run as an HTML page
+prediction   what a model gives for one pair
+picking      which pairs are worth labelling
 naming       a linear layer from pseudo-classes and features to named classes
 overlay      training of a named model on labelled and unlabelled pairs
 tuning       that, with a few labelled images; the fused image stays

@@ -21,13 +21,12 @@ from ssvif_core.errors import InputError
 from ssvif_core.losses.fusion import FusionLoss
 from ssvif_core.metrics import fusion_metrics
 from ssvif_core.models import Model
-from ssvif_core.models.blocks import enlarged
 from ssvif_core.models.fusion import luma_of
 from ssvif_core.training.data.crops import GreyPair
 from ssvif_core.training.data.deck import Deck
-from ssvif_core.training.naming import padded_batch
 from ssvif_core.training.overlay import LAST_LAYERS, OverlayConfig, finish_fusion
-from ssvif_core.types import Float64Array, UInt8Array
+from ssvif_core.training.prediction import fuse_and_label, padded_batch
+from ssvif_core.types import UInt8Array
 
 UNIT = 32  # pixels; the sides of crops are multiples
 FEWEST = 10  # pairs to learn from
@@ -37,9 +36,6 @@ THUMBNAIL = (40, 30)  # width, height of what is compared
 # What the new weights may lose on held-out pairs.
 METRICS = ("EN", "SD", "MI", "VIF", "Qabf", "SSIM")
 MOST_LOST = 0.03  # share of a metric
-LEAST_EQUAL = 0.95  # share of the pixels with the same class
-MOST_CHANGED = 2.0  # ratio of the pixels of a class
-RARE = 0.001  # share of the pixels below which a class is not judged
 
 
 @dataclass(frozen=True)
@@ -65,12 +61,10 @@ class Verdict:
 
     Attributes:
         figures: by name, the mean over the pairs for the old and for the new weights.
-        equal: share of the pixels with the same class.
         reasons: why the new weights are worse; empty if they are not.
     """
 
     figures: dict[str, tuple[float, float]]
-    equal: float
     reasons: tuple[str, ...]
 
 
@@ -144,15 +138,7 @@ def judge(old: Model, new: Model, held_out: Sequence[GreyPair]) -> Verdict:
     Args:
         held_out: visible (H, W, 3) BGR and thermal (H, W).
     """
-    rows: list[tuple[dict[str, float], dict[str, float]]] = []
-    classes = max(len(old.names), len(new.names))
-    pixels, equal = np.zeros((2, classes)), 0.0
-    for visible, thermal in held_out:
-        results = [_fused(model, visible, thermal) for model in (old, new)]
-        rows.append((results[0][0], results[1][0]))
-        labels = [labels for _, labels, _ in results]
-        equal += float((labels[0] == labels[1]).mean()) / len(held_out)
-        pixels += [np.bincount(each.ravel(), minlength=classes) / each.size for each in labels]
+    rows = [[_scores(model, *pair) for model in (old, new)] for pair in held_out]
     figures = {
         name: (
             float(np.mean([before[name] for before, _ in rows])),
@@ -160,16 +146,17 @@ def judge(old: Model, new: Model, held_out: Sequence[GreyPair]) -> Verdict:
         )
         for name in rows[0][0]
     }
-    shares = pixels / len(held_out)
-    return Verdict(figures, equal, tuple(_reasons(figures, equal, shares, old.names)))
+    return Verdict(figures, tuple(_reasons(figures)))
 
 
-def _reasons(
-    figures: dict[str, tuple[float, float]],
-    equal: float,
-    shares: Float64Array,
-    names: Sequence[str],
-) -> list[str]:
+def _scores(model: Model, visible: UInt8Array, thermal: UInt8Array) -> dict[str, float]:
+    image, _ = fuse_and_label(model, visible, thermal)
+    (batch, heat), (fused, _) = padded_batch(visible, thermal), padded_batch(image, thermal)
+    loss = FusionLoss()(luma_of(fused), luma_of(batch), heat)["total"]
+    return {"L_fus": float(loss), **fusion_metrics(visible, thermal, image)}
+
+
+def _reasons(figures: dict[str, tuple[float, float]]) -> list[str]:
     old_loss, new_loss = figures["L_fus"]
     reasons = []
     if new_loss >= old_loss:
@@ -178,33 +165,4 @@ def _reasons(
         before, after = figures[name]
         if after < (1 - MOST_LOST) * before:
             reasons.append(f"{name} fell from {before:.3f} to {after:.3f}")
-    if equal < LEAST_EQUAL:
-        reasons.append(f"only {100 * equal:.1f} % of the pixels keep their class")
-    for name, before, after in zip(names, *shares, strict=False):
-        low, high = sorted((before, after))
-        if high > RARE and high > MOST_CHANGED * low:
-            reasons.append(
-                f"{name} covered {100 * before:.2f} % of the pixels and covers {100 * after:.2f} %"
-            )
     return reasons
-
-
-def fused_image(model: Model, visible: UInt8Array, thermal: UInt8Array) -> UInt8Array:
-    """The fused image of a pair, (H, W, 3) BGR."""
-    return _fused(model, visible, thermal)[2]
-
-
-def _fused(
-    model: Model, visible: UInt8Array, thermal: UInt8Array
-) -> tuple[dict[str, float], UInt8Array, UInt8Array]:
-    """Scores, class ids (H, W) and fused image of a pair."""
-    height, width = thermal.shape
-    batch, heat = padded_batch(visible, thermal)
-    with torch.no_grad():
-        prediction = model(batch, heat)
-        loss = FusionLoss()(luma_of(prediction.fused), luma_of(batch), heat)["total"]
-        labels = enlarged(prediction.logits, batch).argmax(1)[0, :height, :width]
-    image = (255 * prediction.fused[0].permute(1, 2, 0)).clamp(0, 255).round().byte().numpy()
-    image = np.ascontiguousarray(image[:height, :width])
-    scores = fusion_metrics(visible, thermal, image)
-    return {"L_fus": float(loss), **scores}, labels.numpy().astype(np.uint8), image

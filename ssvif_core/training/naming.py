@@ -11,17 +11,16 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssvif_core.errors import InputError
+from ssvif_core.labels import IGNORE
 from ssvif_core.models import Model
-from ssvif_core.models.fusion import FusionFeatures
 from ssvif_core.models.heads import described
-from ssvif_core.recordings.labels import IGNORE
+from ssvif_core.training.prediction import features_of
 from ssvif_core.types import UInt8Array
 
 logger = logging.getLogger(__name__)
@@ -72,38 +71,6 @@ def check_ids(mask: UInt8Array, names: tuple[str, ...], path: object) -> UInt8Ar
             f"({', '.join(names)}), or {IGNORE} for pixels to ignore"
         )
     return mask
-
-
-def features_of(model: Model, visible: UInt8Array, thermal: UInt8Array) -> FusionFeatures:
-    """The features of F for one pair, padded to multiples of 16; no gradient.
-
-    Args:
-        visible: (H, W, 3) BGR.
-        thermal: (H, W).
-    """
-    with torch.no_grad():
-        features: FusionFeatures = model.fusion(*padded_batch(visible, thermal))
-    return features
-
-
-def padded_batch(visible: UInt8Array, thermal: UInt8Array) -> tuple[Tensor, Tensor]:
-    """A pair as the networks take it, padded to multiples of 16: they halve four times.
-
-    Args:
-        visible: (H, W, 3) BGR.
-        thermal: (H, W).
-
-    Returns:
-        (1, 3, H', W') and (1, 1, H', W') in [0, 1].
-    """
-    height, width = thermal.shape
-    border = (0, -height % 16, 0, -width % 16)
-    visible = np.asarray(cv2.copyMakeBorder(visible, *border, cv2.BORDER_REPLICATE), np.uint8)
-    thermal = np.asarray(cv2.copyMakeBorder(thermal, *border, cv2.BORDER_REPLICATE), np.uint8)
-    return (
-        torch.from_numpy(visible).permute(2, 0, 1)[None].float() / 255,
-        torch.from_numpy(thermal)[None, None].float() / 255,
-    )
 
 
 def fit_naming(

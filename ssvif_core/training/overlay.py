@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssvif_core.errors import InputError
+from ssvif_core.labels import IGNORE
 from ssvif_core.losses.fusion import FusionLoss, FusionLossWeights, TargetConfig, sobel
 from ssvif_core.losses.segmentation import dice_loss
 from ssvif_core.metrics.segmentation import (
@@ -38,10 +39,10 @@ from ssvif_core.models import Model
 from ssvif_core.models.blocks import enlarged
 from ssvif_core.models.fusion import FusionNetwork, fused_colour, luma_of
 from ssvif_core.models.pixel_net import PixelNet
-from ssvif_core.recordings.labels import IGNORE
 from ssvif_core.training.data.deck import Deck
 from ssvif_core.training.data.views import ViewConfig, batch_views
-from ssvif_core.training.naming import Labelled, padded_batch
+from ssvif_core.training.naming import Labelled
+from ssvif_core.training.prediction import padded_batch
 
 LABEL_STRIDE = 2  # pixels per label where labels are compared
 WARM_UP_STEPS = 5  # before the CUDA graph is captured

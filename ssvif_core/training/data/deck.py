@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssvif_core.recordings.labels import IGNORE
+from ssvif_core.labels import IGNORE
 from ssvif_core.training.data.crops import salient_places
 from ssvif_core.types import AnyArray, UInt8Array
 

@@ -17,8 +17,8 @@ from torch.utils.data import Dataset
 from ssvif_core.cameras.model import CameraPair
 from ssvif_core.cameras.overlap import Overlaps
 from ssvif_core.errors import InputError
+from ssvif_core.labels import fit_mask, read_mask
 from ssvif_core.recordings.images import read_thermal, read_visible
-from ssvif_core.recordings.labels import fit_mask, read_mask
 from ssvif_core.recordings.reading import read_sources, spread_pairs
 from ssvif_core.recordings.sources import Listing, PairSource, some
 from ssvif_core.thermal import ThermalGain, to_grey

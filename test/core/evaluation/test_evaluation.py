@@ -475,7 +475,7 @@ def test_an_unreadable_image_removes_only_its_pair(folder: Path) -> None:
         (["{folder}", "--model", "{empty}/none.onnx"], "no such file; expected FILE, or FILE=NAME"),
         (["{folder}", "--visible", "/a"], "belong together"),
         (["{folder}", "--fused", "{folder}/vi=overlay"], "a picture of that name"),
-        (["{folder}", "--labels", "{empty}/none"], "no such folder"),
+        (["{folder}", "--labels", "{empty}/none"], "no such file or folder of labels"),
         (["{folder}", "--names", "background,,car"], "a different name for each class id"),
         (["{folder}", "--engine", "foo"], "expected auto or one of"),
         (["{folder}", "--slop", "nan"], "expected at least 1 ns"),

@@ -17,7 +17,8 @@ from ssvif_core.cli import app
 from ssvif_core.errors import InputError
 from ssvif_core.models import Model, ModelConfig, load_model
 from ssvif_core.synthetic import DriveConfig, DriveGenerator
-from ssvif_core.training.adaptation import AdaptConfig, adapt, fused_image, judge
+from ssvif_core.training.adaptation import AdaptConfig, adapt, judge
+from ssvif_core.training.prediction import fuse_and_label
 
 WEIGHTS = ROOT / "ssvif_core/weights/ssvif_s.safetensors"
 
@@ -50,7 +51,8 @@ def test_the_fusion_loss_of_other_pairs_falls_and_the_names_stay(
     assert steps == list(range(1, 41))
     assert all(torch.equal(value, before[name]) for name, value in shipped.state_dict().items())
     assert new.names == shipped.names and not new.training
-    assert judge(shipped, new, pairs[12:]).equal == pytest.approx(1)  # every pixel keeps its class
+    for pair in pairs[12:]:
+        assert np.array_equal(fuse_and_label(shipped, *pair)[1], fuse_and_label(new, *pair)[1])
     old_loss, new_loss = judge(shipped, new, pairs[12:]).figures["L_fus"]
     assert new_loss < old_loss
 
@@ -59,28 +61,25 @@ def test_equal_weights_are_not_better(
     shipped: Model, pairs: list[tuple[np.ndarray, np.ndarray]]
 ) -> None:
     verdict = judge(shipped, copy.deepcopy(shipped), pairs[12:])
-    assert verdict.equal == pytest.approx(1) and len(verdict.reasons) == 1
+    assert len(verdict.reasons) == 1
     assert "the fusion loss went from" in verdict.reasons[0]
 
 
-def test_weights_that_lose_the_image_or_the_classes_are_worse(
+def test_weights_that_lose_the_image_are_worse(
     shipped: Model, pairs: list[tuple[np.ndarray, np.ndarray]]
 ) -> None:
-    dull, blind = copy.deepcopy(shipped), copy.deepcopy(shipped)
+    dull = copy.deepcopy(shipped)
     with torch.no_grad():
         dull.fusion.mix_gain.weight.zero_()
         dull.fusion.mix_offset.bias.add_(4.0)
-        blind.naming.parts[0].bias[1] += 40.0
     assert any("fell from" in reason for reason in judge(shipped, dull, pairs[12:]).reasons)
-    reasons = judge(shipped, blind, pairs[12:]).reasons
-    assert any("of the pixels keep their class" in reason for reason in reasons)
-    assert any(reason.startswith("person covered") for reason in reasons)
 
 
-def test_the_fused_image_has_the_size_of_the_pair(shipped: Model) -> None:
+def test_image_and_labels_have_the_size_of_the_pair(shipped: Model) -> None:
     random = np.random.default_rng(0)
     visible = random.integers(0, 256, (61, 75, 3)).astype(np.uint8)
-    assert fused_image(shipped, visible, visible[..., 0]).shape == (61, 75, 3)
+    image, ids = fuse_and_label(shipped, visible, visible[..., 0])
+    assert image.shape == (61, 75, 3) and ids.shape == (61, 75)
 
 
 @pytest.fixture(scope="module")

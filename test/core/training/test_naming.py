@@ -18,11 +18,12 @@ from typer.testing import CliRunner
 
 from ssvif_core.cli import app
 from ssvif_core.errors import InputError, ModelError
+from ssvif_core.labels.prelabels import labelme_text, outlines
 from ssvif_core.models import Model, load_model, save_model
 from ssvif_core.models.heads import described
-from ssvif_core.recordings.labels import mask_of_boxes
-from ssvif_core.training.naming import IGNORE, check_ids, features_of, fit_naming
+from ssvif_core.training.naming import IGNORE, check_ids, fit_naming
 from ssvif_core.training.overlay import scores
+from ssvif_core.training.prediction import features_of, fuse_and_label
 
 NAMES = ("background", "person", "car")
 
@@ -91,15 +92,6 @@ def test_unknown_ids_are_reported_and_ignored(caplog: pytest.LogCaptureFixture) 
         check_ids(np.full((2, 2), 9, np.uint8), NAMES, "b.png")
 
 
-def test_a_box_counts_inside_and_is_ignored_at_its_border(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("1 0.5 0.5 0.4 0.8\n")
-    mask = mask_of_boxes(tmp_path / "a.txt", 100, 100)
-    assert mask[50, 50] == 2 and mask[50, 33] == IGNORE and mask[50, 25] == 0
-    (tmp_path / "b.txt").write_text("1 0.5 0.5\n")
-    with pytest.raises(InputError, match="b.txt, line 1: '1 0.5 0.5'; expected `class x y width"):
-        mask_of_boxes(tmp_path / "b.txt", 100, 100)
-
-
 @pytest.mark.slow
 def test_the_command_reads_masks_and_reports_missing_labels(model: Model, tmp_path: Path) -> None:
     save_model(model, tmp_path / "m.safetensors")
@@ -164,6 +156,36 @@ def test_the_command_reads_boxes(model: Model, tmp_path: Path) -> None:
     (tmp_path / "folder.safetensors").mkdir()
     result = CliRunner().invoke(app, [*command, str(tmp_path / "folder.safetensors")])
     assert isinstance(result.exception, InputError) and "cannot be written" in str(result.exception)
+
+
+def test_the_command_reads_what_labelling_programs_write(
+    model: Model, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Here labelme's files; test/core/labels has all forms."""
+    save_model(model, tmp_path / "m.safetensors")
+    for folder in ("vi", "ir", "labels"):
+        (tmp_path / folder).mkdir()
+    for seed in range(3):
+        visible, thermal, mask = people_and_cars(seed)
+        cv2.imwrite(str(tmp_path / "vi" / f"{seed}.png"), visible)
+        cv2.imwrite(str(tmp_path / "ir" / f"{seed}.png"), thermal)
+        text = labelme_text(outlines(mask, ("background", "person", "bus")), "x.png", *mask.shape)
+        (tmp_path / "labels" / f"{seed}.json").write_text(text)
+    (tmp_path / "labels" / "other.json").write_text(labelme_text([], "x.png", 9, 9))
+    command = ["name", str(tmp_path / "m.safetensors"), str(tmp_path), "--names",
+               "background,person", "--labels", str(tmp_path / "labels"),
+               "--out", str(tmp_path / "named.safetensors")]  # fmt: skip
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "1 of 4 labels fit no pair: other" in caplog.text
+    assert "the classes bus of the labels have no name and are ignored" in caplog.text
+    visible, thermal, mask = people_and_cars(1)
+    _, ids = fuse_and_label(load_model(tmp_path / "named.safetensors"), visible, thermal)
+    assert (ids[mask == 1] == 1).mean() > 0.6 and (ids[mask == 0] == 0).mean() > 0.8
+    for file in (tmp_path / "labels").glob("[012].json"):
+        file.unlink()
+    problem = CliRunner().invoke(app, command).exception
+    assert isinstance(problem, InputError) and "are they labels of other images" in str(problem)
 
 
 @pytest.mark.parametrize("note", ["{", "[1]", '{"size": "xxl"}'])

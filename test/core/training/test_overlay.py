@@ -8,11 +8,11 @@ import torch
 from scenes import warm_square
 
 from ssvif_core.errors import InputError
+from ssvif_core.labels import IGNORE
 from ssvif_core.losses.fusion import FusionLoss
 from ssvif_core.losses.segmentation import dice_loss
 from ssvif_core.models import Model, ModelConfig
 from ssvif_core.models.fusion import fused_colour, luma_of
-from ssvif_core.recordings.labels import IGNORE
 from ssvif_core.training.data.deck import Deck
 from ssvif_core.training.naming import Labelled
 from ssvif_core.training.overlay import (

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from ssvif_core.errors import InputError
 from ssvif_core.models import Model
-from ssvif_core.training.naming import features_of, fit_naming
+from ssvif_core.training.naming import fit_naming
 from ssvif_core.training.overlay import OverlayTrainer
+from ssvif_core.training.prediction import features_of
 from ssvif_core.training.tuning import TuningConfig, tune
 
 NAMES = ("background", "person", "car")

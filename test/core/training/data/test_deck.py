@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import warm_square
 
-from ssvif_core.recordings.labels import IGNORE
+from ssvif_core.labels import IGNORE
 from ssvif_core.training.data.deck import Deck
 
 CPU = torch.device("cpu")
