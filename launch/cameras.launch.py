@@ -49,6 +49,7 @@ ARGUMENTS = [
     ("visible_image", "visible/image_raw", "Topic of the visible camera's images for the node."),
     ("thermal_image", "thermal/image_raw", "Topic of the thermal camera's images for the node."),
     ("calibration_file", "", "camera_pair.yaml of both cameras; empty: same field of view."),
+    ("bundle", "", "Folder of `ssvif deploy`: model, calibration and camera parameters."),
     ("config_file", PathJoinSubstitution([SHARE, "config", "fusion.yaml"]), "Parameter file."),
     ("namespace", "", "Namespace of the drivers, of the node and of their relative topics."),
     ("use_sim_time", "false", "Take the time from /clock."),
@@ -223,6 +224,7 @@ def generate_launch_description():
         launch_arguments={
             "config_file": LaunchConfiguration("config_file"),
             "calibration_file": LaunchConfiguration("calibration_file"),
+            "bundle": LaunchConfiguration("bundle"),
             "namespace": LaunchConfiguration("namespace"),
             "visible_image": LaunchConfiguration("visible_image"),
             "thermal_image": LaunchConfiguration("thermal_image"),

@@ -19,6 +19,7 @@ ARGUMENTS = [
     ("thermal_image", "thermal/image_raw", "Topic of the thermal camera's images."),
     ("fused_image", "~/fused/image", "Topic of the fused image."),
     ("calibration_file", "", "camera_pair.yaml of both cameras; empty: same field of view."),
+    ("bundle", "", "Folder of `ssvif deploy`: model, calibration and camera parameters."),
     ("respawn", "false", "Start the node again 2 s after it died."),
     ("autostart", "", "false: a lifecycle manager configures and activates the node."),
     ("build_only", "false", "Build the TensorRT engine for the first pair's sizes, and end."),
@@ -47,6 +48,8 @@ def fusion_node(context):
     # An empty argument must not override the parameter file.
     if LaunchConfiguration("calibration_file").perform(context):
         parameters.append({"calibration_file": LaunchConfiguration("calibration_file")})
+    if LaunchConfiguration("bundle").perform(context):
+        parameters.append({"bundle": LaunchConfiguration("bundle")})
     if autostart := LaunchConfiguration("autostart").perform(context):
         parameters.append({"autostart": is_true(autostart)})
     builds = is_true(LaunchConfiguration("build_only").perform(context))

@@ -27,6 +27,7 @@ ARGUMENTS = [
     ("thermal_image", "thermal/image_raw", "Topic of the thermal images in the bag."),
     ("fused_image", "~/fused/image", "Topic of the fused image."),
     ("namespace", "", "Namespace of the node and of its relative topics."),
+    ("bundle", "", "Folder of `ssvif deploy`: model, calibration and camera parameters."),
     ("config_file", PathJoinSubstitution([SHARE, "config", "fusion.yaml"]), "Parameter file."),
 ]
 
@@ -71,6 +72,7 @@ def generate_launch_description():
         PythonLaunchDescriptionSource(PathJoinSubstitution([SHARE, "launch", "fusion.launch.py"])),
         launch_arguments={
             "config_file": LaunchConfiguration("config_file"),
+            "bundle": LaunchConfiguration("bundle"),
             "visible_image": LaunchConfiguration("visible_image"),
             "thermal_image": LaunchConfiguration("thermal_image"),
             "fused_image": LaunchConfiguration("fused_image"),

@@ -8,6 +8,7 @@ What a robot runs:
     engines       TensorRT, OpenVINO and ONNX Runtime
     pipeline      pair -> fused image, labels, confidence; `overlay` draws the classes
     detections    labels -> boxes
+    bundle        a model and its cameras in one folder with hashes
 
 What trains and judges it:
     models        the networks (PyTorch)

@@ -8,6 +8,7 @@ calibrate              find the camera pair
 bag, pairs, extract    show and convert recordings, list their pairs, write them as files
 train, adapt           train a model, or adapt one to other cameras
 pick, name, export     pick pairs to label, name the classes of a model, write its ONNX files
+deploy                 put a model and its cameras into a bundle, look at bundles
 options                options that several commands have
 engine, doctor         build and check engines, show what works on this machine
 
@@ -27,6 +28,7 @@ from ssvif_core.cli import (
     adapt,
     bag,
     calibrate,
+    deploy,
     doctor,
     engine,
     evaluate,
@@ -55,6 +57,8 @@ app.command()(adapt.adapt)
 app.command()(pick.pick)
 app.command()(name.name)
 app.command()(export.export)
+app.command()(deploy.deploy)
+app.add_typer(deploy.app, name="bundle")
 app.add_typer(engine.app, name="engine")
 app.command()(doctor.doctor)
 

@@ -56,13 +56,14 @@ def export(
         checked = ranges[::every]
         ranges = [pair for i, pair in enumerate(ranges) if i % every]
     else:
-        checked = _generated()
+        checked = generated_pairs()
         typer.echo("verifying on generated pairs; --check FOLDER takes pairs of your cameras")
     precisions = [name.strip() for name in precision.split(",")]
     for path, agreement in export_model(model, out, checked, precisions, ranges).items():
         typer.echo(f"{path}: compared with float32 on {len(checked)} pairs: {agreement}")
 
 
-def _generated() -> list[Pair]:
+def generated_pairs() -> list[Pair]:
+    """Pairs to verify on, where there are none of the cameras."""
     drive = DriveGenerator(DriveConfig(condition="drive", frames=CHECK_PAIRS))
     return [Pair(scene.visible, scene.thermal) for scene in map(drive.frame, range(CHECK_PAIRS))]

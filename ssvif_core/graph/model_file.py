@@ -83,6 +83,8 @@ def read_note(path: Path) -> ModelNote:
 
 def weights_advice(path: Path) -> str:
     """What to type if weights or a run's folder were given where an ONNX file is wanted."""
+    if (path / "manifest.json").is_file():
+        return f"{path}: a bundle; expected an ONNX file: give {path / 'model.onnx'}"
     weights = path / "model.safetensors" if path.is_dir() else path
     if path.is_dir() and not weights.is_file():
         return f"{path}: a folder; expected an ONNX file of `ssvif export`"

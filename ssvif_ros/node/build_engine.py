@@ -20,7 +20,7 @@ from ssvif_core.types import Shapes
 from ssvif_ros.node.messages import to_pair
 from ssvif_ros.node.pairing import LatestSlot, Pairing
 from ssvif_ros.node.parameters import declare
-from ssvif_ros.node.preparation import create_pipeline, known_shapes
+from ssvif_ros.node.preparation import create_pipeline, known_shapes, with_bundle
 from ssvif_ros.node.process import run, spin
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ def build_engine(node: Node, executor: SingleThreadedExecutor) -> None:
     Raises:
         SsvifError: a parameter cannot be used, or the engine cannot be built.
     """
-    parameters = declare(node)
+    parameters = with_bundle(declare(node))
     engine = "tensorrt" if parameters.engine == "auto" else parameters.engine
     pipeline = create_pipeline(parameters, engine, hand_over=False)
     pipeline.check()

@@ -13,13 +13,14 @@ from __future__ import annotations
 import dataclasses
 import gc
 from collections.abc import Callable
+from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from ssvif_core.errors import SsvifError
+from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.recordings.decode import Crop
 from ssvif_core.types import Shapes
@@ -30,7 +31,7 @@ from ssvif_ros.node.entities import Entities
 from ssvif_ros.node.outputs import Outputs, class_colours
 from ssvif_ros.node.pairing import LatestSlot, Pairing
 from ssvif_ros.node.parameters import FusionParameters, declare, is_live, read
-from ssvif_ros.node.preparation import create_pipeline, known_shapes
+from ssvif_ros.node.preparation import create_pipeline, known_shapes, with_bundle
 from ssvif_ros.node.process import run, spin
 from ssvif_ros.node.saved_pairs import PairSaver
 from ssvif_ros.node.services import Services
@@ -62,6 +63,7 @@ class FusionNode(LifecycleNode):
         self.parameters: FusionParameters = declare(self)
         self.problem: Exception | None = None
         self._is_starting = False
+        self._bundled: dict[str, Any] = {}  # parameters that the bundle has set
         self._pipeline: FusionPipeline | None = None
         self._running: Running | None = None
         self._unconfigured = Entities(self)
@@ -124,6 +126,7 @@ class FusionNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _configure(self) -> None:
+        self._take_bundle()
         self.parameters = p = read(self)
         self._pipeline = pipeline = create_pipeline(p)
         self._counters = Counters()
@@ -132,6 +135,18 @@ class FusionNode(LifecycleNode):
         self._status = StatusPublisher(self)
         every_second(self, self._tell_inactive)
         self._inactive = Entities(self)
+
+    def _take_bundle(self) -> None:
+        """Set the parameters that the bundle holds, and set back those of an earlier bundle."""
+        now, defaults = read(self), dataclasses.asdict(FusionParameters())
+        earlier = {n: defaults[n] for n, v in self._bundled.items() if getattr(now, n) == v}
+        own = dataclasses.replace(now, **earlier)
+        values = dataclasses.asdict(with_bundle(own))
+        changed = [Parameter(n, value=v) for n, v in values.items() if v != getattr(now, n)]
+        for result in self.set_parameters(changed):
+            if not result.successful:
+                raise InputError(f"{own.bundle}: {result.reason}")
+        self._bundled = {n: v for n, v in values.items() if v != getattr(own, n)}
 
     def _prepare(self, pipeline: FusionPipeline) -> Shapes | None:
         """Check model and colours, and make the engine if that is quick.

@@ -11,6 +11,7 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
+from ssvif_core.bundle import Bundle
 from ssvif_core.engines import ENGINES
 from ssvif_core.engines.half_size import WORKING_SIZES
 from ssvif_core.errors import InputError
@@ -131,6 +132,11 @@ class FusionParameters:
         "reads it anew.",
         live=True,
     )
+    bundle: str = _parameter(
+        "",
+        "Folder of `ssvif deploy`: its model, calibration and camera parameters are used where the "
+        "parameters here are empty or at their defaults.",
+    )
     visible_width: int = _parameter(
         0, "Image size to prepare the engine for; 0 waits for the first pair.",
         low=0, high=8192,
@@ -239,6 +245,28 @@ class FusionParameters:
     def calibration_path(self) -> Path | None:
         """The calibration file, if one is set."""
         return Path(self.calibration_file).expanduser() if self.calibration_file else None
+
+    def bundled(self, bundle: Bundle) -> dict[str, Any]:
+        """The values of a bundle for those parameters that are at their defaults.
+
+        Raises:
+            InputError: the bundle holds a parameter that the node does not have, or of another
+                type.
+        """
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        values = {}
+        for name, value in bundle.parameters.items():
+            default = defaults.get(name)
+            if isinstance(default, float) and type(value) is int:
+                value = float(value)
+            if type(value) is not type(default):
+                raise InputError(
+                    f"{bundle.path}: parameter {name} is {value}; expected "
+                    f"{'a known name' if default is None else type(default).__name__}"
+                )
+            if getattr(self, name) == default:
+                values[name] = value
+        return values
 
     @property
     def thermal(self) -> ThermalConfig:

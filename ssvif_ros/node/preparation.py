@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
+from ssvif_core.bundle import load_bundle
 from ssvif_core.cameras.model import CameraPair
 from ssvif_core.cameras.sampling import sampling_map
 from ssvif_core.cameras.yaml_file import load_camera_pair
@@ -23,18 +25,35 @@ def create_pipeline(
         hand_over: let the CPU serve while the engine is built.
 
     Raises:
-        SsvifError: a parameter, the calibration or the model cannot be used.
+        SsvifError: a parameter, the calibration, the model or the bundle cannot be used.
     """
+    bundle = load_bundle(Path(parameters.bundle)) if parameters.bundle else None
+    calibration = read_calibration(parameters.calibration_path)
+    if calibration is None and bundle is not None:
+        calibration = read_calibration(bundle.calibration)
+    model = Path(parameters.model) if parameters.model else None
     return FusionPipeline(
-        Path(parameters.model) if parameters.model else None,
+        model or (bundle.model if bundle else None),
         engine or parameters.engine,
         parameters.precision,
         parameters.thermal,
         parameters.threads,
-        read_calibration(parameters.calibration_path),
+        calibration,
         hand_over,
         parameters.working_size,
     )
+
+
+def with_bundle(parameters: FusionParameters) -> FusionParameters:
+    """The parameters, with those of the bundle where they are at their defaults.
+
+    Raises:
+        InputError: the bundle cannot be used.
+    """
+    if not parameters.bundle:
+        return parameters
+    values = parameters.bundled(load_bundle(Path(parameters.bundle)))
+    return dataclasses.replace(parameters, **values)
 
 
 def read_calibration(path: Path | None) -> CameraPair | None:

@@ -324,7 +324,7 @@ def test_launch_arguments_reach_the_drivers_and_the_node(
         "thermal_driver:=flir_boson", "thermal_device:=/dev/boson", "thermal_width:=320",
         "thermal_height:=256", "thermal_rate:=9",
         "thermal_camera_info_url:=file:///calibration/thermal.yaml", "namespace:=robot",
-        "calibration_file:=/calibration/camera_pair.yaml", "use_sim_time:=true", "log_level:=error",
+        "calibration_file:=/calibration/camera_pair.yaml", "bundle:=/calibration/b", "use_sim_time:=true", "log_level:=error",
         "visible_image:=visible/image_rect", drivers=("gmsl", "flir_boson"),
     )  # fmt: skip
     assert started.code == 0, started.log
@@ -348,6 +348,7 @@ def test_launch_arguments_reach_the_drivers_and_the_node(
     }
     assert node["parameters"]["use_sim_time"] is True
     assert node["parameters"]["calibration_file"] == "/calibration/camera_pair.yaml"
+    assert node["parameters"]["bundle"] == "/calibration/b"
     for report in started.programs.values():
         level = report["arguments"].index("--log-level") + 1
         assert report["arguments"][level] == "error"
