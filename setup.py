@@ -27,6 +27,7 @@ setup(
     extras_require={
         "ray": ["ray>=2.50"],  # `ssvif evaluate --ray`; both ends in one version
         "test": ["pytest"],  # `colcon test` looks for it here
+        "view": ["rerun-sdk>=0.24"],  # `ssvif view`
         "prometheus": ["prometheus-client>=0.20"],  # the parameter prometheus_file
     },
     python_requires=">=3.10",
@@ -45,6 +46,7 @@ setup(
             "play = ssvif_ros.replay.cli:play",
             "demo = ssvif_ros.replay.cli:demo",
         ],
+        "ssvif.live": ["view = ssvif_ros.replay.live:show_live"],
         "ssvif.through_ros": ["play = ssvif_ros.replay.evaluation:through_node"],
     },
 )

@@ -6,7 +6,8 @@ What a robot runs:
     thermal       counts -> what the network sees
     graph         the contract of the graph, the graph, its export
     engines       TensorRT, OpenVINO and ONNX Runtime
-    pipeline      pair -> fused image, labels, confidence; `overlay` draws the classes
+    pipeline      pair -> fused image, labels, confidence; `overlay` draws the classes, and
+                  `viewer` shows all of it over time
     detections    labels -> boxes
     bundle        a model and its cameras in one folder with hashes
 

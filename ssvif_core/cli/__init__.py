@@ -3,7 +3,8 @@
 Each command has one file here. It reads the options, calls functions of other packages, and prints
 the result. This file puts the commands together.
 
-fuse, evaluate         fuse pairs, compare the result with other methods
+fuse, view             fuse pairs, look at the result over time
+evaluate               compare it with other methods
 calibrate              find the camera pair
 bag, pairs, extract    show and convert recordings, list their pairs, write them as files
 train, adapt           train a model, or adapt one to other cameras
@@ -39,6 +40,7 @@ from ssvif_core.cli import (
     pairs,
     pick,
     train,
+    view,
 )  # fmt: skip
 from ssvif_core.errors import SsvifError
 
@@ -48,6 +50,7 @@ app = typer.Typer(
 )  # fmt: skip
 app.command()(fuse.fuse)
 app.command()(calibrate.calibrate)
+app.command()(view.view)
 app.command()(evaluate.evaluate)
 app.add_typer(bag.app, name="bag")
 app.command()(pairs.pairs)

@@ -324,7 +324,8 @@ def test_launch_arguments_reach_the_drivers_and_the_node(
         "thermal_driver:=flir_boson", "thermal_device:=/dev/boson", "thermal_width:=320",
         "thermal_height:=256", "thermal_rate:=9",
         "thermal_camera_info_url:=file:///calibration/thermal.yaml", "namespace:=robot",
-        "calibration_file:=/calibration/camera_pair.yaml", "bundle:=/calibration/b", "use_sim_time:=true", "log_level:=error",
+        "calibration_file:=/calibration/camera_pair.yaml", "bundle:=/calibration/b",
+        "use_sim_time:=true", "log_level:=error",
         "visible_image:=visible/image_rect", drivers=("gmsl", "flir_boson"),
     )  # fmt: skip
     assert started.code == 0, started.log
