@@ -20,6 +20,7 @@ from rich.text import Text
 from ssvif_core.cameras.yaml_file import load_camera_pair
 from ssvif_core.cli.options import (
     Calibration,
+    Labels,
     Slop,
     ThermalCrop,
     ThermalTimeOffset,
@@ -48,10 +49,7 @@ def evaluate(
         list[str] | None,
         typer.Option(help="DIR=NAME: another method's images, named like the pairs; repeatable."),
     ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(help="Folder of masks (PNG) or YOLO boxes; default: masks next to the pairs."),
-    ] = None,
+    labels: Labels = None,
     names: Annotated[
         str, typer.Option(help="Class names of the ids 0, 1, 2, ..., comma-separated.")
     ] = ",".join(NAMES),

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ssvif_core.cameras.yaml_file import load_camera_pair
-from ssvif_core.cli.options import Calibration
+from ssvif_core.cli.options import Calibration, Labels
 from ssvif_core.errors import InputError, SsvifError
 from ssvif_core.recordings.sources import some
 
@@ -32,13 +32,7 @@ def name(
             "the same name become one class."
         ),
     ] = "background,person,bicycle,car",
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            help="Labels of labelme, COCO (CVAT, Label Studio), YOLO, or masks: a folder or a COCO "
-            "file; default: masks next to the pairs."
-        ),
-    ] = None,
+    labels: Labels = None,
     tune: Annotated[
         int,
         typer.Option(

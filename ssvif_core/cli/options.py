@@ -27,6 +27,13 @@ ThermalCrop = Annotated[
 Calibration = Annotated[
     Path | None, typer.Option(help="camera_pair.yaml; default: both cameras see the same.")
 ]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        help="Labels of labelme, COCO (CVAT, Label Studio), YOLO, or masks: a folder or a COCO "
+        "file; default: masks next to the pairs."
+    ),
+]
 WorkingSize = Annotated[str, typer.Option(help="full; or half, for slow machines.")]
 
 
