@@ -36,6 +36,10 @@ def write_atomically(path: Path, data: bytes | str, mode: int = 0o644) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(unfinished, path)
+    except OSError as error:
+        os.unlink(unfinished)
+        error.filename = error.filename or str(path)  # a full disk is told without the file
+        raise
     except BaseException:
         os.unlink(unfinished)
         raise

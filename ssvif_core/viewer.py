@@ -34,7 +34,7 @@ class Viewer:
             raise SsvifError(
                 f"the viewer needs rerun-sdk ({error}); run `pip install rerun-sdk`"
             ) from error
-        self._rerun = rerun
+        self._rerun, self._out = rerun, out
         self._stream = rerun.RecordingStream("ssvif")
         pictures = [
             layout.Spatial2DView(origin=name, name=name) for name in (VISIBLE, THERMAL, FUSED)
@@ -68,8 +68,16 @@ class Viewer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stream.flush()
-        self._stream.disconnect()
+        try:
+            self._stream.flush()
+            self._stream.disconnect()
+        except RuntimeError as problem:
+            if error is None:
+                raise InputError(
+                    f"{self._out}: cannot be written to its end ({problem}); is the disk full?"
+                    if self._out
+                    else f"the viewer was closed ({problem})"
+                ) from problem
 
     def at(self, seconds: float, pair: int | None = None) -> None:
         """All that follows belongs to this time, and to this number of a pair."""

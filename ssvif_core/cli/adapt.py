@@ -128,7 +128,10 @@ def adapt(
         picture = cv2.imencode(".png", cv2.vconcat(rows))[1].tobytes()
         write_atomically(out / "before_after.png", picture)
     except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror})") from error
+        raise InputError(
+            f"{out}: cannot be written ({error.strerror}); make room, remove it, and run the "
+            "command again"
+        ) from error
     for name, (old, value) in verdict.figures.items():
         typer.echo(f"{name:6} {old:8.3f} -> {value:8.3f}")
     file = out / "model.safetensors"

@@ -31,8 +31,10 @@ from ssvif_core.recordings.extraction import (
     require_same_settings,
     write_contact_sheet,
 )
+from ssvif_core.recordings.reading import spread_pairs
 
 DEFAULT = SelectionConfig()
+SHOWN = 5  # problems that are printed
 
 
 def extract(
@@ -63,6 +65,10 @@ def extract(
         recordings, every, (visible, thermal), slop, thermal_time_offset,
         Reading(visible_bits, Crop.parse(thermal_crop)), cameras,
     )  # fmt: skip
+    overlaps = Overlaps(cameras) if cameras else None
+    if overlaps is not None:
+        for pair in spread_pairs([listing.pairs[0] for listing in listings], len(listings)):
+            overlaps.of(pair)  # raises before there is a folder
     selection = None if keep_all else SelectionConfig(difference)
     settings: dict[str, object] = {
         "recordings": [str(path.resolve()) for path in recordings],
@@ -80,10 +86,7 @@ def extract(
     try:
         with Progress(console=Console(stderr=True)) as bar:
             task = bar.add_task("extracting", total=len(sources))
-            result = extract_pairs(
-                sources, out, selection, Overlaps(cameras) if cameras else None,
-                lambda: bar.advance(task),
-            )  # fmt: skip
+            result = extract_pairs(sources, out, selection, overlaps, lambda: bar.advance(task))
         write_contact_sheet(result.files, out / "contact_sheet.png")
         facts = {"settings": settings, "pairs": dict(result.fates), "in the dark": result.night}
         write_atomically(out / "extract.json", json.dumps(facts, indent=2) + "\n")
@@ -94,7 +97,9 @@ def extract(
         ) from error
     typer.echo(f"{out}: {result.describe()}")
     problems = [problem for listing in listings for problem in listing.problems] + result.problems
-    for problem in problems:
+    for problem in problems[:SHOWN]:
         print(f"ssvif: {problem}", file=sys.stderr)
+    if len(problems) > SHOWN:
+        print(f"ssvif: {len(problems) - SHOWN} more pairs are like that", file=sys.stderr)
     if problems:
         sys.exit(2)

@@ -58,7 +58,6 @@ def name(
     """
     try:
         import torch
-        from safetensors import SafetensorError
 
         from ssvif_core.labels import IGNORE, label_of, read_labels, unknown_classes
         from ssvif_core.models import load_model, save_model
@@ -142,8 +141,8 @@ def name(
         typer.echo(f"IoU on {len(held)} labelled images that were left out: {table}")
     try:
         save_model(model, out)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise InputError(
-            f"{out}: cannot be written ({error}); make room, or choose another"
+            f"{out}: cannot be written ({error.strerror}); make room, or choose another"
         ) from error
     typer.echo(f"{out}: {', '.join(class_names)}, from {len(learned)} labelled images")

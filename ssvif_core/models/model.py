@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ssvif_core.errors import InputError, ModelError
+from ssvif_core.files import write_atomically
 from ssvif_core.models.fusion import FusionFeatures, fused_colour
 from ssvif_core.models.heads import NamedHead, Naming
 from ssvif_core.models.registry import fusion_networks
@@ -116,12 +117,16 @@ class Model(nn.Module):
 
 
 def save_model(model: Model, path: Path) -> None:
-    """Write weights, architecture and names as one safetensors file."""
+    """Write weights, architecture and names as one safetensors file.
+
+    Raises:
+        OSError: the file cannot be written. An older file is unchanged.
+    """
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
     note: dict[str, Any] = asdict(model.config)
     if model.naming is not None:
         note["names"] = model.names
-    save_file(weights, path, metadata={"ssvif": json.dumps(note)})
+    write_atomically(path, save(weights, metadata={"ssvif": json.dumps(note)}))
 
 
 def load_model(path: Path) -> Model:

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 from lightning_fabric.wrappers import _FabricModule, _FabricOptimizer
-from safetensors import SafetensorError
 from torch import Tensor
 
 from ssvif_core.errors import InputError, SsvifError
@@ -140,7 +139,7 @@ class Trainer:
                          "configuration": asdict(self.config)}  # fmt: skip
                 write_summary(self.out, facts)
                 monitor.close()
-        except (OSError, SafetensorError) as error:
+        except OSError as error:
             raise TrainingError(
                 f"{self.out}: cannot be written ({error}); the last good checkpoint is "
                 f"{self.checkpoint.newest()}. Make room, then run the same command: it goes on "

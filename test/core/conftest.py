@@ -7,7 +7,7 @@ import pytest
 
 from ssvif_core.engines import ENGINES, why_not
 
-sys.path.insert(0, str(Path(__file__).parent))  # boards, films, planted
+sys.path.insert(0, str(Path(__file__).parent))  # boards, films, full_disk, planted
 
 from films import people  # noqa: F401  a fixture that several folders use
 

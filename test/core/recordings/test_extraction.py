@@ -164,3 +164,14 @@ def test_calibrated_cameras_give_aligned_pairs_of_16_bits(
     assert thermal.dtype == np.uint16
     assert np.array_equal(visible, expected.visible)
     assert np.array_equal(thermal, expected.thermal)
+
+
+def test_a_calibration_of_other_sizes_is_told_once_and_leaves_no_folder(
+    recording: Path, tmp_path: Path
+) -> None:
+    save_camera_pair(CameraPair(Camera(400, 300), Camera(90, 70), np.eye(3)), tmp_path / "c.yaml")
+    command = ["extract", str(recording), "--calibration", str(tmp_path / "c.yaml"),
+               "--out", str(tmp_path / "out")]  # fmt: skip
+    problem = CliRunner().invoke(app, command).exception
+    assert isinstance(problem, InputError) and "expected 90x70" in str(problem)
+    assert not (tmp_path / "out").exists()

@@ -6,15 +6,14 @@ import builtins
 import json
 import math
 import os
-import resource
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from full_disk import full_disk
 from scenes import CROP, SAMPLES, picture_batch, picture_batch_without_labels
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -41,17 +40,6 @@ def board_steps(out: Path, tag: str) -> list[int]:
 
 def log_places(out: Path) -> list[tuple[str, int]]:
     return [(line["stage"], line["step"]) for line in read_log(out / "log.jsonl")]
-
-
-@contextmanager
-def full_disk(size_bytes: int) -> Iterator[None]:
-    """No file can grow beyond `size_bytes`; writing more raises an OSError."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 # Log and TensorBoard
