@@ -13,7 +13,7 @@ from ssvif_core.labels.coco import is_coco, read_coco
 from ssvif_core.labels.label import BACKGROUND_NAMES, IGNORE_NAMES, FileLabel, Label
 from ssvif_core.labels.labelme import is_labelme, read_json, read_labelme
 from ssvif_core.labels.masks import COLOUR_LIST, MaskLabel, read_colours
-from ssvif_core.labels.yolo import TEXT_NAMES, read_classes, read_yolo
+from ssvif_core.labels.yolo import NO_LABELS, read_classes, read_yolo
 from ssvif_core.recordings.sources import PairSource
 
 COLOURED = "SegmentationClass"  # CVAT's folder of coloured masks
@@ -152,7 +152,7 @@ def _plain(root: Path, texts: Sequence[Path], pictures: Sequence[Path]) -> dict[
 
     found: dict[str, Label] = {name(file): MaskLabel(file) for file in pictures}
     for file in texts:
-        if file.name not in TEXT_NAMES:
+        if file.name not in NO_LABELS:
             reader = partial(read_yolo, classes=read_classes(file.parent))
             found[name(file)] = FileLabel(file, reader)
     return found

@@ -11,8 +11,10 @@ from ssvif_core.errors import InputError
 from ssvif_core.files import read_yaml
 from ssvif_core.labels.label import Shape, ShapeLabel, outline
 
-# Files that name the classes: Ultralytics', Label Studio's and CVAT's, darknet's.
+# Files that name the classes: Ultralytics', Label Studio's, CVAT's.
 YAML_NAMES, TEXT_NAMES = "data.yaml", ("classes.txt", "obj.names")
+# Files that hold no labels, beside those that do.
+NO_LABELS = (*TEXT_NAMES, "train.txt", "val.txt", "test.txt")
 
 
 def read_yolo(path: Path, classes: Sequence[str] = ()) -> ShapeLabel:

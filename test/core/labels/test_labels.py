@@ -157,9 +157,23 @@ def write_yolo_polygons(folder: Path) -> None:
     (folder / "labels" / "train" / "a.txt").write_text("\n".join(lines) + "\n")
 
 
+def write_yolo_of_cvat(folder: Path) -> None:
+    """With the images beside the labels, and lists of files."""
+    data = folder / "obj_train_data"
+    data.mkdir()
+    (folder / "obj.names").write_text("person\ncar\n")
+    (folder / "train.txt").write_text("data/obj_train_data/a.png\n")
+    cv2.imwrite(str(data / "a.png"), np.full((HEIGHT, WIDTH, 3), 9, np.uint8))
+    lines = [
+        " ".join([number, *(f"{x / WIDTH} {y / HEIGHT}" for x, y in points)])
+        for number, points in (("0", PERSON), ("1", CAR))
+    ]
+    (data / "a.txt").write_text("\n".join(lines))
+
+
 FORMS = [
     write_ids, write_palette, write_cvat_masks, write_labelme, write_labelme_masks,
-    write_coco_polygons, write_coco_masks, write_yolo_polygons,
+    write_coco_polygons, write_coco_masks, write_yolo_polygons, write_yolo_of_cvat,
 ]  # fmt: skip
 
 
