@@ -62,7 +62,7 @@ def read_labelme(path: Path) -> ShapeLabel:
 
 def _shape(shape: dict[str, Any], where: str) -> Shape:
     name, kind, points = shape["label"], shape.get("shape_type", "polygon"), shape.get("points")
-    if kind in ("polygon", "rotation"):
+    if kind in ("polygon", "rotation", "oriented_rectangle"):
         return Shape(name, (outline(points, where),))
     if kind == "rectangle":  # two corners, or all four
         corners = _points(points, where, (2, 4))
