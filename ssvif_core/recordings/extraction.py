@@ -22,6 +22,7 @@ from ssvif_core.thermal import ThermalGain, to_grey
 from ssvif_core.types import AnyArray, Float32Array, Pair, UInt8Array
 
 THUMBNAIL = (40, 30)  # width, height of what is compared
+LOCAL = 5.0  # how many times more a small part must change than the whole
 REMEMBERED = 30  # pairs whose sharpness and contrast are usual
 NIGHT = 50.0  # mean grey level of the visible image below which it is night
 PART = 1000  # pairs in a folder
@@ -45,7 +46,8 @@ class SelectionConfig:
 
     Attributes:
         difference: mean change from the last kept pair, grey levels of 255. A pair that changes
-            less is left out.
+            less is left out, unless a hundredth of it changes by more than `LOCAL` times that: a
+            person far away is a small part of the image.
         sharpness: share of the usual sharpness of the visible image.
         contrast: share of the usual contrast of the thermal image.
     """
@@ -90,8 +92,9 @@ class Selection:
             return Fate.BLURRED
         seen = thumbnail(pair)
         if self._kept is not None and self._kept.shape == seen.shape:
-            change = float(np.abs(seen - self._kept).mean())
-            if change < config.difference:
+            change = np.abs(seen - self._kept)
+            in_places = float(np.percentile(change, 99)) / LOCAL
+            if max(float(change.mean()), in_places) < config.difference:
                 return Fate.LIKE_THE_LAST
         self._kept = seen
         return Fate.KEPT

@@ -48,6 +48,19 @@ def test_all_pairs_that_differ_are_kept(day_pairs: list[Pair]) -> None:
     assert set(fates(varied(day_pairs))) == {Fate.KEPT}
 
 
+def test_a_person_who_walks_past_a_standing_robot_is_kept(day_pairs: list[Pair]) -> None:
+    """A fiftieth of the image changes, and its mean by less than the threshold."""
+    pairs = []
+    for number in range(4):
+        visible, thermal = day_pairs[0].visible.copy(), day_pairs[0].thermal.copy()
+        x = 40 + 60 * number
+        visible[100:180, x : x + 20] //= 3
+        thermal[54:96, x // 2 : x // 2 + 10] += 300
+        thermal[0, number] += 1  # equal images would count as repeated
+        pairs.append(Pair(visible, thermal, number, number))
+    assert fates(pairs) == [Fate.KEPT] * 4
+
+
 def test_a_standing_robot_gives_one_pair(day_pairs: list[Pair]) -> None:
     noise = np.random.default_rng(0)
     still = [
