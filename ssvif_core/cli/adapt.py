@@ -44,9 +44,7 @@ def adapt(
     ] = None,
     calibration: Calibration = None,
     every: Annotated[int, typer.Option(min=1, help="Every n-th pair of videos and bags.")] = 10,
-    steps: Annotated[
-        int, typer.Option(min=1, help="1000 take some five minutes on two cores.")
-    ] = 1000,
+    steps: Annotated[int, typer.Option(min=1, help="1000 take two minutes on two cores.")] = 1000,
     visible: Annotated[str | None, typer.Option(help="Visible topic of bags.")] = None,
     thermal: Annotated[str | None, typer.Option(help="Thermal topic of bags.")] = None,
     slop: Slop = 0.02,

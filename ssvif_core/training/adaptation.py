@@ -40,7 +40,7 @@ MOST_LOST = 0.03  # share of a metric
 
 @dataclass(frozen=True)
 class AdaptConfig:
-    """Settings; the default ones take some five minutes on two cores.
+    """Settings; the default ones take two minutes on two cores.
 
     Attributes:
         steps: number of steps.
