@@ -68,10 +68,12 @@ def _shape(annotation: dict[str, Any], name: str, size: tuple[int, int], where: 
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, dict):
         return Shape(name, mask=_mask(segmentation, size, where))
-    if segmentation:
-        if not isinstance(segmentation, list):
-            raise InputError(f"{where}: its segmentation is neither polygons nor run lengths")
-        return Shape(name, tuple(outline(ring, where) for ring in segmentation))
+    if segmentation and not isinstance(segmentation, list):
+        raise InputError(f"{where}: its segmentation is neither polygons nor run lengths")
+    # Programs also write points and lines, which have no area.
+    rings = [r for r in segmentation or () if not isinstance(r, list) or len(r) >= 6]
+    if rings:
+        return Shape(name, tuple(outline(ring, where) for ring in rings))
     box = annotation.get("bbox")
     if not isinstance(box, list) or len(box) != 4:
         raise InputError(f"{where}: neither a segmentation nor a bbox; expected one of them")

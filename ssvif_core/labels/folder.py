@@ -76,9 +76,11 @@ def read_labels(path: Path) -> Labels:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder of labels")
     root = path if path.is_dir() else path.parent
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
     by_suffix: dict[str, list[Path]] = {}
     for file in files:
+        if not file.is_file() or file.name.startswith("."):  # macOS leaves ._NAME beside files
+            continue
         by_suffix.setdefault(file.suffix.lower(), []).append(file)
     found = (
         _from_json(root, by_suffix.get(".json", []))

@@ -66,7 +66,7 @@ def read_colours(path: Path) -> Mapping[Colour, str]:
     """
     colours: dict[Colour, str] = {}
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text ({error})") from error
     for number, line in enumerate(lines, 1):

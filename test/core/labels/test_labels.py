@@ -239,6 +239,17 @@ def test_a_class_without_a_name_is_ignored_and_told(tmp_path: Path) -> None:
     assert unknown_classes(labels.by_name.values(), names) == ["car"]
 
 
+def test_what_other_systems_leave_in_files_and_folders_does_not_matter(tmp_path: Path) -> None:
+    """Windows' mark at the start of a text, macOS' files beside files, lines without area."""
+    annotations = [{"category_id": 5, "segmentation": [[1, 2, 3, 4]], "bbox": [20, 10, 8, 34]}]
+    (tmp_path / "coco.json").write_text("\ufeff" + coco(annotations))
+    (tmp_path / "._coco.json").write_bytes(b"\x00\x05\x16\x07")
+    assert drawn(tmp_path)[27, 24] == 1
+    (tmp_path / "yolo").mkdir()
+    (tmp_path / "yolo" / "a.txt").write_text("\ufeff0 0.5 0.5 0.5 0.5\r\n")
+    assert drawn(tmp_path / "yolo")[24, 32] == 1
+
+
 # --- names
 
 
