@@ -131,7 +131,7 @@ def adapt(
             "command again"
         ) from error
     for name, (old, value) in verdict.figures.items():
-        typer.echo(f"{name:6} {old:8.3f} -> {value:8.3f}")
+        typer.echo(f"{name:15} {old:8.3f} -> {value:8.3f}")
     file = out / "model.safetensors"
     if is_better:
         typer.echo(

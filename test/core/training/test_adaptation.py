@@ -75,6 +75,29 @@ def test_weights_that_lose_the_image_are_worse(
     assert any("fell from" in reason for reason in judge(shipped, dull, pairs[12:]).reasons)
 
 
+def test_weights_that_lose_persons_are_worse(
+    shipped: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A warm person before grey: the new image is the better one but for the person."""
+    visible = np.random.default_rng(0).integers(90, 110, (96, 128, 3)).astype(np.uint8)
+    thermal, ids = np.full((96, 128), 60, np.uint8), np.zeros((96, 128), np.uint8)
+    thermal[30:70, 50:65], ids[30:70, 50:65] = 220, shipped.names.index("person")
+    new = copy.deepcopy(shipped)
+
+    def fuse(model: Model, *_: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        image = visible.copy()
+        image[30:70, 50:65] += np.uint8(60 if model is new else 100)
+        return image, ids
+
+    monkeypatch.setattr("ssvif_core.training.adaptation.fuse_and_label", fuse)
+    verdict = judge(shipped, new, [(visible, thermal)])
+    before, after = verdict.figures["person contrast"]
+    assert after == pytest.approx(0.6 * before, rel=0.1)
+    assert any(reason.startswith("person contrast fell from") for reason in verdict.reasons)
+    ids[:] = 0
+    assert "person contrast" not in judge(shipped, new, [(visible, thermal)]).figures
+
+
 def test_image_and_labels_have_the_size_of_the_pair(shipped: Model) -> None:
     random = np.random.default_rng(0)
     visible = random.integers(0, 256, (61, 75, 3)).astype(np.uint8)
