@@ -35,7 +35,8 @@ test: setup-train lint  ## Check style and types, run all tests
 	# The engines once more with the instructions of an older CPU
 	ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q $(ENGINE_TESTS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q --doctest-modules ssvif_core
-	$(BIN)/python -m pytest -n 2 --dist loadfile test/ros test/pip_ros
+	# These tests wait more than they compute
+	$(BIN)/python -m pytest -n 3 --dist loadfile test/ros test/pip_ros
 
 test-fast: setup-train  ## The inner loop: quick tests without ROS, under 90 seconds
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -m "not slow and not ros" test/core

@@ -18,7 +18,7 @@ from ssvif_core.cameras.model import aligned
 from ssvif_core.cameras.yaml_file import save_camera_pair
 from ssvif_core.cli import app
 from ssvif_core.errors import InputError, ModelError
-from ssvif_core.graph.model_file import DEFAULT_WEIGHTS, read_note
+from ssvif_core.graph.model_file import DEFAULT_WEIGHTS, file_of, read_note
 
 FILES = {
     "model.safetensors": b"weights", "model.onnx": b"graph", "model.fp16.onnx": b"half",
@@ -171,8 +171,27 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.slow
-def test_the_command_makes_a_bundle_of_an_adapted_model(pairs: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def quick_export(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Files without content; returns the precisions that fail. test/ros/replay has the real one."""
+    failing: set[str] = set()
+
+    def export(_model: object, path: Path, _check: object, precisions: list[str], pairs: object):
+        (precision,) = precisions
+        if precision in failing:
+            raise ModelError(f"{precision} agrees too little")
+        assert pairs or precision != "int8"
+        file = file_of(path, precision)
+        file.write_bytes(precision.encode())
+        return {file: f"fused 50 dB in {precision}"}
+
+    monkeypatch.setattr("ssvif_core.graph.export.export_model", export)
+    return failing
+
+
+def test_the_command_makes_a_bundle_of_an_adapted_model(
+    pairs: Path, tmp_path: Path, quick_export: set[str]
+) -> None:
     run = tmp_path / "adapted"
     run.mkdir()
     shutil.copy(DEFAULT_WEIGHTS, run / "model.safetensors")
@@ -190,7 +209,7 @@ def test_the_command_makes_a_bundle_of_an_adapted_model(pairs: Path, tmp_path: P
     }  # fmt: skip
     assert made.parameters == {"thermal_smoothing": 0.5}
     assert made.names == ("background", "person", "bicycle", "car")
-    assert "dB" in made.agreement["model.int8.onnx"]
+    assert made.agreement["model.int8.onnx"] == "fused 50 dB in int8"
     shown = CliRunner().invoke(app, ["bundle", "show", str(made.path)]).output
     assert "figures/adapt.json: kept: new" in shown
     verified = CliRunner().invoke(app, ["bundle", "verify", str(made.path)]).output
@@ -200,17 +219,10 @@ def test_the_command_makes_a_bundle_of_an_adapted_model(pairs: Path, tmp_path: P
 
 
 def test_precisions_that_cannot_be_made_are_left_out_and_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, quick_export: set[str]
 ) -> None:
     """Without pairs there is no int8; and here fp16 agrees too little with float32."""
-
-    def export(_model: object, path: Path, _check: object, precisions: list[str], _: object):
-        if "fp16" in precisions:
-            raise ModelError("fp16 agrees too little")
-        path.write_bytes(b"graph")
-        return {path: "fused 90 dB"}
-
-    monkeypatch.setattr("ssvif_core.graph.export.export_model", export)
+    quick_export.add("fp16")
     command = ["deploy", str(DEFAULT_WEIGHTS), "--out", str(tmp_path / "b")]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output

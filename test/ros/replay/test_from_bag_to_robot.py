@@ -1,6 +1,6 @@
 """The whole way of a user: a bag of two cameras that look elsewhere -> a node with its own model.
 
-calibrate, extract, adapt, pick, label, name, export, deploy, launch, evaluate.
+calibrate, extract, adapt, pick, label, name, deploy (which exports), launch, evaluate.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pytest
 from harness import PERIOD, START, Robot, image
 from typer.testing import CliRunner
 
+from ssvif_core.bundle import load_bundle
 from ssvif_core.cameras.model import Camera, CameraPair
 from ssvif_core.cameras.yaml_file import load_camera_pair
 from ssvif_core.cli import app
@@ -98,12 +99,11 @@ def test_a_bag_becomes_the_model_of_a_robot(
                ",".join(NAMES), "--out", named)  # fmt: skip
     assert "from 5 labelled images" in said and "that were left out: background" in said
 
-    onnx = tmp_path / "mine.onnx"
-    run("export", named, onnx, "--check", extracted)
     bundle = tmp_path / "robot1"
     run("deploy", named, "--calibration", calibration, "--pairs", extracted,
         "--figures", adapted / "adapt.json", "--out", bundle)  # fmt: skip
     assert "background, sky" in run("bundle", "show", bundle)
+    assert {"model.onnx", "model.fp16.onnx", "model.int8.onnx"} <= set(load_bundle(bundle).hashes)
 
     r = robot({"bundle": bundle}, outputs=("fused/image", "segmentation/labels"))
     assert [each["name"] for each in r.classes] == list(NAMES)
@@ -118,8 +118,9 @@ def test_a_bag_becomes_the_model_of_a_robot(
     agreed = ((labels == 1) & (truth == 1)).sum() / ((labels == 1) | (truth == 1)).sum()
     assert agreed > 0.4, agreed
 
-    run("evaluate", bag, "--calibration", calibration, "--model", "shipped", "--model",
-        f"{onnx}=mine", "--every", 4, "--workers", 1, "--out", tmp_path / "evaluation")  # fmt: skip
-    summary = json.loads((tmp_path / "evaluation/summary.json").read_text())
-    assert {"mine"} < set(str(summary).replace("'", " ").split())
-    assert (tmp_path / "evaluation/report.html").is_file()
+    models = ("--model", "shipped", "--model", f"{bundle / 'model.onnx'}=mine")
+    out = tmp_path / "evaluation"
+    run("evaluate", bag, "--calibration", calibration, *models, "--every", 4, "--workers", 1,
+        "--out", out)  # fmt: skip
+    assert set(json.loads((out / "summary.json").read_text())["methods"]) == {"shipped", "mine"}
+    assert (out / "report.html").is_file()
