@@ -14,7 +14,6 @@ from rich.console import Console
 
 from ssvif_core.cli.options import WorkingSize
 from ssvif_core.errors import InputError
-from ssvif_core.recordings.bags import THERMAL_TOPIC, VISIBLE_TOPIC
 from ssvif_ros.transport import use_transport_profile
 
 
@@ -57,8 +56,8 @@ def play(
 
 def demo(
     bag: Annotated[Path | None, typer.Option(help="Your bag; default: a generated drive.")] = None,
-    visible: Annotated[str, typer.Option(help="Visible topic in it.")] = VISIBLE_TOPIC,
-    thermal: Annotated[str, typer.Option(help="Thermal topic in it.")] = THERMAL_TOPIC,
+    visible: Annotated[str | None, typer.Option(help="Visible topic; default: by name.")] = None,
+    thermal: Annotated[str | None, typer.Option(help="Thermal topic; default: by name.")] = None,
     video: Annotated[Path | None, typer.Option(help="Visible video, instead of a bag.")] = None,
     thermal_video: Annotated[Path | None, typer.Option(help="Its thermal partner.")] = None,
     frames: Annotated[int, typer.Option(min=12, help="Length of the generated drive.")] = 240,
@@ -72,6 +71,8 @@ def demo(
     console = Console()
     if (video is None) != (thermal_video is None):
         raise InputError("--video and --thermal-video belong together; give both")
+    if (visible is None) != (thermal is None):
+        raise InputError("--visible and --thermal belong together; give both")
     source = None
     if video is not None and thermal_video is not None:
         # Next to `out`, because the demo empties that folder.
@@ -80,7 +81,7 @@ def demo(
         bag_from_videos(video, thermal_video, folder / "input", console)
         source = DemoInput(folder / "input")
     elif bag is not None:
-        source = DemoInput(bag, visible, thermal)
+        source = DemoInput.of(bag, (visible, thermal) if visible and thermal else None)
     run_demo(source, out, console, frames, slop, working_size)
 
 

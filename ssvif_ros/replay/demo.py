@@ -16,6 +16,7 @@ from rich.table import Table
 from ssvif_core.calibration.drift import LOOKED_AT, misalignment
 from ssvif_core.errors import InputError
 from ssvif_core.machine import describe_machine
+from ssvif_core.recordings.bag_pairs import choose_topics
 from ssvif_core.recordings.bags import THERMAL_TOPIC, VISIBLE_TOPIC, Bag, write_pairs
 from ssvif_core.recordings.layouts import find_pairs
 from ssvif_core.recordings.reading import spread_pairs
@@ -39,6 +40,16 @@ class DemoInput:
     bag: Path
     visible: str = VISIBLE_TOPIC
     thermal: str = THERMAL_TOPIC
+
+    @classmethod
+    def of(cls, bag: Path, topics: tuple[str, str] | None = None) -> DemoInput:
+        """A bag with these topics, or with those that its names and encodings suggest.
+
+        Raises:
+            InputError: the bag cannot be read, or its topics must be given; lists them.
+        """
+        with Bag(bag) as opened:
+            return cls(bag, *choose_topics(opened, topics))
 
 
 def run_demo(

@@ -85,7 +85,9 @@ def write_split(
     """Split pairs by a hash of their names, and write the file.
 
     The part of a pair depends only on its name, the shares and the seed, so new pairs never move
-    old ones. The frames of a video or bag stay in one part, because they look alike.
+    old ones. The frames of a video or bag stay in one part, because they look alike. But if that
+    leaves a part empty, as with a single bag, each recording is divided by time: its begin is for
+    training, then comes validation, and its end is for test.
 
     Args:
         validation, test: approximate shares of the pairs, in [0, 1). The rest is for training.
@@ -100,10 +102,15 @@ def write_split(
             "whose sum is less than 1"
         )
     parts: dict[str, list[str]] = {part: [] for part in PARTS}
-    for name in sorted(set(names)):
+    names = sorted(set(names))
+    for name in names:
         number = _number(name.partition("#")[0], seed)
         part = "test" if number < test else "validation" if number < test + validation else "train"
         parts[part].append(name)
+    shares = {"validation": validation, "test": test}
+    is_short = any(share and not parts[part] for part, share in shares.items())
+    if (is_short or not parts["train"]) and all("#" in name for name in names):
+        parts = _by_time(names, validation, test)
     if path.exists():
         raise InputError(f"{path}: exists already, and a split must not change; use another name")
     try:
@@ -111,6 +118,23 @@ def write_split(
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
     return Split(**{part: tuple(members) for part, members in parts.items()})
+
+
+def _by_time(names: Iterable[str], validation: float, test: float) -> dict[str, list[str]]:
+    """The frames of each recording in parts that follow each other."""
+    recordings: dict[str, list[str]] = {}
+    for name in names:
+        recordings.setdefault(name.rpartition("#")[0], []).append(name)
+    parts: dict[str, list[str]] = {part: [] for part in PARTS}
+    for frames in recordings.values():
+        frames.sort(key=lambda name: name.rpartition("#")[2].zfill(12))
+        ends = (
+            round(len(frames) * (1 - validation - test)), round(len(frames) * (1 - test)),
+            len(frames),
+        )  # fmt: skip
+        for part, start, end in zip(PARTS, (0, *ends), ends, strict=False):
+            parts[part] += frames[start:end]
+    return parts
 
 
 def _number(name: str, seed: int) -> float:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from ssvif_core.errors import InputError
 from ssvif_core.recordings.bags import write_pairs
 from ssvif_core.synthetic import DriveConfig, DriveGenerator, thermal_to_visible
 from ssvif_core.types import Pair
+from ssvif_ros.replay.cli import demo
 from ssvif_ros.replay.demo import DemoInput, alignment_warnings
 
 
@@ -27,6 +34,29 @@ def bag(path: Path, scale: float) -> DemoInput:
     ]
     write_pairs(path, pairs)
     return DemoInput(path)
+
+
+def test_the_topics_of_a_bag_are_found(tmp_path: Path) -> None:
+    """By the same rule as in `ssvif evaluate`."""
+    random = np.random.default_rng(0)
+    pairs = [
+        Pair(random.integers(0, 255, (48, 64, 3)).astype(np.uint8),
+             random.integers(7000, 8000, (24, 32)).astype(np.uint16), n * 10**8, n * 10**8)
+        for n in range(1, 4)
+    ]  # fmt: skip
+    rgb, lwir = "/front/rgb/image_raw", "/front/lwir/image_raw"
+    write_pairs(tmp_path / "bag", pairs, rgb, lwir)
+    assert DemoInput.of(tmp_path / "bag") == DemoInput(tmp_path / "bag", rgb, lwir)
+    with pytest.raises(InputError, match="/front/lwir/image_raw"):
+        DemoInput.of(tmp_path / "bag", ("/visible/image_raw", lwir))
+    result = CliRunner().invoke(typer_app(), ["--bag", str(tmp_path / "bag"), "--visible", rgb])
+    assert "--visible and --thermal belong together" in str(result.exception)
+
+
+def typer_app() -> typer.Typer:
+    app = typer.Typer()
+    app.command()(demo)
+    return app
 
 
 def test_cameras_that_see_different_parts_are_told(tmp_path: Path) -> None:

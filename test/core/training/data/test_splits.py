@@ -50,6 +50,16 @@ def test_frames_of_a_video_stay_together(tmp_path: Path) -> None:
         assert sum(any(name[0] == video for name in split.part(part)) for part in PARTS) == 1
 
 
+def test_a_single_bag_is_divided_by_time(tmp_path: Path) -> None:
+    """By its name, all of it would be in one part: 80 pairs to train on, and none to judge."""
+    names = [f"drive#{frame}" for frame in range(0, 800, 10)]
+    split = write_split(tmp_path / "split.yaml", names[::-1])
+    assert [len(split.part(part)) for part in PARTS] == [56, 8, 16]
+    assert split.train + split.validation + split.test == tuple(names)
+    split = write_split(tmp_path / "two.yaml", names, validation=0.25, test=0)
+    assert (len(split.train), len(split.validation), split.test) == (60, 20, ())
+
+
 def test_names_that_look_like_numbers_are_names(tmp_path: Path) -> None:
     (tmp_path / "split.yaml").write_text("train: [00123, 1e3]\ntest:\n")
     assert read_split(tmp_path / "split.yaml") == Split(train=("00123", "1e3"))
