@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +58,31 @@ def require_empty(folder: Path) -> None:
         raise InputError(f"{folder}: is a file; choose a new folder")
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder}: is not empty; choose a new folder")
+
+
+@contextmanager
+def results_folder(folder: Path) -> Iterator[None]:
+    """Create a folder, and remove it again if the work inside fails before it holds anything.
+
+    Raises:
+        InputError: it cannot be written. That is known before hours of work.
+    """
+    is_new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror}); choose another folder"
+        ) from error
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with suppress(OSError):  # it holds something
+                folder.rmdir()
+        raise
 
 
 def read_yaml(path: Path, loader: type[yaml.BaseLoader] | type[yaml.SafeLoader]) -> Any:

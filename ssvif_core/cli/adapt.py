@@ -25,7 +25,7 @@ from ssvif_core.cli.options import (
     find_listings,
 )
 from ssvif_core.errors import InputError, SsvifError
-from ssvif_core.files import require_empty, write_atomically
+from ssvif_core.files import require_empty, results_folder, write_atomically
 from ssvif_core.graph.model_file import DEFAULT_WEIGHTS
 from ssvif_core.recordings.decode import Crop, Reading
 from ssvif_core.recordings.sources import PairSource
@@ -92,9 +92,8 @@ def adapt(
         )
     held_dataset = PairDataset(held[:: max(len(held) // MOST_JUDGED, 1)], calibration=cameras)
     judges = [held_dataset[index] for index in range(len(held_dataset))]
-    out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    with Progress(console=Console(stderr=True)) as bar:
+    with results_folder(out), Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("adapting", total=steps)
         new = adapt_model(
             model, pairs, AdaptConfig(steps), lambda step: bar.update(task, completed=step)

@@ -33,6 +33,7 @@ from ssvif_core.evaluation.plan import NAMES, Settings
 from ssvif_core.evaluation.results import OURS, Evaluation, RobotRun
 from ssvif_core.evaluation.run import evaluate as run_evaluation
 from ssvif_core.evaluation.tables import write_tables
+from ssvif_core.files import results_folder
 from ssvif_core.metrics.ranking import LOWER_IS_BETTER
 from ssvif_core.recordings.decode import Crop, Reading
 from ssvif_core.recordings.layouts import is_bag
@@ -117,21 +118,29 @@ def evaluate(
         thermal_time_offset=thermal_time_offset,
         reading=Reading(visible_bits, Crop.parse(thermal_crop)),
     )
-    _prepare_folder(out)
-    robot_runs = _play_through_ros(inputs, settings, rate, console) if through_ros else []
-    started = time.monotonic()
-    result = run_evaluation(inputs, settings, workers, ray, robot=robot_runs, console=console)
-    seconds = time.monotonic() - started
-    try:
-        written = write_tables(out, result)
-        (out / "run.json").write_text(json.dumps(_run_facts(seconds, len(result.pairs)), indent=2))
-        if report:
-            from ssvif_core.evaluation.report import write_report  # plotting takes 1 s to import
+    with results_folder(out):
+        robot = _play_through_ros(inputs, settings, rate, console) if through_ros else []
+        started = time.monotonic()
+        result = run_evaluation(inputs, settings, workers, ray, robot=robot, console=console)
+        seconds = time.monotonic() - started
+        replaced = [out / name for name in FILES if (out / name).is_file()]
+        try:
+            for file in replaced:  # they must not mix with those of this evaluation
+                file.unlink()
+            written = write_tables(out, result)
+            facts = _run_facts(seconds, len(result.pairs))
+            (out / "run.json").write_text(json.dumps(facts, indent=2))
+            if report:
+                from ssvif_core.evaluation.report import write_report  # plotting: 1 s to import
 
-            written.append(out / "report.html")
-            write_report(written[-1], result)
-    except OSError as error:
-        raise _not_writable(out, error) from error
+                written.append(out / "report.html")
+                write_report(written[-1], result)
+        except OSError as error:
+            raise InputError(
+                f"{out}: cannot be written ({error.strerror}); choose another folder"
+            ) from error
+    if replaced:
+        console.print(f"{out}: replaced the results of an earlier evaluation", soft_wrap=True)
     Console().print(_table(result))
     console.print(f"{len(result.pairs)} pairs in {seconds:.1f} s; see {written[-1]}")
     for warning in result.warnings:
@@ -142,24 +151,6 @@ def evaluate(
         sys.exit(STOPPED)
     if result.problems:
         sys.exit(PARTLY)
-
-
-def _prepare_folder(out: Path) -> None:
-    """Create the folder, and check before hours of work that it is writable.
-
-    The files of an earlier run are removed, so that they do not mix with those of this run.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name in FILES:
-            (out / name).unlink(missing_ok=True)
-        (out / FILES[0]).touch()
-    except OSError as error:
-        raise _not_writable(out, error) from error
-
-
-def _not_writable(out: Path, error: OSError) -> InputError:
-    return InputError(f"{out}: cannot be written ({error.strerror}); choose another --out folder")
 
 
 def _folders_of_methods(options: list[str]) -> dict[str, Path]:

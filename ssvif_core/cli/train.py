@@ -24,13 +24,15 @@ def train(
     path = _found(config)
     try:
         from ssvif_core.training.config import load_config
+
+        settings = load_config(path, overrides or [])  # a typo is told before long imports
         from ssvif_core.training.trainer import Interrupted, Trainer
     except ImportError as error:
         raise SsvifError(
             f"`ssvif train` needs the training extra ({error}); run `make setup-train`"
         ) from error
     try:
-        path = Trainer(load_config(path, overrides or [])).run()
+        path = Trainer(settings).run()
     except Interrupted as interruption:
         print(f"ssvif: {interruption}", file=sys.stderr)
         sys.exit(130)

@@ -12,7 +12,13 @@ import yaml
 
 from ssvif_core import files
 from ssvif_core.errors import InputError
-from ssvif_core.files import LARGEST_YAML, fingerprint, read_yaml, write_atomically
+from ssvif_core.files import (
+    LARGEST_YAML,
+    fingerprint,
+    read_yaml,
+    results_folder,
+    write_atomically,
+)
 
 
 def test_bytes_and_text_are_written(tmp_path: Path) -> None:
@@ -135,3 +141,21 @@ def test_odd_yaml_files_are_refused(tmp_path: Path) -> None:
         file.truncate(LARGEST_YAML + 1)
     with pytest.raises(InputError, match="large.yaml: 16000001 bytes; expected a small YAML file"):
         read_yaml(tmp_path / "large.yaml", yaml.SafeLoader)
+
+
+def test_a_folder_for_results_is_removed_if_the_work_fails_before_it_holds_anything(
+    tmp_path: Path,
+) -> None:
+    for name, is_left in (("empty", False), ("begun", True)):
+        with pytest.raises(ValueError), results_folder(tmp_path / name):
+            if is_left:
+                (tmp_path / name / "file").touch()
+            raise ValueError
+        assert (tmp_path / name).exists() == is_left
+    with pytest.raises(ValueError), results_folder(tmp_path):  # it was there before
+        raise ValueError
+    assert tmp_path.exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file: cannot be written .*choose another folder"):
+        with results_folder(tmp_path / "file"):
+            pass

@@ -455,6 +455,24 @@ def test_a_good_run_writes_tables_and_a_report(folder: Path, others: Path, tmp_p
     assert "ours" in result.stdout and "average rank" in result.stdout
 
 
+def test_an_earlier_report_stays_if_the_new_one_fails_and_is_replaced_with_a_word(
+    folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = ["evaluate", str(folder), "--no-report", "--workers", "1", "--out", str(out)]
+    assert "replaced" not in CliRunner().invoke(app, command).output
+    (out / "report.html").write_text("of an earlier run")
+    before = (out / "scores.csv").read_text()
+    failed = CliRunner().invoke(app, [*command, "--only", "night*"])
+    assert isinstance(failed.exception, InputError)
+    assert (out / "scores.csv").read_text() == before and (out / "report.html").is_file()
+    result = CliRunner().invoke(app, [*command, "--only", "1"])
+    assert "replaced the results of an earlier evaluation" in result.output
+    assert (out / "scores.csv").read_text() != before and not (out / "report.html").exists()
+    failed = CliRunner().invoke(app, [*command[:-1], str(tmp_path / "new"), "--only", "night*"])
+    assert isinstance(failed.exception, InputError) and not (tmp_path / "new").exists()
+
+
 def test_an_unreadable_image_removes_only_its_pair(folder: Path) -> None:
     (folder / "ir/2.png").write_bytes(b"not an image")
     result = evaluate([folder], Settings(), workers=1, pictured=0)

@@ -162,6 +162,7 @@ def test_recordings_that_teach_nothing_are_refused(
     error = run(few, tmp_path / "out").exception
     assert isinstance(error, InputError)
     assert "2 pairs to learn from; expected at least 10" in str(error)
+    assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match="weights of the network dense; expected trunk or fast"):
         adapt(Model(ModelConfig("dense")), pairs)
     noise = np.random.default_rng(0)
