@@ -80,8 +80,7 @@ def fuse(
         if folder is not None:
             _make_folder(folder)
     # Images of a folder are no video, so nothing is smoothed over time.
-    is_stream = all(source.stream is not None for source in listing.pairs)
-    thermal_config = ThermalConfig() if is_stream else ThermalConfig(smoothing=0.0)
+    thermal_config = ThermalConfig() if listing.is_video else ThermalConfig(smoothing=0.0)
     pipeline = FusionPipeline(
         model, engine, precision, thermal_config, calibration=camera_pair,
         working_size=working_size,

@@ -28,7 +28,7 @@ from ssvif_core.pipeline import FusionPipeline
 from ssvif_core.recordings.decode import Crop, Reading
 from ssvif_core.recordings.reading import read_sources
 from ssvif_core.recordings.sources import Listing
-from ssvif_core.thermal import to_grey
+from ssvif_core.thermal import ThermalConfig, to_grey
 from ssvif_core.types import Shapes
 from ssvif_core.viewer import FUSED, THERMAL, VISIBLE, Viewer
 
@@ -72,8 +72,10 @@ def view(
         [Path(recording)], every, (visible, thermal), slop, thermal_time_offset,
         Reading(visible_bits, Crop.parse(thermal_crop)), cameras,
     )  # fmt: skip
+    # Images of a folder are no video, so nothing is smoothed over time.
+    thermal_config = ThermalConfig() if listing.is_video else ThermalConfig(smoothing=0.0)
     pipeline = FusionPipeline(
-        model, engine, precision, calibration=cameras, working_size=working_size
+        model, engine, precision, thermal_config, calibration=cameras, working_size=working_size
     )
     pipeline.check()
     with Viewer(out, (TIMES, CLASSES, COUNTS)) as viewer:

@@ -89,6 +89,11 @@ class Listing:
         """The names of the pairs."""
         return tuple(pair.name for pair in self.pairs)
 
+    @property
+    def is_video(self) -> bool:
+        """Whether all pairs are frames of videos or bags, so that neighbours follow in time."""
+        return all(pair.stream is not None for pair in self.pairs)
+
     def only(self, names: Collection[str]) -> Listing:
         """This listing with only those pairs whose names are in `names`."""
         return replace(self, pairs=tuple(pair for pair in self.pairs if pair.name in names))
