@@ -21,7 +21,9 @@ from ssvif_core.cli.options import (
     Slop,
     ThermalCrop,
     ThermalTimeOffset,
+    ThermalTopic,
     VisibleBits,
+    VisibleTopic,
     find_listings,
 )
 from ssvif_core.errors import InputError, SsvifError
@@ -45,8 +47,8 @@ def adapt(
     calibration: Calibration = None,
     every: Annotated[int, typer.Option(min=1, help="Every n-th pair of videos and bags.")] = 10,
     steps: Annotated[int, typer.Option(min=1, help="1000 take two minutes on two cores.")] = 1000,
-    visible: Annotated[str | None, typer.Option(help="Visible topic of bags.")] = None,
-    thermal: Annotated[str | None, typer.Option(help="Thermal topic of bags.")] = None,
+    visible: VisibleTopic = None,
+    thermal: ThermalTopic = None,
     slop: Slop = 0.02,
     thermal_time_offset: ThermalTimeOffset = 0.0,
     visible_bits: VisibleBits = 0,

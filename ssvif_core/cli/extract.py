@@ -19,7 +19,9 @@ from ssvif_core.cli.options import (
     Slop,
     ThermalCrop,
     ThermalTimeOffset,
+    ThermalTopic,
     VisibleBits,
+    VisibleTopic,
     find_listings,
 )
 from ssvif_core.errors import InputError
@@ -46,8 +48,8 @@ def extract(
     difference: Annotated[
         float, typer.Option(help="Grey levels by which a pair must differ from the last one.")
     ] = DEFAULT.difference,
-    visible: Annotated[str | None, typer.Option(help="Visible topic of bags.")] = None,
-    thermal: Annotated[str | None, typer.Option(help="Thermal topic of bags.")] = None,
+    visible: VisibleTopic = None,
+    thermal: ThermalTopic = None,
     slop: Slop = 0.02,
     thermal_time_offset: ThermalTimeOffset = 0.0,
     visible_bits: VisibleBits = 0,

@@ -15,6 +15,8 @@ from ssvif_core.recordings.decode import Reading
 from ssvif_core.recordings.layouts import find_pairs
 from ssvif_core.recordings.sources import Listing
 
+VisibleTopic = Annotated[str | None, typer.Option(help="Visible topic of bags.")]
+ThermalTopic = Annotated[str | None, typer.Option(help="Thermal topic of bags.")]
 Slop = Annotated[float, typer.Option(help="Largest stamp difference in a bag's pair, s.")]
 ThermalTimeOffset = Annotated[float, typer.Option(help="Seconds to add to a bag's thermal stamps.")]
 VisibleBits = Annotated[
