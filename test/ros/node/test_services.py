@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -169,11 +170,19 @@ def test_diagnostics_show_rates_gaps_steps_model_and_memory(robot: MakeRobot) ->
 
 def test_the_qos_of_outputs_can_be_overridden(robot: MakeRobot) -> None:
     name = "qos_overrides./fusion_node/fused/image.publisher"
-    r = robot({f"{name}.reliability": "best_effort", f"{name}.depth": 1})
-    (info,) = r.node.get_publishers_info_by_topic("/fusion_node/fused/image")
-    assert info.qos_profile.reliability.name == "BEST_EFFORT"
-    (other,) = r.node.get_publishers_info_by_topic("/fusion_node/segmentation/overlay")
-    assert other.qos_profile.reliability.name == "RELIABLE"
+    # A listener that asks for more than is offered gets nothing, and the node would wait for one.
+    r = robot(
+        {f"{name}.reliability": "best_effort", f"{name}.depth": 1},
+        outputs=("segmentation/overlay",),
+    )
+    for topic, reliability in (
+        ("fused/image", "BEST_EFFORT"),
+        ("segmentation/overlay", "RELIABLE"),
+    ):
+        (info,) = r.wait(
+            partial(r.node.get_publishers_info_by_topic, f"/fusion_node/{topic}"), topic
+        )
+        assert info.qos_profile.reliability.name == reliability
 
 
 def test_prometheus_reads_the_figures_from_a_file(robot: MakeRobot, tmp_path: Path) -> None:

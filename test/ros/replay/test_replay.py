@@ -246,7 +246,11 @@ def test_demo_explains_bad_options(tmp_path: Path, drive_bag: Path) -> None:
     (tmp_path / "d/result.json").write_text("of an earlier run")
     for arguments, text in (
         (("--out", tmp_path / "file" / "x"), "cannot be written"),
-        (("--bag", drive_bag, "--visible", "/x", "--out", tmp_path / "d"), "no topic /x"),
+        (("--bag", drive_bag, "--visible", "/x", "--out", tmp_path / "d"), "give both"),
+        (
+            ("--bag", drive_bag, "--visible", "/x", "--thermal", THERMAL, "--out", tmp_path / "d"),
+            "no topic /x",
+        ),
         (("--video", tmp_path / "v.mp4", "--out", tmp_path / "d"), "belong together"),
     ):
         result = ssvif("demo", *arguments)
