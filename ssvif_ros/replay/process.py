@@ -16,6 +16,7 @@ from pathlib import Path
 from ssvif_core.errors import EngineError
 
 KEPT_LINES = 20
+PROGRAMS = 10  # of one machine in one domain, that are looked for
 
 
 class PythonProcess:
@@ -108,11 +109,16 @@ def private_domain() -> dict[str, str]:
 def is_free(domain: int) -> bool:
     """Whether no ROS program of this machine is in a domain.
 
-    The first program in a domain listens on this port: the DDSI-RTPS standard, 9.6.2.3.
+    Each program in a domain listens on a port of its own: the DDSI-RTPS standard, 9.6.2.3. The
+    first one may have ended before the others, so the ports of several are tried.
     """
+    return all(_is_free_port(7400 + 250 * domain + 10 + 2 * program) for program in range(PROGRAMS))
+
+
+def _is_free_port(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.bind(("", 7400 + 250 * domain + 10))
+            probe.bind(("", port))
         except OSError:
             return False
     return True
