@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import time
-from itertools import groupby
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import cv2
 import numpy as np
@@ -16,6 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ssvif_core.cameras.yaml_file import load_camera_pair
+from ssvif_core.cli.export import generated_pairs
 from ssvif_core.cli.options import (
     Calibration,
     Slop,
@@ -25,16 +28,25 @@ from ssvif_core.cli.options import (
     VisibleBits,
     VisibleTopic,
     find_listings,
+    nanoseconds,
 )
 from ssvif_core.errors import InputError, SsvifError
+from ssvif_core.evaluation.plan import Settings
+from ssvif_core.evaluation.results import Evaluation
+from ssvif_core.evaluation.run import evaluate
 from ssvif_core.files import require_empty, results_folder, write_atomically
 from ssvif_core.graph.model_file import DEFAULT_WEIGHTS
 from ssvif_core.recordings.decode import Crop, Reading
-from ssvif_core.recordings.sources import PairSource
+from ssvif_core.recordings.sources import split_by_time
 from ssvif_core.types import UInt8Array
 
+if TYPE_CHECKING:
+    from ssvif_core.models import Model
+
+HELD_OUT = 0.1  # share of a recording, its end
 MOST_LEARNED = 1000  # pairs in memory, 3 MB each at 640x480; spread over all
 MOST_JUDGED, PICTURED = 60, 6
+MOST_REPORTED = 300  # pairs, neighbours in time; they take a minute on two cores
 WORSE = 4  # exit code: the old weights stay
 
 
@@ -56,8 +68,8 @@ def adapt(
 ) -> None:
     """Adapt the fused image to your cameras with a recording, and no labels. The classes stay.
 
-    The last tenth of each recording is held out, and judges the result. If it is worse there, the
-    old weights stay, and the exit code is 4.
+    The last tenth of each recording is held out, and judges the result: see report.html. If it is
+    worse there, the old weights stay, and the exit code is 4.
     """
     try:
         from ssvif_core.models import load_model, save_model
@@ -73,13 +85,14 @@ def adapt(
     require_empty(out)
     model = load_model(weights or DEFAULT_WEIGHTS)
     cameras = load_camera_pair(calibration) if calibration else None
+    reading = Reading(visible_bits, Crop.parse(thermal_crop))
     listings = find_listings(
-        recordings, every, (visible, thermal), slop, thermal_time_offset,
-        Reading(visible_bits, Crop.parse(thermal_crop)), cameras,
-    )  # fmt: skip
+        recordings, 1, (visible, thermal), slop, thermal_time_offset, reading, cameras
+    )
     warn_if_misaligned(listings, cameras)
     sources = [source for listing in listings for source in listing.pairs]
-    learned, held = _split(sources)
+    learned, held = split_by_time(sources, HELD_OUT)
+    learned = [each for each in learned if each.frame is None or each.frame % every == 0]
     if not learned:
         raise InputError(f"{len(sources)} pairs; expected at least 11; take more with --every")
     learned = learned[:: -(-len(learned) // MOST_LEARNED)]
@@ -92,7 +105,7 @@ def adapt(
             f"{len(others)} of {len(pairs)} pairs have another size than {size[1]}x{size[0]}; "
             "adapt to recordings of one camera pair"
         )
-    held_dataset = PairDataset(held[:: max(len(held) // MOST_JUDGED, 1)], calibration=cameras)
+    held_dataset = PairDataset(held[:: -(-len(held) // MOST_JUDGED)], calibration=cameras)
     judges = [held_dataset[index] for index in range(len(held_dataset))]
     started = time.monotonic()
     with results_folder(out), Progress(console=Console(stderr=True)) as bar:
@@ -102,23 +115,16 @@ def adapt(
         )
     verdict = judge(model, new, judges)
     is_better = not verdict.reasons
-    figures = {
-        name: {"old": round(old, 4), "new": round(value, 4)}
-        for name, (old, value) in verdict.figures.items()
-    }
-    facts = {
-        "recordings": [str(path) for path in recordings],
-        "learned from": len(pairs),
-        "held out": len(judges),
-        "steps": steps,
-        "seconds": round(time.monotonic() - started),
-        "kept": "new" if is_better else "old",
-        "reasons": list(verdict.reasons),
-        "figures": figures,
-    }
+    settings = Settings(
+        last=min(HELD_OUT, MOST_REPORTED / len(sources)),
+        topics=(visible, thermal) if visible and thermal else None,
+        slop_ns=nanoseconds(slop, "slop", least=1),
+        calibration=cameras,
+        thermal_time_offset=thermal_time_offset,
+        reading=reading,
+    )
     try:
         save_model(new if is_better else model, out / "model.safetensors")
-        write_atomically(out / "adapt.json", json.dumps(facts, indent=2) + "\n")
         rows = [
             cv2.hconcat([image, cv2.cvtColor(heat, cv2.COLOR_GRAY2BGR),
                          *(fuse_and_label(each, image, heat)[0] for each in (model, new))])
@@ -126,17 +132,36 @@ def adapt(
         ]  # fmt: skip
         picture = cv2.imencode(".png", cv2.vconcat(rows))[1].tobytes()
         write_atomically(out / "before_after.png", picture)
+        evaluation = _write_report(out / "report.html", model, new, recordings, settings)
+        figures = verdict.figures | _flicker(evaluation)
+        facts = {
+            "recordings": [str(path) for path in recordings],
+            "learned from": len(pairs),
+            "held out": len(judges),
+            "steps": steps,
+            "seconds": round(time.monotonic() - started),
+            "kept": "new" if is_better else "old",
+            "reasons": list(verdict.reasons),
+            "figures": {
+                name: {"old": round(old, 4), "new": round(value, 4)}
+                for name, (old, value) in figures.items()
+            },
+        }
+        write_atomically(out / "adapt.json", json.dumps(facts, indent=2) + "\n")
     except OSError as error:
         raise InputError(
             f"{out}: cannot be written ({error.strerror}); make room, remove it, and run the "
             "command again"
         ) from error
-    for name, (old, value) in verdict.figures.items():
+    for name, (old, value) in figures.items():
         typer.echo(f"{name:15} {old:8.3f} -> {value:8.3f}")
+    for problem in evaluation.problems:
+        typer.echo(f"ssvif: {problem}", err=True)
     file = out / "model.safetensors"
     if is_better:
         typer.echo(
-            f"{file}: adapted to {len(pairs)} pairs; write the ONNX file with `ssvif export`"
+            f"{file}: adapted to {len(pairs)} pairs; look at report.html, and write the ONNX file "
+            "with `ssvif export`"
         )
         return
     typer.echo(
@@ -145,16 +170,27 @@ def adapt(
     sys.exit(WORSE)
 
 
-def _split(sources: list[PairSource]) -> tuple[list[PairSource], list[PairSource]]:
-    """The first nine tenths of each video, bag or folder, and the last tenth."""
-    learned: list[PairSource] = []
-    held: list[PairSource] = []
-    for _, group in groupby(sources, lambda source: source.stream or source.visible.parent):
-        members = list(group)
-        count = len(members) - max(len(members) // 10, 1)
-        learned += members[:count]
-        held += members[count:]
-    return learned, held
+def _write_report(
+    path: Path, old: Model, new: Model, recordings: Sequence[Path], settings: Settings
+) -> Evaluation:
+    """Compare both models on the end of each recording, in neighbouring pairs."""
+    from ssvif_core.evaluation.report import write_report
+    from ssvif_core.graph.export import export_model
+
+    console = Console(stderr=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        files = {name: Path(scratch) / f"{name}.onnx" for name in ("old", "new")}
+        for file, model in zip(files.values(), (old, new), strict=True):
+            export_model(model, file, generated_pairs())
+        evaluation = evaluate(recordings, replace(settings, models=dict(files)), console=console)
+    write_report(path, evaluation)
+    return evaluation
+
+
+def _flicker(evaluation: Evaluation) -> dict[str, tuple[float, float]]:
+    """How much both models flicker; nothing if no pairs are neighbours in time."""
+    means = [method.means["flicker"] for method in evaluation.methods if "flicker" in method.means]
+    return {"flicker": (means[0].value, means[1].value)} if means else {}
 
 
 def _hardest(pairs: list[tuple[UInt8Array, UInt8Array]]) -> list[tuple[UInt8Array, UInt8Array]]:

@@ -59,6 +59,9 @@ def evaluate(
     every: Annotated[
         int, typer.Option(help="Score every n-th pair of videos and bags; flicker needs 1.")
     ] = 1,
+    last: Annotated[
+        float, typer.Option(help="Score this share at the end of each recording, as 0.2; 1 is all.")
+    ] = 1.0,
     visible: Annotated[str | None, typer.Option(help="Visible topic; default: by name.")] = None,
     thermal: Annotated[str | None, typer.Option(help="Thermal topic; default: by name.")] = None,
     slop: Slop = 0.02,
@@ -111,6 +114,7 @@ def evaluate(
         labels=labels,
         names=tuple(name.strip() for name in names.split(",")),
         every=every,
+        last=last,
         topics=(visible, thermal) if visible and thermal else None,
         slop_ns=nanoseconds(slop, "slop", least=1),
         only=only,

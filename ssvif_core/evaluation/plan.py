@@ -26,7 +26,7 @@ from ssvif_core.recordings.decode import Reading
 from ssvif_core.recordings.images import SUFFIXES
 from ssvif_core.recordings.layouts import find_pairs
 from ssvif_core.recordings.reading import read_frames, read_sources
-from ssvif_core.recordings.sources import PairSource, some
+from ssvif_core.recordings.sources import PairSource, some, split_by_time
 from ssvif_core.recordings.time_pairing import SLOP_NS
 from ssvif_core.thermal import StreamState, ThermalFrame, ThermalStream, without_pixels
 from ssvif_core.types import AnyArray, Pair
@@ -44,7 +44,8 @@ class Settings:
     models: our models: name -> ONNX file, None for the shipped one; may be empty.
     labels: folder or file of labels; None takes the masks next to the pairs.
     names: of the labels' class ids 0, 1, ...; person contrast is measured on class `person`.
-    every: take every n-th pair of a video or bag. topics: of bags; None finds them by name.
+    every: take every n-th pair of a video or bag. last: score this share, at the end of each video,
+        bag or folder. topics: of bags; None finds them by name.
     slop_ns: largest difference of stamps in a pair of a bag. only: shell pattern for pair names.
     calibration: camera pair; None means aligned cameras. With one, what both cameras see is scored.
     thermal_time_offset: seconds to add to thermal stamps, besides that of the calibration.
@@ -61,6 +62,7 @@ class Settings:
     labels: Path | None = None
     names: tuple[str, ...] = NAMES
     every: int = 1
+    last: float = 1.0
     topics: tuple[str, str] | None = None
     slop_ns: int = SLOP_NS
     only: str = "*"
@@ -89,6 +91,8 @@ class Settings:
             raise InputError(f"thermal time offset {self.thermal_time_offset}; expected seconds")
         if self.every < 1:
             raise InputError(f"every is {self.every}; expected at least 1")
+        if not 0 < self.last <= 1:
+            raise InputError(f"last is {self.last}; expected a share above 0, at most 1")
         if self.slop_ns < 1:
             raise InputError(f"slop is {self.slop_ns} ns; expected at least 1 ns")
         if not all(self.names) or len(set(self.names)) < len(self.names):
@@ -214,11 +218,12 @@ def plan_input(path: Path, name: str, prefix: str, settings: Settings, pictured:
             f"{path}: {len(listing.unpaired)} images have no partner: "
             f"{some([str(file.relative_to(path)) for file in listing.unpaired])}"
         )
-    pairs = [source for source in listing.pairs if fnmatchcase(source.name, settings.only)]
+    _, held = split_by_time(listing.pairs, settings.last)
+    pairs = [source for source in held if fnmatchcase(source.name, settings.only)]
     if not pairs:
         raise InputError(
-            f"{path}: none of its {len(listing.pairs)} pairs matches --only '{settings.only}'; "
-            f"their names are {some(listing.names)}"
+            f"{path}: none of its {len(held)} pairs matches --only '{settings.only}'; "
+            f"their names are {some([source.name for source in held])}"
         )
     items, used = _items_of(pairs, name, prefix, settings, problems)
     spread = np.linspace(0, len(items) - 1, min(pictured, len(items))).round().astype(int)

@@ -93,7 +93,7 @@ def evaluate(
     if pictured and not is_stopped:
         pictures |= _pictures_of({case.pair for case in worst} - set(pictures), plans, settings)
     problems = unusable + _problems(plans, ordered)
-    whole = settings.only == "*" and settings.every == 1 and not is_stopped
+    whole = settings.only == "*" and settings.every == settings.last == 1 and not is_stopped
     for method, images in others.items() if whole else ():
         extra = set(images).difference(*(plan.used.get(method, ()) for plan in plans))
         if extra:

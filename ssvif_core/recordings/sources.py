@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 from ssvif_core.recordings.bag_pairs import BagMatch, BagStream
@@ -112,6 +113,24 @@ class Listing:
                 names = [path.relative_to(self.root).as_posix() for path in paths]
                 lines.append(f"  {what}: {some(names)}")
         return "\n".join(lines + [f"  {problem}" for problem in self.problems])
+
+
+def split_by_time(
+    sources: Iterable[PairSource], last: float
+) -> tuple[list[PairSource], list[PairSource]]:
+    """The first part of each video, bag or folder, and its last part.
+
+    Args:
+        last: share of the last part, 0 to 1; it has at least one pair.
+    """
+    first_parts: list[PairSource] = []
+    last_parts: list[PairSource] = []
+    for _, group in groupby(sources, lambda source: source.stream or source.visible.parent):
+        members = list(group)
+        count = len(members) - max(int(len(members) * last), 1)
+        first_parts += members[:count]
+        last_parts += members[count:]
+    return first_parts, last_parts
 
 
 def some(names: Sequence[str], count: int = 3) -> str:

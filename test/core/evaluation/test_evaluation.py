@@ -181,6 +181,19 @@ def test_frames_that_are_not_neighbours_have_no_flicker(videos: Path) -> None:
     assert "flicker" not in sparse.methods[0].means
 
 
+def test_the_end_of_a_recording_can_be_scored_alone(videos: Path) -> None:
+    """As the end of the whole: the thermal range depends on the frames before, too."""
+    whole = evaluate([videos], Settings(), workers=1, pictured=0)
+    end = evaluate([videos], Settings(last=0.25), workers=1, pictured=0)
+    assert list(end.pairs) == ["drive#9", "drive#10", "drive#11"]
+    for row, same in zip(end.rows, whole.rows[9:], strict=True):
+        assert row.scores == {name: same.scores[name] for name in row.scores}
+    assert ["flicker" in row.scores for row in end.rows] == [False, True, True]
+    for share in (0, 1.5, float("nan")):
+        with pytest.raises(InputError, match="expected a share above 0, at most 1"):
+            Settings(last=share)
+
+
 def test_thermal_frames_of_a_bag_equal_those_of_the_node(
     drive_pairs: list[Pair], tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from ssvif_core.errors import InputError
 from ssvif_core.recordings.bag_pairs import COMPRESSED_TYPE
 from ssvif_core.recordings.bags import IMAGE_TYPE, TYPES, write_pairs
 from ssvif_core.recordings.layouts import find_pairs, match_names
+from ssvif_core.recordings.sources import PairSource, split_by_time
 from ssvif_core.recordings.words import THERMAL_WORDS, VISIBLE_WORDS
 from ssvif_core.training.data.pairs import PairDataset
 from ssvif_core.types import AnyArray, Pair
@@ -369,3 +370,19 @@ def test_all_pairs_of_real_sets_are_listed(shared: Path, root: str, pairs: int, 
     assert len(listing.pairs) == len(set(listing.names)) == pairs
     assert sum(pair.mask is not None for pair in listing.pairs) == masks
     assert not listing.unpaired and not listing.problems
+
+
+@pytest.mark.parametrize(
+    ("share", "ends"),
+    [(0.1, ["a/3", "b/9"]), (0.5, ["a/2", "a/3", "b/5", "b/6", "b/7", "b/8", "b/9"]), (1, None)],
+)
+def test_each_recording_is_split_by_time(share: float, ends: list[str] | None) -> None:
+    """The end of each folder, and at least one pair of it."""
+    sources = [
+        PairSource(f"{folder}/{n}", Path(folder, f"vi/{n}.png"), Path(folder, f"ir/{n}.png"))
+        for folder, count in (("a", 4), ("b", 10))
+        for n in range(count)
+    ]
+    first, last = split_by_time(sources, share)
+    assert [each.name for each in last] == (ends or [each.name for each in sources])
+    assert sorted(each.name for each in first + last) == sorted(each.name for each in sources)

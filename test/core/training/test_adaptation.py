@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from ssvif_core.cli import app
 from ssvif_core.errors import InputError
 from ssvif_core.models import Model, ModelConfig, load_model
+from ssvif_core.recordings.video import VideoWriter
 from ssvif_core.synthetic import DriveConfig, DriveGenerator
 from ssvif_core.training.adaptation import AdaptConfig, adapt, judge
 from ssvif_core.training.prediction import fuse_and_label
@@ -123,18 +125,30 @@ def run(recording: Path, out: Path, *options: object):
 
 
 @pytest.mark.slow
-def test_the_command_writes_weights_figures_and_pictures(recording: Path, tmp_path: Path) -> None:
-    result = run(recording, tmp_path / "out", "--steps", 30)
-    facts = json.loads((tmp_path / "out/adapt.json").read_text())
-    assert (facts["learned from"], facts["held out"]) == (13, 1)
+def test_the_command_writes_weights_figures_pictures_and_a_report(
+    pairs: list[tuple[np.ndarray, np.ndarray]], tmp_path: Path
+) -> None:
+    """Two videos of 30 frames: 27 to learn from, and the last three to judge by."""
+    recording, out = tmp_path / "drive", tmp_path / "out"
+    for kind, images in zip(("vi", "ir"), zip(*pairs, strict=True), strict=True):
+        (recording / kind).mkdir(parents=True)
+        with VideoWriter(recording / kind / "clip.mp4", 30) as video:
+            for number in range(30):
+                image = images[number % len(images)]
+                video.write(image if image.ndim == 3 else cv2.merge([image] * 3))
+    result = run(recording, out, "--steps", 30)
+    facts = json.loads((out / "adapt.json").read_text())
+    assert (facts["learned from"], facts["held out"]) == (27, 3)
     assert result.exit_code == (0 if facts["kept"] == "new" else 4), result.output
-    picture = cv2.imread(str(tmp_path / "out/before_after.png"))
-    assert picture.shape == (128, 4 * 160, 3)
-    weights = load_model(tmp_path / "out/model.safetensors").state_dict()
+    assert facts["figures"]["flicker"]["old"] > 0
+    assert cv2.imread(str(out / "before_after.png")).shape == (3 * 128, 4 * 160, 3)
+    report = (out / "report.html").read_text()
+    assert "our model old" in report and "our model new" in report and "#27" in report
+    weights = load_model(out / "model.safetensors").state_dict()
     shipped = load_model(WEIGHTS).state_dict()
     is_old = all(torch.equal(value, shipped[name]) for name, value in weights.items())
     assert is_old == (facts["kept"] == "old")
-    again = run(recording, tmp_path / "out")
+    again = run(recording, out)
     assert "is not empty; choose a new folder" in str(again.exception)
 
 
@@ -146,6 +160,8 @@ def test_worse_weights_are_not_kept(
     monkeypatch.setattr(
         "ssvif_core.training.adaptation.adapt", lambda model, *_: copy.deepcopy(model)
     )
+    nothing = SimpleNamespace(methods=(), problems=())
+    monkeypatch.setattr("ssvif_core.cli.adapt._write_report", lambda *_: nothing)
     result = run(recording, tmp_path / "out")
     assert result.exit_code == 4
     assert "the old weights, since the new ones are worse: the fusion loss" in result.output
