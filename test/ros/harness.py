@@ -257,9 +257,10 @@ class Cameras:
         period_s: float = PERIOD * 1e-9,
         size: tuple[int, int] = (64, 48),
         sent: tuple[str, ...] = ("visible", "thermal"),
+        alter: Callable[[int, Image, Image], Messages] = lambda _, v, t: (v, t),
     ) -> None:
         self.sent = set(sent)
-        self.alter: Callable[[int, Image, Image], Messages] = lambda _, v, t: (v, t)
+        self.alter = alter
         self.number = 0
         self._robot, self._stop = robot, threading.Event()
         self._period_s, self._scene = period_s, scene(size)

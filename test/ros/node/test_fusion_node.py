@@ -16,7 +16,7 @@ import pytest
 import rclpy
 from builtin_interfaces.msg import Time
 from encoders import picture
-from harness import PERIOD, START, TIMEOUT, Robot, image, scene
+from harness import PERIOD, START, TIMEOUT, Cameras, Robot, image, scene
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
@@ -218,45 +218,47 @@ def test_late_and_equal_stamps_reset_nothing(robot: MakeRobot) -> None:
     assert state["pairing resets"] == state["visible never arrived"] == "0"
 
 
+def thermal_later(seconds: int) -> Callable[[int, Image, Image], tuple[Image, Image]]:
+    """For `Cameras`: the clock of the thermal camera is ahead."""
+
+    def alter(_: int, visible: Image, thermal: Image) -> tuple[Image, Image]:
+        thermal.header.stamp.sec += seconds
+        return visible, thermal
+
+    return alter
+
+
 def test_stamps_that_are_years_apart_are_reported(robot: MakeRobot) -> None:
     r = robot()
-    visible, thermal = scene()
-    for index in range(12):
-        stamp = START + index * PERIOD
-        r.send(image(visible, "bgr8", stamp), image(thermal, "mono16", stamp + 10**17))
-    state = r.state(lambda _, s: "ahead of" in s.message, "stamps apart")
+    with Cameras(r, alter=thermal_later(100_000_000)):
+        state = r.state(lambda _, s: "ahead of" in s.message, "stamps apart")
     assert state["message"].endswith("slop is 0.02 s; let both drivers stamp with one clock")
 
 
 def test_stamps_that_a_driver_never_sets_are_told(robot: MakeRobot) -> None:
+    def without_stamp(_: int, visible: Image, thermal: Image) -> tuple[Image, Image]:
+        thermal.header.stamp = Time()
+        return visible, thermal
+
     r = robot()
-    visible, thermal = scene()
-    for index in range(12):
-        r.send(image(visible, "bgr8", START + index * PERIOD), image(thermal, "mono16", 0))
-    r.state(lambda _, s: "the thermal stamps are 0; let the driver set" in s.message, "the zeros")
+    with Cameras(r, alter=without_stamp):
+        r.state(lambda _, s: "the thermal stamps are 0; let the driver" in s.message, "the zeros")
 
 
 def test_a_constant_clock_offset_is_measured_and_can_be_set(robot: MakeRobot) -> None:
     """The thermal camera's clock shows atomic time, 37 s ahead."""
     r = robot()
-    visible, thermal = scene()
-
-    def send(index: int) -> None:
-        stamp = START + index * PERIOD
-        thermal[0, 0] += 1
-        r.send(image(visible, "bgr8", stamp), image(thermal, "mono16", stamp + 37_000_000_000))
-
-    for index in range(12):
-        send(index)
-    state = r.state(lambda _, s: "thermal stamps are" in s.message, "the offset")
-    assert "37.0" in state["message"] and "ahead of the visible ones" in state["message"]
+    with Cameras(r, alter=thermal_later(37)):
+        state = r.state(lambda _, s: "thermal stamps are" in s.message, "the offset")
+    assert "ahead of the visible ones" in state["message"]
     advised = float(state["message"].rpartition(" ")[2])
     assert advised == pytest.approx(-37.0, abs=0.05)
     r.close()
     r = robot({"thermal_time_offset": -37.0})
-    send(20)
-    (message,) = r.fused(1)
-    assert stamp_of(message.header) == START + 20 * PERIOD
+    with Cameras(r, alter=thermal_later(37)) as cameras:
+        (message, *_) = r.fused(1)
+    numbers = range(1, cameras.number + 1)
+    assert stamp_of(message.header) in {cameras.stamp(number) for number in numbers}
 
 
 def test_stamps_that_move_apart_later_are_reported(robot: MakeRobot) -> None:
