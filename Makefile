@@ -31,10 +31,11 @@ demo: setup  ## Replay a drive through the node; BAG= VISIBLE= THERMAL=, or VIDE
 	$(BIN)/ssvif demo $(DEMO)
 
 test: setup-train lint  ## Check style and types, run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile test/core test/docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --doctest-modules \
+	  test/core test/docs ssvif_core
 	# The engines once more with the instructions of an older CPU
-	ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q $(ENGINE_TESTS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q --doctest-modules ssvif_core
+	ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -m "not slow" \
+	  $(ENGINE_TESTS)
 	# These tests wait more than they compute
 	$(BIN)/python -m pytest -n 3 --dist loadfile test/ros test/pip_ros
 

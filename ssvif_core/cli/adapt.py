@@ -132,7 +132,8 @@ def adapt(
         ]  # fmt: skip
         picture = cv2.imencode(".png", cv2.vconcat(rows))[1].tobytes()
         write_atomically(out / "before_after.png", picture)
-        evaluation = _write_report(out / "report.html", model, new, recordings, settings)
+        models = {"old": model if weights else None, "new": new}
+        evaluation = _write_report(out / "report.html", models, recordings, settings)
         figures = verdict.figures | _flicker(evaluation)
         facts = {
             "recordings": [str(path) for path in recordings],
@@ -171,18 +172,20 @@ def adapt(
 
 
 def _write_report(
-    path: Path, old: Model, new: Model, recordings: Sequence[Path], settings: Settings
+    path: Path, models: dict[str, Model | None], recordings: Sequence[Path], settings: Settings
 ) -> Evaluation:
-    """Compare both models on the end of each recording, in neighbouring pairs."""
+    """Compare models on the end of each recording; None is the shipped one."""
     from ssvif_core.evaluation.report import write_report
     from ssvif_core.graph.export import export_model
 
-    console = Console(stderr=True)
     with tempfile.TemporaryDirectory() as scratch:
-        files = {name: Path(scratch) / f"{name}.onnx" for name in ("old", "new")}
-        for file, model in zip(files.values(), (old, new), strict=True):
-            export_model(model, file, generated_pairs())
-        evaluation = evaluate(recordings, replace(settings, models=dict(files)), console=console)
+        files: dict[str, Path | None] = {}
+        for name, model in models.items():
+            files[name] = Path(scratch) / f"{name}.onnx" if model else None
+            if model:
+                export_model(model, Path(scratch) / f"{name}.onnx", generated_pairs())
+        console = Console(stderr=True)
+        evaluation = evaluate(recordings, replace(settings, models=files), console=console)
     write_report(path, evaluation)
     return evaluation
 
