@@ -124,7 +124,7 @@ class Trainer:
             hidden = F.interpolate(blocks, scale_factor=BLOCK / 4)
             cover = F.interpolate(blocks, scale_factor=float(BLOCK))
             view = tuple(image * (1 - cover) + 0.5 * cover for image in view)
-        else:  # a half of the crops loses one camera
+        if self.kind == "camera":  # a half of the crops loses one camera
             half = BATCH // 2
             one = one_camera(view[0][:half], view[1][:half])
             view = tuple(torch.cat([a, b[half:]]) for a, b in zip(one, view, strict=True))

@@ -25,6 +25,7 @@ from ssvif_core.types import UInt8Array
 
 logger = logging.getLogger(__name__)
 
+LEAST_SPREAD = 0.01  # of a channel within an image, relative to its spread over all labelled pixels
 STRIDE = 4  # pixels per label, as in the logits
 # visible (H, W, 3) BGR, thermal (H, W), class ids (H, W); 255 is ignored
 Labelled = tuple[UInt8Array, UInt8Array, UInt8Array]
@@ -91,10 +92,11 @@ def fit_naming(
     Raises:
         InputError: a class of `names` has no labelled pixel.
     """
-    rows, ids = [], []
+    rows, ids, spreads = [], [], []
     for visible, thermal, mask in labelled:
         with torch.no_grad():
             channels = described(model.head, features_of(model, visible, thermal))[0]
+        spreads.append(channels.flatten(1).std(1))
         small = torch.from_numpy(mask[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE].astype(int))
         is_known = small != IGNORE
         rows.append(channels[:, : small.shape[0], : small.shape[1]].permute(1, 2, 0)[is_known])
@@ -113,8 +115,11 @@ def fit_naming(
     is_used = (y > 0) | (torch.rand(len(y), generator=generator) < config.background_share)
     x, y = x[is_used], y[is_used]
     mean, deviation = x.mean(0), x.std(0) + 1e-6
-    layer = _regression((x - mean) / deviation, y, weights, config)
-    weight = layer.weight.detach() / deviation
+    # A channel that does not vary within an image, as the exposure, tells images apart and not
+    # pixels. With few images it would name whole images.
+    scale = (torch.stack(spreads).amax(0) > LEAST_SPREAD * deviation) / deviation
+    layer = _regression((x - mean) * scale, y, weights, config)
+    weight = layer.weight.detach() * scale
     return weight, layer.bias.detach() - weight @ mean
 
 

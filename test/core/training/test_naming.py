@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from ssvif_core.cli import app
 from ssvif_core.errors import InputError, ModelError
 from ssvif_core.labels.prelabels import labelme_text, outlines
-from ssvif_core.models import Model, load_model, save_model
+from ssvif_core.models import Model, ModelConfig, load_model, save_model
 from ssvif_core.models.heads import described
 from ssvif_core.training.naming import IGNORE, check_ids, fit_naming
 from ssvif_core.training.overlay import scores
@@ -59,6 +59,28 @@ def test_names_from_some_images_fit_other_images(model: Model) -> None:
     truth = mask[2::4, 2::4]
     assert (labels[is_inner] == truth[is_inner]).mean() > 0.9
     assert (labels[truth == 0] == 0).mean() > 0.8
+
+
+def test_the_exposure_of_an_image_names_no_pixel() -> None:
+    """It is a channel of the trunk that is the same all over an image.
+
+    Here the image with more people is a little brighter. A naming that reads this would take all
+    pixels of a bright image for people.
+    """
+    torch.manual_seed(0)
+    named = Model(ModelConfig("trunk")).eval()
+    labelled = []
+    for seed, brightness in ((0, 0.17), (1, 0.1)):  # the exposure begins to count at 0.15
+        visible, thermal, mask = people_and_cars(seed)
+        dark = [np.clip(image * (brightness * 255 / image.mean()), 0, 255).astype(np.uint8)
+                for image in (visible, thermal)]  # fmt: skip
+        labelled.append((*dark, mask if seed == 0 else cv2.erode(mask, np.ones((9, 9)))))
+    exposures = [features_of(named, *pair[:2]).stride4[0, -1] for pair in labelled]
+    assert all(each.std() < 1e-6 for each in exposures) and exposures[0][0, 0] > 0.1
+    weight, _ = fit_naming(named, labelled, NAMES)
+    is_used = (weight != 0).any(0)
+    assert not is_used[named.head.width + named.fusion.channels[0] - 1]
+    assert is_used.float().mean() > 0.9
 
 
 @pytest.mark.slow
