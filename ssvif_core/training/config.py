@@ -24,7 +24,7 @@ from ssvif_core.training.data.cache import CACHES
 from ssvif_core.training.data.geometry import GeometryConfig
 from ssvif_core.training.data.views import ViewConfig
 
-STAGES = ("fusion", "consistency", "joint")
+STAGES = ("fusion", "consistency", "joint", "regions")
 PRECISIONS = ("32-true", "bf16-mixed")
 VERSION = 1
 ConfigT = TypeVar("ConfigT")
@@ -41,7 +41,8 @@ class StageConfig:
     """Settings of one stage.
 
     The stage `fusion` (1a) trains F on L_fus. The stage `consistency` (1b) trains S_f and S_p on
-    L_csc + L_MI, with F frozen. The stage `joint` (2) trains all three on all losses.
+    L_csc + L_MI, with F frozen. The stage `joint` (2) trains all three on all losses. The stage
+    `regions` trains F and S_f to tell regions apart, and holds the fused image.
     """
 
     name: str = "fusion"

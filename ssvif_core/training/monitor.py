@@ -21,7 +21,15 @@ from ssvif_core.types import UInt8Array
 logger = logging.getLogger(__name__)
 
 # The few losses for which the progress bar has room.
-BAR_LOSSES = ("total", "fusion", "consistency", "information", "agreement", "weight_semantics")
+BAR_LOSSES = (
+    "total",
+    "fusion",
+    "regions",
+    "consistency",
+    "information",
+    "agreement",
+    "weight_semantics",
+)
 # The colour of a class does not depend on the number of classes, so 256 colours fit any model.
 COLOURS = palette(256)
 TINT = 0.6

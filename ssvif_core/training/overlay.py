@@ -40,7 +40,7 @@ from ssvif_core.models.blocks import enlarged
 from ssvif_core.models.fusion import FusionNetwork, fused_colour, luma_of
 from ssvif_core.models.pixel_net import PixelNet
 from ssvif_core.training.data.deck import Deck
-from ssvif_core.training.data.views import ViewConfig, batch_views
+from ssvif_core.training.data.views import ViewConfig, batch_views, one_camera
 from ssvif_core.training.naming import Labelled
 from ssvif_core.training.prediction import padded_batch
 
@@ -106,23 +106,6 @@ class OverlayConfig:
         for name in ("native", "confidence", "keep", "clean", "warmup"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"overlay: {name}={getattr(self, name)}; expected 0 to 1")
-
-
-def one_camera(visible: Tensor, thermal: Tensor) -> tuple[Tensor, Tensor]:
-    """Hide one camera in each sample.
-
-    Args:
-        visible: (B, 3, H, W) in [0, 1]. Its first half becomes the mean colour.
-        thermal: (B, 1, H, W) in [0, 1]. Its second half becomes 0.5.
-
-    >>> visible, thermal = one_camera(torch.rand(4, 3, 8, 8), torch.rand(4, 1, 8, 8))
-    >>> [len(image.unique()) for image in thermal]
-    [64, 64, 1, 1]
-    """
-    half = len(visible) // 2
-    flat = visible[:half].mean((2, 3), keepdim=True).expand_as(visible[:half])
-    grey = torch.full_like(thermal[half:], 0.5)
-    return torch.cat([flat, visible[half:]]), torch.cat([thermal[:half], grey])
 
 
 def cut_mix(side: int, maps: Sequence[Tensor]) -> list[Tensor]:

@@ -155,3 +155,20 @@ def _changed(
     dead = random.uniform(*thermal.shape[1:], needed=damaged) < uniform(0.0002, 0.003)
     thermal = torch.where(damaged & dead, uniform(0, 1), thermal)
     return visible.clamp(0, 1), thermal.clamp(0, 1)
+
+
+def one_camera(visible: Tensor, thermal: Tensor) -> tuple[Tensor, Tensor]:
+    """Hide one camera in each sample.
+
+    Args:
+        visible: (B, 3, H, W) in [0, 1]. Its first half becomes the mean colour.
+        thermal: (B, 1, H, W) in [0, 1]. Its second half becomes 0.5.
+
+    >>> visible, thermal = one_camera(torch.rand(4, 3, 8, 8), torch.rand(4, 1, 8, 8))
+    >>> [len(image.unique()) for image in thermal]
+    [64, 64, 1, 1]
+    """
+    half = len(visible) // 2
+    flat = visible[:half].mean((2, 3), keepdim=True).expand_as(visible[:half])
+    grey = torch.full_like(thermal[half:], 0.5)
+    return torch.cat([flat, visible[half:]]), torch.cat([thermal[:half], grey])

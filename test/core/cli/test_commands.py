@@ -123,7 +123,7 @@ def run_folder(tmp_path: Path) -> Path:
         (("adapt", "{data}", "--weights", "{onnx}", "--every", "1", "--out", "{out}"),
          "an exported graph; expected weights"),
         (("train", "--config", "shrt"), "shrt: no such configuration; expected a YAML file, or one "
-         "of default, sharper, short"),
+         "of default, regions, sharper, short"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,
 )  # fmt: skip

@@ -34,7 +34,10 @@ def test_an_error_names_the_version_of_a_newer_configuration_and_not_its_keys(
         ("sed=3", "unknown key 'sed'; did you mean 'seed'?"),
         ("model.sise=m", "unknown key 'sise'; did you mean 'size'?"),
         ("seed=three", "seed='three'; expected int"),
-        ("stages=[{name: warm}]", "stage 'warm'; expected one of fusion, consistency, joint"),
+        (
+            "stages=[{name: warm}]",
+            "stage 'warm'; expected one of fusion, consistency, joint, regions",
+        ),
         ("version=2", "configuration of version 2; this release reads up to 1"),
         ("stages=[{weighting: dvd}]", "weighting 'dvd'; expected one of dwa, fixed, uncertainty"),
         ("stages=[{batch: 6, accumulate: 4}]", "batch=6 cannot be cut into accumulate=4"),
