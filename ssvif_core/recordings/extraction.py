@@ -157,8 +157,9 @@ def extract_pairs(
 ) -> Extraction:
     """Write pairs as `out`/vi/NAME.png and `out`/ir/NAME.png, which all commands read.
 
-    Files that exist stay as they are, so an interrupted extraction goes on. With more than `PART`
-    pairs there are folders `part000`, `part001` and so on.
+    Files that exist stay as they are, so an interrupted extraction goes on. Several recordings have
+    folders of their own, `1`, `2` and so on, so that the end of each can be told. With more than
+    `PART` pairs there are folders `part000`, `part001` and so on.
 
     Args:
         config: which pairs are left out; None keeps all.
@@ -171,7 +172,7 @@ def extract_pairs(
     """
     result = Extraction()
     selections: dict[object, Selection] = {}
-    used: set[str] = set()  # names
+    recordings = list(dict.fromkeys(source.recording for source in sources))
     for index, pair in read_sources(sources):
         source = sources[index]
         on_pair()
@@ -193,10 +194,9 @@ def extract_pairs(
             continue
         kept = result.fates[Fate.KEPT.value]
         folder = out / f"part{kept // PART:03d}" if len(sources) > PART else out
+        if len(recordings) > 1:
+            folder /= str(recordings.index(source.recording) + 1)
         name = source.name.replace("/", "_").replace("#", "_")
-        if name in used:
-            name = f"{name}_{index}"
-        used.add(name)
         files = folder / "vi" / f"{name}.png", folder / "ir" / f"{name}.png"
         for file, image in zip(files, (pair.visible, pair.thermal), strict=True):
             if not file.is_file():

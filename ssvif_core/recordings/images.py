@@ -19,6 +19,7 @@ from ssvif_core.recordings.picture_headers import (
     tiff_tag,
 )
 from ssvif_core.recordings.pixels import thermal_pixels, visible_pixels
+from ssvif_core.recordings.words import in_order
 from ssvif_core.types import AnyArray, UInt8Array
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -33,7 +34,7 @@ def list_images(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected a folder of images")
     images: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir(), key=lambda path: (in_order(path.name), path.name)):
         if path.suffix.lower() not in SUFFIXES:
             continue
         if path.stem in images:

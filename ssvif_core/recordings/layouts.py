@@ -33,6 +33,7 @@ from ssvif_core.recordings.words import (
     THERMAL_WORDS,
     VISIBLE,
     VISIBLE_WORDS,
+    in_order,
     pattern,
 )
 
@@ -461,7 +462,8 @@ class _Files:
 
 
 def _entries(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    entries = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(entries, key=lambda path: (in_order(path.name), path.name))
 
 
 def _mask_names(files: Iterable[tuple[str, Path]]) -> dict[str, Path]:

@@ -36,6 +36,11 @@ class PairSource:
         """What the frames of one video or bag have in common; None for image files."""
         return None if self.frame is None else (self.visible, self.thermal, self.bag)
 
+    @property
+    def recording(self) -> object:
+        """What the pairs of one video, bag or folder have in common."""
+        return self.stream or self.visible.parent
+
     def file_names(self, prefix: str = "") -> list[str]:
         """Names, without suffix, that files about this pair may have, the best first.
 
@@ -125,7 +130,7 @@ def split_by_time(
     """
     first_parts: list[PairSource] = []
     last_parts: list[PairSource] = []
-    for _, group in groupby(sources, lambda source: source.stream or source.visible.parent):
+    for _, group in groupby(sources, lambda source: source.recording):
         members = list(group)
         count = len(members) - max(int(len(members) * last), 1)
         first_parts += members[:count]

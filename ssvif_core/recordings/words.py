@@ -27,3 +27,13 @@ def pattern(words: Iterable[str]) -> re.Pattern[str]:
 VISIBLE, THERMAL, MASK, HELD_OUT_NAME = map(
     pattern, (VISIBLE_WORDS, THERMAL_WORDS, MASK_WORDS, HELD_OUT)
 )
+
+
+def in_order(name: str) -> list[str | int]:
+    """A key that sorts names as people count: clip_9 before clip_10.
+
+    >>> sorted(["clip_10", "clip_9", "clip"], key=in_order)
+    ['clip', 'clip_9', 'clip_10']
+    """
+    parts = re.split("([0-9]+)", name)
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)]

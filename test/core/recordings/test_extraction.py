@@ -18,6 +18,7 @@ from ssvif_core.cli import app
 from ssvif_core.errors import InputError
 from ssvif_core.recordings.extraction import Fate, Selection, SelectionConfig
 from ssvif_core.recordings.layouts import find_pairs
+from ssvif_core.recordings.sources import split_by_time
 from ssvif_core.synthetic import DriveConfig, DriveGenerator, thermal_to_visible
 from ssvif_core.types import Pair
 
@@ -138,13 +139,16 @@ def test_an_interrupted_extraction_goes_on_and_files_stay(recording: Path, tmp_p
     assert others[0].is_file() and first.stat().st_mtime_ns == before
 
 
-def test_pairs_of_like_names_are_all_written(tmp_path: Path, day_pairs: list[Pair]) -> None:
+def test_each_recording_has_a_folder_of_its_own(tmp_path: Path, day_pairs: list[Pair]) -> None:
     for folder, pair in zip(("a/b", "a_b"), day_pairs, strict=False):
         for kind, image in (("vi", pair.visible), ("ir", pair.thermal)):
             (tmp_path / "in" / folder / kind).mkdir(parents=True)
             cv2.imwrite(str(tmp_path / "in" / folder / kind / "c.png"), image)
     assert extract(tmp_path / "in", tmp_path / "out").exit_code == 0
-    assert len(list((tmp_path / "out/vi").iterdir())) == 2
+    written = {path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("vi/*")}
+    assert written == {Path("1/vi/a_b_c.png"), Path("2/vi/a_b_c.png")}
+    _, last = split_by_time(find_pairs(tmp_path / "out").pairs, 0.1)
+    assert len(last) == 2  # the end of each
 
 
 def test_a_folder_of_other_settings_or_other_files_is_refused(

@@ -17,6 +17,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from ssvif_core.errors import InputError
 from ssvif_core.recordings.bag_pairs import COMPRESSED_TYPE
 from ssvif_core.recordings.bags import IMAGE_TYPE, TYPES, write_pairs
+from ssvif_core.recordings.images import list_images
 from ssvif_core.recordings.layouts import find_pairs, match_names
 from ssvif_core.recordings.sources import PairSource, split_by_time
 from ssvif_core.recordings.words import THERMAL_WORDS, VISIBLE_WORDS
@@ -370,6 +371,14 @@ def test_all_pairs_of_real_sets_are_listed(shared: Path, root: str, pairs: int, 
     assert len(listing.pairs) == len(set(listing.names)) == pairs
     assert sum(pair.mask is not None for pair in listing.pairs) == masks
     assert not listing.unpaired and not listing.problems
+
+
+def test_numbers_in_names_count_as_numbers(tmp_path: Path) -> None:
+    """`ssvif extract` writes clip_9 and clip_10; the end of a recording is what was filmed last."""
+    plant(tmp_path, *(f"{kind}/clip_{n}.png" for kind in ("vi", "ir") for n in (100, 9, 10, 0)))
+    names = ("clip_0", "clip_9", "clip_10", "clip_100")
+    assert find_pairs(tmp_path).names == names
+    assert tuple(list_images(tmp_path / "vi")) == names
 
 
 @pytest.mark.parametrize(
