@@ -23,3 +23,9 @@ What trains and judges it:
     cli           the command `ssvif`
     files, errors, machine, background    small things that all of them use
 """
+
+import os
+
+# PyTorch's threads otherwise keep a core busy while they wait. Beside other work, training took
+# ten times as long. It must be set before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

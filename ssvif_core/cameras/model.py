@@ -147,7 +147,8 @@ class Camera:
             raise InputError(
                 f"{name} images of {size[0]}x{size[1]} pixels; expected {width}x{height} or a "
                 f"resize of that, from a camera of {self.width}x{self.height}; calibrate again, or "
-                "let the driver publish its region of interest in camera_info"
+                "let the driver publish its region of interest in camera_info. Pairs that `ssvif "
+                "extract` has cut need no calibration"
             )
         return replace(self, binning=(width / size[0], height / size[1]))
 

@@ -108,11 +108,15 @@ def adapt(
     held_dataset = PairDataset(held[:: -(-len(held) // MOST_JUDGED)], calibration=cameras)
     judges = [held_dataset[index] for index in range(len(held_dataset))]
     started = time.monotonic()
-    with results_folder(out), Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("adapting", total=steps)
-        new = adapt_model(
-            model, pairs, AdaptConfig(steps), lambda step: bar.update(task, completed=step)
-        )
+    try:
+        with results_folder(out), Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task("adapting", total=steps)
+            new = adapt_model(
+                model, pairs, AdaptConfig(steps), lambda step: bar.update(task, completed=step)
+            )
+    except KeyboardInterrupt:
+        typer.echo(f"ssvif: stopped; nothing is written to {out}", err=True)
+        raise
     verdict = judge(model, new, judges)
     is_better = not verdict.reasons
     settings = Settings(
@@ -133,7 +137,8 @@ def adapt(
         picture = cv2.imencode(".png", cv2.vconcat(rows))[1].tobytes()
         write_atomically(out / "before_after.png", picture)
         models = {"old": model if weights else None, "new": new}
-        evaluation = _write_report(out / "report.html", models, recordings, settings)
+        kept = "the new weights" if is_better else f"the old weights: {'; '.join(verdict.reasons)}"
+        evaluation = _write_report(out / "report.html", models, recordings, settings, kept)
         figures = verdict.figures | _flicker(evaluation)
         facts = {
             "recordings": [str(path) for path in recordings],
@@ -143,6 +148,7 @@ def adapt(
             "seconds": round(time.monotonic() - started),
             "kept": "new" if is_better else "old",
             "reasons": list(verdict.reasons),
+            "warnings": list(evaluation.warnings),
             "figures": {
                 name: {"old": round(old, 4), "new": round(value, 4)}
                 for name, (old, value) in figures.items()
@@ -156,13 +162,13 @@ def adapt(
         ) from error
     for name, (old, value) in figures.items():
         typer.echo(f"{name:15} {old:8.3f} -> {value:8.3f}")
-    for problem in evaluation.problems:
+    for problem in (*evaluation.warnings, *evaluation.problems):
         typer.echo(f"ssvif: {problem}", err=True)
     file = out / "model.safetensors"
     if is_better:
         typer.echo(
-            f"{file}: adapted to {len(pairs)} pairs; look at report.html, and write the ONNX file "
-            "with `ssvif export`"
+            f"{file}: adapted to {len(pairs)} pairs; look at report.html. Next, `ssvif deploy "
+            f"{out}` makes a bundle for the node"
         )
         return
     typer.echo(
@@ -172,9 +178,18 @@ def adapt(
 
 
 def _write_report(
-    path: Path, models: dict[str, Model | None], recordings: Sequence[Path], settings: Settings
+    path: Path,
+    models: dict[str, Model | None],
+    recordings: Sequence[Path],
+    settings: Settings,
+    kept: str,
 ) -> Evaluation:
-    """Compare models on the end of each recording; None is the shipped one."""
+    """Compare models on the end of each recording.
+
+    Args:
+        models: by name; None is the shipped one.
+        kept: which weights are kept, and why.
+    """
     from ssvif_core.evaluation.report import write_report
     from ssvif_core.graph.export import export_model
 
@@ -186,7 +201,7 @@ def _write_report(
                 export_model(model, Path(scratch) / f"{name}.onnx", generated_pairs())
         console = Console(stderr=True)
         evaluation = evaluate(recordings, replace(settings, models=files), console=console)
-    write_report(path, evaluation)
+    write_report(path, replace(evaluation, facts={"kept": kept, **evaluation.facts}))
     return evaluation
 
 

@@ -92,6 +92,9 @@ def extract(
         write_contact_sheet(result.files, out / "contact_sheet.png")
         facts = {"settings": settings, "pairs": dict(result.fates), "in the dark": result.night}
         write_atomically(out / "extract.json", json.dumps(facts, indent=2) + "\n")
+    except KeyboardInterrupt:
+        typer.echo(f"ssvif: stopped; the same command goes on in {out}", err=True)
+        raise
     except OSError as error:
         raise InputError(
             f"{out}: cannot be written ({error.strerror}); make room, then run the same command "

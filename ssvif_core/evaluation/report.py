@@ -84,6 +84,10 @@ def write_report(path: Path, evaluation: Evaluation) -> None:
     shown = shown_pairs(evaluation)
     summary = _ranked((method, _means(method)) for method in evaluation.methods)
     rows = _pair_rows(evaluation.rows)
+    # Two of our models are compared with each other, and one of ours with the visible image.
+    left, right = "visible", OURS if OURS in methods else (methods or sides)[0]
+    if OURS not in methods and len(methods) > 1:
+        left, right = methods[:2]
     keys = (*evaluation.metrics, "person_contrast", "person_contrast_p10", *CHANGE)
     page = render(
         Path(__file__).with_name("report.html.jinja"),
@@ -92,7 +96,8 @@ def write_report(path: Path, evaluation: Evaluation) -> None:
         evaluation=evaluation,
         pairs=pairs,
         sides={side: index for index, side in enumerate(sides)},
-        right=OURS if OURS in methods else (methods or sides)[0],
+        left=left,
+        right=right,
         blocks={pairs[pair]: _block(evaluation.pictures[pair], sides) for pair in shown},
         summary=summary,
         summary_columns=_columns(("average rank", *keys), summary, NAMES),

@@ -145,8 +145,8 @@ def load_model(path: Path) -> Model:
         )
     if not path.is_file():
         raise ModelError(
-            f"{path}: no such file of weights; `ssvif train` writes model.safetensors into its "
-            "folder when it ends"
+            f"{path}: no such file of weights; `ssvif train` and `ssvif adapt` write "
+            "model.safetensors into their folder when they end"
         )
     try:
         with safe_open(path, "pt") as file:

@@ -269,7 +269,9 @@ def require_same_settings(out: Path, settings: dict[str, object]) -> None:
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: damaged ({error!r}); choose another folder") from error
         changed = [
-            f"{key} was {before.get(key)} and is {value}"
+            f"{key} is another one"
+            if key == "calibration"
+            else f"{key} was {before.get(key)} and is {value}"
             for key, value in given.items()
             if before.get(key) != value
         ]

@@ -38,6 +38,7 @@ FEWEST = 10  # pairs to learn from
 LEAST_CONTRAST = 2.0  # standard deviation of the thermal images, grey levels
 LEAST_CHANGE = 2.0  # mean difference of a visible image from the first, grey levels
 THUMBNAIL = (40, 30)  # width, height of what is compared
+LEAST_GAIN = 0.005  # share of the fusion loss; less may be chance
 # What the new weights may lose on held-out pairs.
 METRICS = ("EN", "SD", "MI", "VIF", "Qabf", "SSIM")
 MOST_LOST = 0.05  # share of a metric
@@ -177,8 +178,11 @@ def _scores(model: Model, visible: UInt8Array, thermal: UInt8Array) -> dict[str,
 def _reasons(figures: dict[str, tuple[float, float]]) -> list[str]:
     old_loss, new_loss = figures["L_fus"]
     reasons = []
-    if new_loss >= old_loss:
-        reasons.append(f"the fusion loss went from {old_loss:.3f} to {new_loss:.3f}")
+    if new_loss > (1 - LEAST_GAIN) * old_loss:
+        reasons.append(
+            f"the fusion loss went from {old_loss:.3f} to {new_loss:.3f}, not at least "
+            f"{LEAST_GAIN:.1%} down"
+        )
     allowed = dict.fromkeys(METRICS, MOST_LOST) | {CONTRAST: MOST_CONTRAST_LOST}
     for name, share in allowed.items():
         before, after = figures.get(name, (0.0, 0.0))

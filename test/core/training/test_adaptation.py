@@ -144,12 +144,29 @@ def test_the_command_writes_weights_figures_pictures_and_a_report(
     assert cv2.imread(str(out / "before_after.png")).shape == (3 * 128, 4 * 160, 3)
     report = (out / "report.html").read_text()
     assert "our model old" in report and "our model new" in report and "#27" in report
+    assert f"the {facts['kept']} weights" in report
     weights = load_model(out / "model.safetensors").state_dict()
     shipped = load_model(WEIGHTS).state_dict()
     is_old = all(torch.equal(value, shipped[name]) for name, value in weights.items())
     assert is_old == (facts["kept"] == "old")
     again = run(recording, out)
     assert "is not empty; choose a new folder" in str(again.exception)
+
+
+def test_a_command_that_is_stopped_says_what_is_there(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ssvif_core.training.adaptation.adapt", stop)
+    result = run(recording, tmp_path / "out")
+    assert result.exit_code == 130 and f"nothing is written to {tmp_path / 'out'}" in result.output
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr("ssvif_core.cli.extract.extract_pairs", stop)
+    command = ["extract", str(recording), "--out", str(tmp_path / "extracted")]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 130 and "the same command goes on" in result.output
 
 
 @pytest.mark.slow
@@ -160,7 +177,7 @@ def test_worse_weights_are_not_kept(
     monkeypatch.setattr(
         "ssvif_core.training.adaptation.adapt", lambda model, *_: copy.deepcopy(model)
     )
-    nothing = SimpleNamespace(methods=(), problems=())
+    nothing = SimpleNamespace(methods=(), problems=(), warnings=())
     monkeypatch.setattr("ssvif_core.cli.adapt._write_report", lambda *_: nothing)
     result = run(recording, tmp_path / "out")
     assert result.exit_code == 4
