@@ -52,8 +52,10 @@ def listener(r: Robot) -> subprocess.Popen[str]:
 
 
 def memory_mb(r: Robot) -> float:
-    status = Path(f"/proc/{r.process.pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+    """What the node has allocated. Pages of libraries come and go as the machine needs memory."""
+    lines = Path(f"/proc/{r.process.pid}/status").read_text().splitlines()
+    fields = dict(line.split(":", 1) for line in lines)
+    return sum(int(fields[name].split()[0]) for name in ("RssAnon", "VmSwap")) / 1024
 
 
 def running(cameras: Cameras, r: Robot) -> None:
