@@ -25,7 +25,9 @@ from ssvif_core.types import UInt8Array
 
 logger = logging.getLogger(__name__)
 
-LEAST_SPREAD = 0.01  # of a channel within an image, relative to its spread over all labelled pixels
+# Of a channel within an image, relative to its spread over all labelled pixels, and to that of most
+# channels.
+LEAST_SPREAD = 0.01
 STRIDE = 4  # pixels per label, as in the logits
 # visible (H, W, 3) BGR, thermal (H, W), class ids (H, W); 255 is ignored
 Labelled = tuple[UInt8Array, UInt8Array, UInt8Array]
@@ -115,9 +117,10 @@ def fit_naming(
     is_used = (y > 0) | (torch.rand(len(y), generator=generator) < config.background_share)
     x, y = x[is_used], y[is_used]
     mean, deviation = x.mean(0), x.std(0) + 1e-6
-    # A channel that does not vary within an image, as the exposure, tells images apart and not
-    # pixels. With few images it would name whole images.
-    scale = (torch.stack(spreads).amax(0) > LEAST_SPREAD * deviation) / deviation
+    # Two kinds of channels would name whole images. One does not vary within an image, as the
+    # exposure. The other hardly varies in the labelled images, but may do so in others.
+    least = LEAST_SPREAD * torch.maximum(deviation, deviation.median())
+    scale = (torch.stack(spreads).amax(0) > least) / deviation
     layer = _regression((x - mean) * scale, y, weights, config)
     weight = layer.weight.detach() * scale
     return weight, layer.bias.detach() - weight @ mean
