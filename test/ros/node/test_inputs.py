@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from encoders import BAYER, COLOURS, GREY, TEMPERATURES, encoded, picture
 from harness import PERIOD, START, Robot, image, scene
+from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from ssvif_core.pipeline import FusionPipeline
@@ -138,11 +139,12 @@ def info(width: int, height: int, number: int = 0) -> CameraInfo:
     return message
 
 
-def info_of_fused(r: Robot) -> CameraInfo:
-    """Send pairs until a fused image has a camera_info, and return it."""
+def info_of_fused(r: Robot, lens: Publisher) -> CameraInfo:
+    """Send pairs and infos, as cameras do, until a fused image has a camera_info; return it."""
     numbers = itertools.count()
 
     def received() -> bool:
+        lens.publish(info(64, 48))
         r.fuse(next(numbers))
         return bool(r.received["info"])
 
@@ -156,8 +158,7 @@ def test_the_fused_image_has_the_camera_info_of_the_visible_camera(robot: MakeRo
     r.subscribe(CameraInfo, "/fusion_node/fused/camera_info", "info")
     r.wait(lambda: lens.get_subscription_count(), "the node to listen")
     r.wait(lambda: r.node.count_publishers("/fusion_node/fused/camera_info"), "its publisher")
-    lens.publish(info(64, 48))
-    message = info_of_fused(r)
+    message = info_of_fused(r, lens)
     assert (message.width, message.height) == (64, 48)
     assert message.distortion_model == "plumb_bob" and message.d[0] == 0.1
     assert message.header in [fused.header for fused in r.received["fused/image"]]
@@ -200,8 +201,7 @@ def test_camera_info_can_be_remapped(robot: MakeRobot) -> None:
     lens = r.node.create_publisher(CameraInfo, visible, 10)
     r.wait(lambda: lens.get_subscription_count() == 1, "the node to listen")
     r.wait(r._connected, "the node to be ready")
-    lens.publish(info(64, 48))
-    assert info_of_fused(r).width == 64
+    assert info_of_fused(r, lens).width == 64
 
 
 def test_a_compressed_image_of_an_unknown_kind_is_refused(robot: MakeRobot) -> None:
