@@ -194,11 +194,11 @@ def _write_report(
     from ssvif_core.graph.export import export_model
 
     with tempfile.TemporaryDirectory() as scratch:
-        files: dict[str, Path | None] = {}
+        files: dict[str, Path | None] = dict.fromkeys(models)
         for name, model in models.items():
-            files[name] = Path(scratch) / f"{name}.onnx" if model else None
-            if model:
-                export_model(model, Path(scratch) / f"{name}.onnx", generated_pairs())
+            if model is not None:
+                files[name] = file = Path(scratch) / f"{name}.onnx"
+                export_model(model, file, generated_pairs())
         console = Console(stderr=True)
         evaluation = evaluate(recordings, replace(settings, models=files), console=console)
     write_report(path, replace(evaluation, facts={"kept": kept, **evaluation.facts}))

@@ -262,6 +262,12 @@ def edge_transfer(fused: Tensor, sources: list[Tensor]) -> Tensor:
     return preserved / total
 
 
+def change_loss(change: Tensor) -> Tensor:
+    """How much a change (B, 1, H, W) of the fused luma shows: its mean size and its edges."""
+    dx, dy = sobel(change)
+    return change.abs().mean() + 3 * (dx.abs().mean() + dy.abs().mean())
+
+
 def _length(dx: Tensor, dy: Tensor) -> Tensor:
     return (dx.square() + dy.square() + 1e-3).sqrt()
 

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from ssvif_core.errors import InputError
 from ssvif_core.labels import IGNORE
-from ssvif_core.losses.fusion import FusionLoss, FusionLossWeights, TargetConfig, sobel
+from ssvif_core.losses.fusion import FusionLoss, FusionLossWeights, TargetConfig, change_loss
 from ssvif_core.losses.segmentation import dice_loss
 from ssvif_core.metrics.segmentation import (
     SegmentationScores,
@@ -332,9 +332,7 @@ class OverlayTrainer:
         if self.kept is not None:
             with torch.no_grad():
                 kept = fused_colour(visible, self.kept(visible, thermal).change)
-            change = luma_of(image) - luma_of(kept)
-            slopes = sum(slope.abs().mean() for slope in sobel(change))
-            return self.config.hold * (change.abs().mean() + 3 * slopes)
+            return self.config.hold * change_loss(luma_of(image) - luma_of(kept))
         # The fusion target needs both cameras.
         both = slice(None, len(image) - blinded)
         loss: Tensor = self.fusion_loss(

@@ -16,7 +16,7 @@ from pathlib import Path
 from ssvif_core.errors import EngineError
 
 KEPT_LINES = 20
-PROGRAMS = 10  # of one machine in one domain, that are looked for
+PROGRAMS = 10  # in one domain, whose ports are tried
 
 
 class PythonProcess:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssvif_core.losses.fusion import sobel
+from ssvif_core.losses.fusion import change_loss
 from ssvif_core.models.fusion import FusionFeatures
 from ssvif_core.models.heads import Head
 from ssvif_core.training.config import StageConfig, TrainConfig
@@ -38,7 +38,7 @@ from ssvif_core.training.stages.base import (
     exact,
     seeds_for,
 )
-from ssvif_core.types import UInt8Array
+from ssvif_core.types import Int64Array, UInt8Array
 
 CELL = 24  # pixels, about the side of a region
 WARMTH = 1.5  # weight of the thermal image relative to colour
@@ -51,7 +51,7 @@ PREDICTOR = 128  # channels
 
 
 class RegionsStage(Stage):
-    """See the module.
+    """See the module. Of several processes, each compares the regions of its own crops.
 
     Attributes:
         predictor: from the student's embedding to the teacher's.
@@ -105,9 +105,7 @@ class RegionsStage(Stage):
         predicted = self.predictor(self.head.embed(features))
         with exact(visible):
             contrast = region_contrast_loss(predicted.float(), target.float(), regions)
-            change = features.change.float() - kept.float()
-            slopes = sum(slope.abs().mean() for slope in sobel(change))
-            image = change.abs().mean() + 3 * slopes
+            image = change_loss(features.change.float() - kept.float())
             return {"regions": contrast, "image": image, "total": contrast + HOLD * image}
 
     @torch.no_grad()
@@ -152,7 +150,7 @@ def regions_of(visible: Tensor, thermal: Tensor) -> Tensor:
     return torch.from_numpy(numbered).to(visible.device)
 
 
-def _regions_of_pair(visible: UInt8Array, thermal: UInt8Array) -> np.ndarray[Any, Any]:
+def _regions_of_pair(visible: UInt8Array, thermal: UInt8Array) -> Int64Array:
     from skimage.segmentation import slic
 
     side = thermal.shape[0]
